@@ -1,0 +1,36 @@
+/* Digests, comparison and wiping over OpenSSL; algorithms are fetched once, by crypto_open. */
+#ifndef COMMON_CRYPTO_H
+#define COMMON_CRYPTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CRYPTO_SHA256_SIZE 32
+#define CRYPTO_SHA256_HEX 65 /* 64 digits and a NUL */
+#define CRYPTO_SHA1_HEX 41
+
+struct arena;
+
+/* Fetch the algorithms. Call once at start; false when OpenSSL lacks one. */
+bool crypto_open(void);
+void crypto_close(void);
+
+void crypto_sha256(const void *bytes, size_t len, uint8_t out[CRYPTO_SHA256_SIZE]);
+
+/* Lower-case hex of SHA-256 over a C string. */
+void crypto_sha256_hex(const char *text, char out[CRYPTO_SHA256_HEX]);
+
+/* Lower-case hex of SHA-1 over a C string: the name of a Redis script, nothing else. */
+void crypto_sha1_hex(const char *text, char out[CRYPTO_SHA1_HEX]);
+
+/* PKCE S256 (RFC 7636 4.2): base64url(SHA-256(ASCII(verifier))). */
+char *crypto_pkce_challenge(struct arena *arena, const char *verifier);
+
+/* Equal, in time that does not depend on the contents: both sides are hashed first. NULL is never equal. */
+bool crypto_equal(const char *a, const char *b);
+
+/* Overwrite. */
+void crypto_wipe(void *bytes, size_t len);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * Seal small secrets with AES-256-GCM under a ring of keys.
+ *
+ * A sealed value is text: "<key id>.<base64url of nonce (12), ciphertext, tag (16)>". The nonce is random. Associated
+ * data is every part of `struct seal_context` and the key id, each with its length in front (32 bits, big endian), so
+ * that a value opens only for the same environment, organization, user, service, field, issuer and client id.
+ * What does not open is an error of its own, never a plain value.
+ */
+#ifndef COMMON_SEAL_H
+#define COMMON_SEAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct arena;
+struct key_ring;
+
+struct seal_context {
+	const char *environment;
+	const char *organization;
+	const char *user;
+	const char *service;
+	const char *field; /* "credential.access_token", "oauth_state.nonce", ... */
+	const char *issuer;
+	const char *client_id;
+};
+
+/*
+ * Read a key ring: lines `id:base64 of 32 bytes` (id [A-Za-z0-9_-]{1,32}); empty lines and lines that begin with # are
+ * skipped. The first key seals, all open. At most 16 keys. On a mistake NULL, and *mistake is a sentence that names the
+ * line and never its content. Keys live in memory that is locked and kept out of core files where the system allows.
+ */
+struct key_ring *key_ring_open(struct arena *arena, const char *text, const char **mistake);
+void key_ring_close(struct key_ring *ring);
+
+/* Id of the key that seals. */
+const char *key_ring_first(const struct key_ring *ring);
+
+/* A new line for a key ring, `id` chosen from the date and random digits. */
+char *key_ring_new_line(struct arena *arena);
+
+/* Seal `plain`; NULL only when OpenSSL fails. */
+char *seal(struct arena *arena, const struct key_ring *ring, const struct seal_context *context, const char *plain);
+
+/* Open what `seal` made for the same context; NULL when it is anything else (unknown key, other context, damaged). */
+char *seal_open(struct arena *arena, const struct key_ring *ring, const struct seal_context *context,
+		const char *sealed);
+
+/* Copy the key id of a sealed value, or NULL when it has no such form. Says nothing about whether it opens. */
+char *seal_key_id(struct arena *arena, const char *sealed);
+
+#endif
