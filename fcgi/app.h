@@ -1,0 +1,30 @@
+/* What a worker has: one of each, handed to every route. No other global state. */
+#ifndef FCGI_APP_H
+#define FCGI_APP_H
+
+#include <stddef.h>
+
+struct config;
+struct flights;
+struct http;
+struct loop;
+struct metrics;
+struct redis;
+struct resolver;
+struct signing_keys;
+struct app_metrics;
+
+struct app {
+	const struct config *config;
+	struct loop *loop;
+	struct resolver *resolver;
+	struct redis *redis;    /* records */
+	struct redis *sessions; /* the same one where sessions live in the same place */
+	struct http *http;
+	struct flights *flights;
+	struct signing_keys *signing_keys; /* providers' public keys, by provider */
+	struct metrics *metrics;
+	const struct app_metrics *series;
+};
+
+#endif

@@ -1,0 +1,61 @@
+/*
+ * Settings: environment variables, read once into a struct (the README's table of settings). Every mistake is found,
+ * not only the first; a secret's value never stands in a message.
+ */
+#ifndef FCGI_CONFIG_H
+#define FCGI_CONFIG_H
+
+#include "common/log.h"
+#include "common/url.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct key_ring;
+struct provider;
+
+struct config {
+	struct arena *arena; /* holds everything below */
+	struct url public_url;
+	const char *redis_url;
+	const char *session_redis_url; /* equal to redis_url where sessions live in the same place */
+	const char *redis_admin_url;
+	const char *listen;            /* path of the FastCGI socket */
+	unsigned workers;
+	unsigned max_in_flight;
+	const char *environment;
+	const char *providers_dir;
+	struct provider **providers; /* sorted by service */
+	size_t provider_count;
+	struct key_ring *keys;
+	const char *session_cookie;
+	const char *sign_in_url;      /* NULL: none */
+	const char *provider_ca_file; /* NULL: the system's */
+	bool provider_allow_loopback;
+	unsigned limit_auth_link; /* a minute; 0: off */
+	unsigned limit_validate;
+	enum log_level log_level;
+};
+
+/* What a command needs: settings that it does not need may be missing, never wrong. */
+enum config_need {
+	CONFIG_ALL,   /* serve, check */
+	CONFIG_STORE, /* session, caller: only Redis */
+	CONFIG_KEYS   /* list, events, remove, rotate: Redis, providers, keys */
+};
+
+struct config_mistakes {
+	size_t count;
+	const char *text[32]; /* "PUBLIC_URL: is not set; give the address ..." */
+};
+
+/* Read the environment. NULL when there were mistakes. Close with config_close. */
+struct config *config_open(enum config_need need, struct config_mistakes *mistakes);
+void config_close(struct config *config);
+
+/* The enabled provider of `service`, or NULL. */
+const struct provider *config_provider(const struct config *config, const char *service);
+
+#endif

@@ -1,0 +1,54 @@
+/* A request as routes see it: plain data in an arena, checked at the edge (no NUL, valid UTF-8, bounded). */
+#ifndef FCGI_REQUEST_H
+#define FCGI_REQUEST_H
+
+#include "fcgi/store.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct arena;
+struct error;
+struct json;
+struct provider;
+
+enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_DELETE, METHOD_OTHER };
+
+#define REQUEST_BODY_MAX (16 * 1024)
+
+struct request {
+	struct arena *arena;
+
+	/* from nginx */
+	enum method method;
+	const char *path;          /* raw, up to the '?' */
+	const char *query;         /* raw, "" when there is none */
+	const char *host;          /* the Host header, lower case */
+	const char *authorization; /* headers: NULL when absent */
+	const char *cookie;
+	const char *origin;
+	const char *sec_fetch_site;
+	const char *content_type;
+	const char *request_id;
+	bool internal;             /* came through the private server */
+	const char *body;
+	size_t body_len;
+	const struct error *broken; /* what the edge found wrong with it, answered where the order of refusals says */
+
+	/* from the router and access.c: the caller's identity, and from nowhere else */
+	struct principal principal; /* user from the session, the rest from the path; each NULL until checked */
+	struct session session;
+	const char *credential;     /* "cookie" or "bearer" */
+	const struct provider *provider; /* of the path's service */
+	const struct json *json;    /* the parsed body, an object; NULL without one */
+	int64_t deadline_ms;        /* loop_now_ms by which all provider calls and lease waits end */
+
+	/* for the answer */
+	const char *detail;            /* overrides the error's sentence; NULL: does not */
+	int64_t retry_after;           /* seconds; 0: the default of the error, if any */
+	const char *allow;             /* Allow of a 405 */
+	struct { const char *name; const char *value; } extension[2]; /* further members of the problem body */
+};
+
+#endif

@@ -1,0 +1,242 @@
+/*
+ * What is kept in Redis: key formats and struct <-> hash, one store_*.c per kind (the README's table of keys).
+ *
+ * Every key of one atomic step carries the same hash tag {organization:user}. Ids are checked against their patterns
+ * before they come here; a key is built only by the functions of these files. Every function parks the fiber and
+ * returns NULL or error_store_unavailable, unless it says more.
+ */
+#ifndef FCGI_STORE_H
+#define FCGI_STORE_H
+
+#include "common/text.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct app;
+struct arena;
+struct error;
+struct provider;
+struct request;
+
+/* Whose connection: all three checked. */
+struct principal {
+	const char *organization;
+	const char *user;
+	const char *service;
+};
+
+/* Once at start: the scripts' SHA-1. */
+void store_prepare(void);
+
+/* ---- store_session.c: session:<sha256> ---- */
+
+struct session_organization {
+	const char *id;
+	const char *role;
+};
+
+struct session {
+	bool found;
+	const char *user; /* an id, or found is false */
+	const char *email;
+	const char *name;
+	const char *sid;
+	const char *use;  /* NULL, or "gateway" */
+	const char *mcps; /* for "gateway" */
+	const char *binding; /* what a flow is bound to: "sid:<sid>", else "token:<sha256>" */
+	const char *role;    /* in the organization asked for; NULL: none */
+	size_t organization_count; /* store_session_read_all only; sorted by id */
+	struct session_organization *organizations;
+};
+
+/* The session of `token`, with its role in `organization` (NULL: none asked for). */
+const struct error *store_session_read(struct app *app, struct arena *arena, const char *token,
+				       const char *organization, struct session *out);
+const struct error *store_session_read_all(struct app *app, struct arena *arena, const char *token,
+					   struct session *out);
+
+/* For the commands: store `token` with these fields (pairs of name and value, NULL at the end) for `ttl` seconds. */
+const struct error *store_session_write(struct app *app, struct arena *arena, const char *token,
+					const char *const *fields, int64_t ttl);
+/* *existed tells whether there was one. */
+const struct error *store_session_delete(struct app *app, struct arena *arena, const char *token, bool *existed);
+
+/* ---- store_state.c: oauth_state:<sha256 of the whole state>, integrations:states:{...} ---- */
+
+struct oauth_state {
+	struct principal principal;
+	const char *binding;    /* session.binding of who began */
+	const char *credential; /* "cookie" or "bearer" */
+	const char *code_verifier;
+	const char *nonce;
+	const char *issuer;
+	const char *client_id;
+	bool replace;
+};
+
+#define STORE_STATE_SECONDS 600
+#define STORE_STATE_LIVE 20 /* per user and organization; the oldest makes room */
+
+/*
+ * Admission of a new flow, in one step: counts it against `limit` a minute (0: off) and tells whether the member was
+ * removed. *retry_after > 0: the limit is reached; *removed: tombstone.
+ */
+const struct error *store_state_admit(struct app *app, struct arena *arena, const struct principal *principal,
+				      unsigned limit, int64_t *retry_after, bool *removed);
+
+/* Store `state` (the whole text) for STORE_STATE_SECONDS, verifier and nonce sealed. */
+const struct error *store_state_write(struct app *app, struct arena *arena, const char *state,
+				      const struct oauth_state *row);
+
+/*
+ * Read and delete in one atomic step: of any number of callers one gets it. *found is false when there is none, or its
+ * secrets do not open (then it is gone, too).
+ */
+const struct error *store_state_take(struct app *app, struct arena *arena, const char *state, struct oauth_state *out,
+				     bool *found);
+
+/* ---- store_integration.c: integration:{...}:<service> and credential:{...}:<service> ---- */
+
+struct integration {
+	const char *id;
+	struct principal principal;
+	const char *status;        /* "valid", "invalid", "unknown" */
+	const char *status_reason; /* NULL: none */
+	const char *oauth_user_id;
+	const char *oauth_email;   /* NULL: not known */
+	struct words scopes;
+	struct words missing_scopes;
+	const char *connected_at; /* RFC 3339 */
+	const char *updated_at;
+	const char *validated_at; /* NULL: never */
+	const char *generation;   /* 32 hex digits, new at every write of tokens */
+};
+
+enum credential_state {
+	CREDENTIAL_OPEN,       /* tokens are readable */
+	CREDENTIAL_UNREADABLE, /* sealed values do not open here */
+	CREDENTIAL_FOREIGN     /* issuer or client id is no longer the provider file's: sent nowhere */
+};
+
+struct credential {
+	enum credential_state state;
+	const char *access_token;
+	const char *refresh_token;
+	int64_t issued_at;  /* wall clock, seconds */
+	int64_t expires_at;
+	int64_t handed_out_until; /* latest expiry of a token given to a program; 0: none was */
+	const char *issuer;
+	const char *client_id;
+};
+
+/* One connection's record; *found is false when nothing is stored. */
+const struct error *store_integration_read(struct app *app, struct arena *arena, const struct principal *principal,
+					   struct integration *out, bool *found);
+
+/* The same with its tokens, in one round. */
+const struct error *store_integration_read_tokens(struct app *app, struct arena *arena,
+						  const struct provider *provider, const struct principal *principal,
+						  struct integration *out, struct credential *credential, bool *found);
+
+/* The user's records in an organization for all enabled services, sorted by service. */
+const struct error *store_integration_list(struct app *app, struct arena *arena, const char *organization,
+					   const char *user, struct integration **out, size_t *count);
+
+enum store_outcome {
+	STORE_CREATED,     /* there was none */
+	STORE_RECONNECTED, /* same account: id and connected_at kept */
+	STORE_REPLACED,    /* another account was there; *old and *old_credential are what it was */
+	STORE_MISMATCH,    /* another account is there and `replace` is false: nothing changed; *old is it */
+	STORE_REMOVED      /* tombstone: nothing changed */
+};
+
+/*
+ * Store a new grant in one atomic step: tombstone, comparison of accounts and write together. `integration` brings
+ * account, scopes and a new id; connected_at, id and generation are settled here and filled in.
+ */
+const struct error *store_integration_connect(struct app *app, struct arena *arena, const struct provider *provider,
+					      struct integration *integration, const struct credential *credential,
+					      bool replace, enum store_outcome *outcome, struct integration *old,
+					      struct credential *old_credential);
+
+/*
+ * Store refreshed tokens and what they say about scopes and status, if the generation is still `generation`
+ * (compare-and-set in one step). *stored is false when the record has changed or is gone. On success
+ * integration->generation is the new one.
+ */
+const struct error *store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
+					      struct integration *integration, const struct credential *credential,
+					      const char *generation, bool *stored);
+
+/*
+ * Store status, status_reason, updated_at and, where `answered`, validated_at, if the generation is still
+ * integration->generation; tokens stay as they are. *stored as above.
+ */
+const struct error *store_integration_status(struct app *app, struct arena *arena, struct integration *integration,
+					     bool answered, bool *stored);
+
+/* Read and delete record and tokens in one atomic step. *found is false when nothing was stored. */
+const struct error *store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
+					     const struct principal *principal, struct integration *out,
+					     struct credential *credential, bool *found);
+
+/* For the commands: every record of an organization (of `user` only, unless NULL), by scan. */
+const struct error *store_integration_scan(struct app *app, struct arena *arena, const char *organization,
+					   const char *user, struct integration **out, size_t *count);
+
+/* ---- store_lease.c: refresh_lease:{...}:<service>, integrations:validate_lease:{...}:<service> ---- */
+
+#define STORE_LEASE_MS 4000       /* a lease whose owner is gone is free after this */
+#define STORE_LEASE_RENEW_MS 1000 /* its owner renews it this often while it works */
+
+struct lease;
+
+enum lease_kind { LEASE_REFRESH, LEASE_VALIDATE };
+
+/* Take the lease when it is free. *lease is NULL when somebody else has it. It renews itself until released, or until
+ * this process is gone. */
+const struct error *store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind,
+				     const struct principal *principal, struct lease **lease);
+
+/* Release it where it is still ours; does not wait. */
+void store_lease_release(struct app *app, struct arena *arena, struct lease *lease);
+
+/* ---- store_limit.c: integrations:limit:<what>:{...}, integrations:failure:{...} ---- */
+
+/* Count one use of `what` against `limit` a minute (0: off). *retry_after > 0: the limit is reached. */
+const struct error *store_limit_count(struct app *app, struct arena *arena, const char *what,
+				      const struct principal *principal, unsigned limit, int64_t *retry_after);
+
+/* ---- store_grant.c: grant:<sha256(issuer NUL account)> ---- */
+
+/* Say that the connection uses this grant: before it is stored. */
+const struct error *store_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
+				    const struct principal *principal);
+
+/* And that it does no longer: after it is deleted. */
+const struct error *store_grant_remove(struct app *app, struct arena *arena, const char *issuer, const char *account,
+				       const struct principal *principal);
+
+enum grant_use { GRANT_FREE, GRANT_SAME_USER, GRANT_OTHERS };
+
+/*
+ * Who else uses the grant: stored connections with this issuer and account, but for `except` (NULL: count all).
+ * GRANT_SAME_USER where the user of `principal` is among them, in any organization.
+ */
+const struct error *store_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
+				    const struct principal *principal, const struct principal *except,
+				    enum grant_use *use);
+
+/* ---- store_event.c: events:{organization}, events:{organization}:use ---- */
+
+/*
+ * Append an audit entry without waiting; one that cannot be sent is counted and logged. `event`: connected, reconnected,
+ * replaced, disconnected, refresh_failed, removed, state_refused, account_mismatch, caller_forbidden (kept 90 days);
+ * validated, refreshed, token_issued (kept by number). `actor`: "user:<id>" or "caller:<name>".
+ */
+void store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
+			const struct principal *principal, const char *outcome, const char *request_id);
+
+#endif
