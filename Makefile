@@ -1,0 +1,114 @@
+# make            the program, build/integrations
+# make SANITIZE=1 the same with AddressSanitizer and UBSan, build/sanitize/integrations
+# The other targets are one line each, at the end.
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+NGINX_DIR ?= $(SYSCONFDIR)/nginx/snippets
+UNIT_DIR ?= /lib/systemd/system
+PUBLIC_URL ?= https://integrations.example.com
+
+V ?= 0
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-8s %s\n' $(1) $(2);
+endif
+
+# A flag that this compiler has, or nothing.
+flag = $(shell $(CC) -Werror $(1) -x c -c -o /dev/null /dev/null 2>/dev/null && echo '$(1)')
+
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
+	-Wconversion -Wsign-conversion -Wformat=2 -Wimplicit-fallthrough -Wundef -Wvla -Wpointer-arith -Wcast-qual \
+	-Wwrite-strings -Wnull-dereference -Wdouble-promotion -Wdate-time \
+	$(foreach f,-Wtrampolines -Wbidi-chars=any -Wlogical-op -Wduplicated-cond -Wduplicated-branches,$(call flag,$(f)))
+
+HARDENING := -fPIE -fstack-protector-strong -fno-delete-null-pointer-checks -fno-strict-overflow -fno-strict-aliasing \
+	$(foreach f,-fstack-clash-protection -fcf-protection=full -fstrict-flex-arrays=3 -ftrivial-auto-var-init=zero,$(call flag,$(f)))
+
+ifeq ($(SANITIZE),1)
+BUILD := build/sanitize
+MODE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+LINK_MODE := -fsanitize=address,undefined
+else
+BUILD := build
+MODE := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 $(HARDENING)
+LINK_MODE := -pie -Wl,-z,relro,-z,now,-z,noexecstack,-z,nodlopen
+endif
+
+CPPFLAGS := -I. -D_GNU_SOURCE
+CFLAGS := -std=c11 $(MODE) $(WARNINGS) $(EXTRA_CFLAGS)
+LDFLAGS := $(LINK_MODE) -Wl,--as-needed $(EXTRA_LDFLAGS)
+LDLIBS := -lfcgi -lcurl -lhiredis -lyajl -lssl -lcrypto -lev -lanl -lm
+
+SOURCES := $(sort $(wildcard common/*.c fcgi/*.c))
+HEADERS := $(sort $(wildcard common/*.h fcgi/*.h))
+OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o)
+PROGRAM := $(BUILD)/integrations
+ARCHIVE := $(BUILD)/libintegrations.a
+
+UNIT_SOURCES := $(sort $(wildcard tests/unit/*.c))
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(filter tests/unit/test_%.c,$(UNIT_SOURCES)))
+UNIT_HELPERS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/unit/test_%.c,$(UNIT_SOURCES)))
+
+all: $(PROGRAM)
+
+$(PROGRAM): $(OBJECTS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(ARCHIVE): $(filter-out %/fcgi/main.o,$(OBJECTS))
+	$(call say,AR,$@)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+# A unit test is linked with the helpers whose header it includes (fake_redis.h: fake_redis.o), and with the archive for
+# the rest: what a test or its helpers define themselves is not taken from there.
+$(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(ARCHIVE)
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $$(for helper in $(UNIT_HELPERS); do name=$$(basename $$helper .o); \
+	    grep -q "^#include \".*\b$$name\.h\"" tests/unit/$*.c && echo $$helper; done) $(ARCHIVE) $(LDLIBS) -lcmocka
+
+unit-tests: $(UNIT_TESTS)
+
+.PRECIOUS: $(BUILD)/obj/%.o
+-include $(OBJECTS:.o=.d) $(UNIT_SOURCES:%.c=$(BUILD)/obj/%.d)
+
+lint:
+	tests/lint.sh
+
+format:
+	clang-format -i $(SOURCES) $(HEADERS) $(wildcard tests/unit/*.[ch] tests/fuzz/*.[ch] tests/load/*.[ch])
+
+install: $(PROGRAM)
+	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/integrations
+	install -d $(DESTDIR)$(SYSCONFDIR)/integrations/providers $(DESTDIR)$(PREFIX)/share/integrations
+	install -m 0644 deploy/providers/*.json $(DESTDIR)$(SYSCONFDIR)/integrations/providers
+	cp -R --no-preserve=ownership nginx/www $(DESTDIR)$(PREFIX)/share/integrations/
+	nginx/install.sh $(DESTDIR)$(NGINX_DIR) PUBLIC_URL=$(PUBLIC_URL) WWW=$(PREFIX)/share/integrations/www
+	install -d $(DESTDIR)$(UNIT_DIR)
+	sed 's|@PREFIX@|$(PREFIX)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' deploy/systemd/integrations.service > $(DESTDIR)$(UNIT_DIR)/integrations.service
+	install -m 0644 deploy/systemd/integrations.socket $(DESTDIR)$(UNIT_DIR)
+	install -D -m 0644 deploy/systemd/integrations.env $(DESTDIR)$(PREFIX)/share/doc/integrations/integrations.env
+	install -m 0644 deploy/redis/* $(DESTDIR)$(PREFIX)/share/doc/integrations
+
+run: ; deploy/run.sh
+test: ; tests/run.sh
+test-unit: ; tests/run.sh unit
+test-service: ; tests/run.sh service
+test-browser: ; tests/run.sh browser
+sanitize: ; tests/run.sh unit-sanitize service-sanitize
+fresh: ; tests/fresh.sh
+screenshots: ; tests/browser/screenshots.sh
+lighthouse: ; tests/browser/lighthouse.sh
+bench: ; tests/load/bench.sh
+fuzz: ; tests/fuzz/run.sh
+clean: ; rm -rf build
+
+.PHONY: all unit-tests lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
+	lighthouse bench fuzz clean
