@@ -1,0 +1,359 @@
+/*
+ * Characters are judged by tables of our own: <ctype.h> depends on the locale. Decoders take only the one canonical
+ * spelling of their bytes, so that no two texts mean the same secret.
+ */
+#include "common/text.h"
+
+#include "common/arena.h"
+
+#include <string.h>
+
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64url_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static bool
+is_lower(char c)
+{
+	return c >= 'a' && c <= 'z';
+}
+
+static bool
+is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static char
+to_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+bool
+text_equal(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return strcmp(a, b) == 0;
+}
+
+bool
+text_equal_nocase(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	size_t i = 0;
+	while (a[i] != '\0' && to_lower(a[i]) == to_lower(b[i]))
+		i++;
+	return a[i] == b[i];
+}
+
+bool
+text_is_id(const char *text)
+{
+	if (text == NULL)
+		return false;
+	size_t len = 0;
+	for (; text[len] != '\0'; len++) {
+		char c = text[len];
+		if (len == 64 || !(is_lower(to_lower(c)) || is_digit(c) || c == '_' || c == '-'))
+			return false;
+	}
+	return len > 0;
+}
+
+bool
+text_is_name(const char *text)
+{
+	if (text == NULL || !is_lower(text[0]))
+		return false;
+	for (size_t len = 1; text[len] != '\0'; len++) {
+		char c = text[len];
+		if (len == 32 || !(is_lower(c) || is_digit(c) || c == '_'))
+			return false;
+	}
+	return true;
+}
+
+bool
+text_is_utf8(const char *bytes, size_t len)
+{
+	const uint8_t *at = (const uint8_t *)bytes;
+	const uint8_t *end = at + len;
+	while (at < end) {
+		/* Nearly all text is ASCII: look at eight bytes at once. A zero byte borrows from its top bit. */
+		while (end - at >= 8) {
+			uint64_t word;
+			memcpy(&word, at, sizeof word);
+			if (((word | (word - UINT64_C(0x0101010101010101))) & UINT64_C(0x8080808080808080)) != 0)
+				break;
+			at += 8;
+		}
+		if (at == end)
+			break;
+		uint8_t lead = *at++;
+		if (lead == 0)
+			return false;
+		if (lead < 0x80)
+			continue;
+		/* The second byte's bounds exclude overlong forms, surrogates and what lies above U+10FFFF. */
+		unsigned more = 0;
+		uint8_t low = 0x80;
+		uint8_t high = 0xbf;
+		if (lead >= 0xc2 && lead <= 0xdf) {
+			more = 1;
+		} else if (lead >= 0xe0 && lead <= 0xef) {
+			more = 2;
+			if (lead == 0xe0)
+				low = 0xa0;
+			if (lead == 0xed)
+				high = 0x9f;
+		} else if (lead >= 0xf0 && lead <= 0xf4) {
+			more = 3;
+			if (lead == 0xf0)
+				low = 0x90;
+			if (lead == 0xf4)
+				high = 0x8f;
+		} else {
+			return false;
+		}
+		for (; more > 0; more--) {
+			if (at == end || *at < low || *at > high)
+				return false;
+			at++;
+			low = 0x80;
+			high = 0xbf;
+		}
+	}
+	return true;
+}
+
+bool
+text_is_visible(const char *text)
+{
+	if (text == NULL || *text == '\0')
+		return false;
+	for (; *text != '\0'; text++)
+		if (*text < 0x21 || *text > 0x7e)
+			return false;
+	return true;
+}
+
+bool
+text_to_number(const char *text, uint64_t max, uint64_t *value)
+{
+	if (text == NULL || *text == '\0')
+		return false;
+	uint64_t number = 0;
+	for (; *text != '\0'; text++) {
+		if (!is_digit(*text))
+			return false;
+		uint64_t digit = (uint64_t)(*text - '0');
+		if (digit > max || number > (max - digit) / 10)
+			return false;
+		number = number * 10 + digit;
+	}
+	*value = number;
+	return true;
+}
+
+void
+text_hex(const uint8_t *bytes, size_t len, char *out)
+{
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < len; i++) {
+		*out++ = digits[bytes[i] >> 4];
+		*out++ = digits[bytes[i] & 15];
+	}
+	*out = '\0';
+}
+
+static char *
+encode(struct arena *arena, const uint8_t *bytes, size_t len, const char *digits, bool padded)
+{
+	char *text = arena_alloc(arena, len / 3 * 4 + 5);
+	char *out = text;
+	for (; len >= 3; len -= 3, bytes += 3) {
+		uint32_t group = (uint32_t)bytes[0] << 16 | (uint32_t)bytes[1] << 8 | bytes[2];
+		*out++ = digits[group >> 18];
+		*out++ = digits[group >> 12 & 63];
+		*out++ = digits[group >> 6 & 63];
+		*out++ = digits[group & 63];
+	}
+	if (len > 0) {
+		uint32_t group = (uint32_t)bytes[0] << 16 | (len == 2 ? (uint32_t)bytes[1] << 8 : 0);
+		*out++ = digits[group >> 18];
+		*out++ = digits[group >> 12 & 63];
+		if (len == 2)
+			*out++ = digits[group >> 6 & 63];
+		for (size_t i = len; padded && i < 3; i++)
+			*out++ = '=';
+	}
+	*out = '\0';
+	return text;
+}
+
+/* Value of a digit, or 64; c62 and c63 are the two digits in which the alphabets differ. */
+static uint32_t
+digit_value(char c, char c62, char c63)
+{
+	if (c >= 'A' && c <= 'Z')
+		return (uint32_t)(c - 'A');
+	if (is_lower(c))
+		return (uint32_t)(c - 'a') + 26;
+	if (is_digit(c))
+		return (uint32_t)(c - '0') + 52;
+	if (c == c62)
+		return 62;
+	return c == c63 ? 63 : 64;
+}
+
+/* Decode `digits` digits without padding. */
+static uint8_t *
+decode(struct arena *arena, const char *text, size_t digits, const char *alphabet, size_t *len)
+{
+	if (digits % 4 == 1)
+		return NULL;
+	uint8_t *bytes = arena_alloc(arena, digits / 4 * 3 + 3);
+	uint8_t *out = bytes;
+	uint32_t bits = 0;
+	unsigned count = 0;
+	for (size_t i = 0; i < digits; i++) {
+		uint32_t value = digit_value(text[i], alphabet[62], alphabet[63]);
+		if (value > 63)
+			return NULL;
+		bits = bits << 6 | value;
+		count += 6;
+		if (count >= 8) {
+			count -= 8;
+			*out++ = (uint8_t)(bits >> count);
+			bits &= (1U << count) - 1;
+		}
+	}
+	if (bits != 0)
+		return NULL;
+	*len = (size_t)(out - bytes);
+	return bytes;
+}
+
+char *
+text_base64url(struct arena *arena, const uint8_t *bytes, size_t len)
+{
+	return encode(arena, bytes, len, base64url_digits, false);
+}
+
+uint8_t *
+text_base64url_decode(struct arena *arena, const char *text, size_t *len)
+{
+	return text == NULL ? NULL : decode(arena, text, strlen(text), base64url_digits, len);
+}
+
+char *
+text_base64(struct arena *arena, const uint8_t *bytes, size_t len)
+{
+	return encode(arena, bytes, len, base64_digits, true);
+}
+
+uint8_t *
+text_base64_decode(struct arena *arena, const char *text, size_t *len)
+{
+	if (text == NULL)
+		return NULL;
+	size_t digits = strlen(text);
+	if (digits % 4 != 0)
+		return NULL;
+	for (int padding = 0; padding < 2 && digits > 0 && text[digits - 1] == '='; padding++)
+		digits--;
+	return decode(arena, text, digits, base64_digits, len);
+}
+
+/*
+ * Put `word` in a hash table of `mask` + 1 places, of which at least half are free; false when it is in already. A
+ * provider chooses the words, so time must not grow with the square of their number.
+ */
+static bool
+put_word(const char **table, size_t mask, const char *word)
+{
+	uint32_t hash = 2166136261U;
+	for (const char *at = word; *at != '\0'; at++)
+		hash = (hash ^ (uint8_t)*at) * 16777619U;
+	size_t place = (hash ^ hash >> 15) & mask;
+	for (; table[place] != NULL; place = (place + 1) & mask)
+		if (strcmp(table[place], word) == 0)
+			return false;
+	table[place] = word;
+	return true;
+}
+
+struct words
+words_split(struct arena *arena, const char *text)
+{
+	struct words words = {0};
+	char *rest = arena_text(arena, text == NULL ? "" : text);
+
+	size_t most = 0;
+	for (const char *at = rest; *at != '\0'; at++)
+		if (*at != ' ' && (at == rest || at[-1] == ' '))
+			most++;
+	words.items = arena_alloc(arena, (most + 1) * sizeof *words.items);
+	size_t places = 4;
+	while (places < most * 2)
+		places *= 2;
+	const char **table = arena_alloc(arena, places * sizeof *table);
+
+	while (*rest != '\0') {
+		if (*rest == ' ') {
+			rest++;
+			continue;
+		}
+		char *word = rest;
+		while (*rest != '\0' && *rest != ' ')
+			rest++;
+		if (*rest == ' ')
+			*rest++ = '\0';
+		if (put_word(table, places - 1, word))
+			words.items[words.count++] = word;
+	}
+	return words;
+}
+
+char *
+words_join(struct arena *arena, const struct words *words)
+{
+	size_t size = 1;
+	for (size_t i = 0; i < words->count; i++)
+		size += strlen(words->items[i]) + 1;
+	char *text = arena_alloc(arena, size);
+	char *out = text;
+	for (size_t i = 0; i < words->count; i++) {
+		if (i > 0)
+			*out++ = ' ';
+		size_t len = strlen(words->items[i]);
+		memcpy(out, words->items[i], len);
+		out += len;
+	}
+	*out = '\0';
+	return text;
+}
+
+bool
+words_contain(const struct words *words, const char *word)
+{
+	if (word == NULL)
+		return false;
+	for (size_t i = 0; i < words->count; i++)
+		if (strcmp(words->items[i], word) == 0)
+			return true;
+	return false;
+}
+
+struct words
+words_minus(struct arena *arena, const struct words *a, const struct words *b)
+{
+	struct words words = {0};
+	words.items = arena_alloc(arena, (a->count + 1) * sizeof *words.items);
+	for (size_t i = 0; i < a->count; i++)
+		if (!words_contain(b, a->items[i]))
+			words.items[words.count++] = a->items[i];
+	return words;
+}
