@@ -9,6 +9,7 @@
 #define CRYPTO_SHA256_SIZE 32
 #define CRYPTO_SHA256_HEX 65 /* 64 digits and a NUL */
 #define CRYPTO_SHA1_HEX 41
+#define CRYPTO_SHA2_MAX 64
 
 struct arena;
 
@@ -17,6 +18,9 @@ bool crypto_open(void);
 void crypto_close(void);
 
 void crypto_sha256(const void *bytes, size_t len, uint8_t out[CRYPTO_SHA256_SIZE]);
+
+/* SHA-256, SHA-384 or SHA-512 by their `bits`: the number of bytes written, 0 for any other number of bits. */
+size_t crypto_sha2(unsigned bits, const void *bytes, size_t len, uint8_t out[CRYPTO_SHA2_MAX]);
 
 /* Lower-case hex of SHA-256 over a C string. */
 void crypto_sha256_hex(const char *text, char out[CRYPTO_SHA256_HEX]);
