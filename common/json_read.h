@@ -1,9 +1,9 @@
 /*
  * Read JSON (RFC 8259) over yajl's SAX parser into a tree in an arena.
  *
- * Bounded: depth 16, 4,096 values, and the caller's limit on bytes. Refused: invalid UTF-8, NUL in a string (also as
- * \u0000), a repeated member, comments, anything after the value. yajl allocates from the arena, too. Numbers keep
- * their text; only integers that fit are offered as numbers.
+ * Bounded: depth 16, 4,096 values, 256 members in an object, and the caller's limit on bytes. Refused: invalid UTF-8,
+ * NUL in a string (also as \u0000), half a surrogate pair, a repeated member, comments, anything after the value. yajl
+ * allocates from the arena, too. Numbers keep their text; only integers that fit are offered as numbers.
  */
 #ifndef COMMON_JSON_READ_H
 #define COMMON_JSON_READ_H
@@ -18,12 +18,12 @@ enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSO
 
 struct json {
 	enum json_type type;
-	const char *key;         /* name of this member in its object, else NULL */
-	const char *text;        /* JSON_STRING: the string; JSON_NUMBER: as written */
-	bool boolean;            /* JSON_BOOL */
-	size_t count;            /* JSON_ARRAY, JSON_OBJECT: number of children */
-	struct json *first;      /* first child */
-	struct json *next;       /* next sibling */
+	const char *key;    /* name of this member in its object, else NULL */
+	const char *text;   /* JSON_STRING: the string; JSON_NUMBER: as written */
+	bool boolean;       /* JSON_BOOL */
+	size_t count;       /* JSON_ARRAY, JSON_OBJECT: number of children */
+	struct json *first; /* first child */
+	struct json *next;  /* next sibling */
 };
 
 /* Parse `len` bytes. NULL when they are not one valid document within the limits. */
