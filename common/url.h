@@ -9,12 +9,13 @@ struct arena;
 struct buf;
 
 struct url {
-	const char *scheme;    /* lower case: "https", "http" */
-	const char *host;      /* lower case; an IPv6 address without brackets */
-	unsigned port;         /* given, or the scheme's default */
-	const char *authority; /* host[:port] in lower case as a Host header has it: without the scheme's default port */
-	const char *origin;    /* scheme://authority */
-	const char *path;      /* with query, from the first slash; "" when there is none */
+	const char *scheme; /* lower case: "https", "http" */
+	const char *host;   /* lower case; an IPv6 address without brackets */
+	unsigned port;      /* given, or the scheme's default */
+	const char
+	    *authority;     /* host[:port] in lower case as a Host header has it: without the scheme's default port */
+	const char *origin; /* scheme://authority */
+	const char *path;   /* with query, from the first slash; "" when there is none ("/?a" for a query alone) */
 };
 
 /* Parse an absolute http or https URL without userinfo or fragment, visible ASCII only. False when it is not one. */
@@ -30,8 +31,9 @@ void url_encode(struct buf *buf, const char *value);
 void url_add(struct buf *buf, const char *name, const char *value);
 
 /*
- * The decoded value of `name` in a query string (without '?'), "" when it has none, NULL when absent. *repeated is set
- * when it stands more than once; *valid is cleared where an escape is broken or decodes to bytes that are no UTF-8.
+ * The decoded value of the first `name` in a query string (without '?'; '+' is a space), "" when it has none, NULL when
+ * absent or not decodable. Always written: *repeated tells whether `name` stands more than once, *valid is false when
+ * any escape in the query is broken or decodes to bytes that are no UTF-8, or NUL.
  */
 const char *url_query(struct arena *arena, const char *query, const char *name, bool *repeated, bool *valid);
 
