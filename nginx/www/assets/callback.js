@@ -1,0 +1,163 @@
+// /integrations/{service}/callback: hands the provider's answer to the API, once, and says how it went.
+
+// Before anything else, and without waiting for another module: the code leaves the address bar and the history.
+const query = new URLSearchParams(location.search);
+history.replaceState(null, '', location.pathname);
+
+const STATE_PATTERN = /^[A-Za-z0-9_-]{43}\.([A-Za-z0-9_-]{1,64})$/;
+const PATH_PATTERN = /^\/integrations\/([a-z][a-z0-9_]{0,31})\/callback$/;
+const TITLES = {
+  connecting: 'Connecting integration…',
+  connected: 'Integration connected',
+  failed: 'Failed to connect integration',
+  idle: 'Nothing left to do here',
+};
+const SUCCESS_SHOWN_FOR = 800;
+const NAMES_WAIT = 1000;
+
+// The answer that would tell whether the account was connected was not had.
+const UNCERTAIN = ['no_answer', 'timeout', 'offline', 'overloaded', 'store_unavailable', 'internal_error'];
+// Another attempt by the same visitor would end the same way.
+const FINAL = ['unauthenticated', 'organization_forbidden', 'service_not_found', 'misdirected', 'provider_misconfigured', 'account_mismatch'];
+
+const title = document.getElementById('title');
+const content = document.getElementById('content');
+const actions = document.getElementById('actions');
+
+function enter(phase) {
+  document.querySelector('main').dataset.phase = phase;
+  title.textContent = TITLES[phase];
+  document.title = TITLES[phase];
+}
+
+const common = await import('./common.js').catch(() => null);
+if (common === null) {
+  enter('failed');
+  content.textContent = 'This page could not be loaded completely, so nothing was connected. Check your network connection, go back to Integrations and connect again.';
+  const link = document.createElement('a');
+  link.href = '/integrations';
+  link.className = 'button';
+  link.textContent = 'Back to integrations';
+  actions.replaceChildren(link);
+} else {
+  await finish(common);
+}
+
+async function finish({
+  ApiError, chooseOrganization, element, icon, inWords, leaveConnectedNote, openConsentPage, organizationPath,
+  reference, request, setBusy, showSignIn, toast, userWords, whenSlow,
+}) {
+  const service = PATH_PATTERN.exec(location.pathname)?.[1] ?? null;
+  const back = () => element('a', { class: 'button', href: '/integrations' }, 'Back to integrations');
+
+  function only(name) {
+    const values = query.getAll(name);
+    return values.length === 1 ? values[0] : null;
+  }
+
+  const error = only('error');
+  const code = only('code');
+  const state = only('state') ?? '';
+  const organization = STATE_PATTERN.exec(state)?.[1] ?? null;
+  const repeated = ['code', 'state', 'error', 'iss'].some((name) => query.getAll(name).length > 1);
+  const body = error === null ? { code, state } : { error, state };
+  if (query.has('iss')) body.iss = only('iss');
+
+  function sign(name) {
+    document.getElementById('sign').replaceChildren(icon(name));
+  }
+
+  function beginAgain(label, replace, kind) {
+    const button = element('button', { type: 'button', class: `button ${kind}` }, label);
+    button.addEventListener('click', async () => {
+      if (button.getAttribute('aria-disabled') === 'true') return;
+      setBusy(button, true, 'Connecting…');
+      try {
+        await openConsentPage(organization, service, replace);
+      } catch (failure) {
+        setBusy(button, false, label);
+        const { name } = await names;
+        if (failure.code === 'unauthenticated') await fail(failure);
+        else toast('error', inWords(failure, name), failure);
+      }
+    });
+    return button;
+  }
+
+  async function fail(failure) {
+    const { name } = await names;
+    enter('failed');
+    sign('cross');
+    actions.replaceChildren();
+    if (failure.code === 'unauthenticated') {
+      actions.replaceChildren(back());
+      await showSignIn(content, failure, '/integrations', 'You are not signed in, so nothing was connected. After signing in, connect again.');
+      title.focus();
+      return;
+    }
+    const mismatch = failure.code === 'account_mismatch';
+    content.replaceChildren(element('p', null, inWords(failure, name)));
+    if (UNCERTAIN.includes(failure.code)) {
+      content.append(element('p', null, 'It is not known whether the account was connected: go back to Integrations to see.'));
+    }
+    if (mismatch) {
+      content.append(element('p', null, 'Choose Replace to sign in once more and put the other account in its place.'));
+    }
+    content.append(reference(failure) ?? '');
+    if (organization !== null && mismatch) actions.append(beginAgain('Replace', true, 'danger'));
+    if (organization !== null && !FINAL.includes(failure.code)) actions.append(beginAgain('Try again', false, 'primary'));
+    actions.append(back());
+    title.focus();
+  }
+
+  async function succeed({ integration }) {
+    const { name, me } = await names;
+    const account = integration.oauth_email || integration.oauth_user_id;
+    const words = [`The ${name} account `, element('strong', null, account), ' is now connected'];
+    if (me) words.push(' for ', element('strong', null, userWords(me)));
+    enter('connected');
+    sign('check');
+    content.replaceChildren(element('p', null, ...words, '.'));
+    if (integration.missing_scopes?.length > 0) {
+      content.append(element('p', null, 'Some permissions were left out. Integrations shows which MCPs lack them.'));
+    }
+    chooseOrganization(organization);
+    leaveConnectedNote(service);
+    toast('success', `${name} connected.`);
+    setTimeout(() => location.replace('/integrations'), SUCCESS_SHOWN_FOR);
+  }
+
+  if (!query.has('code') && !query.has('error')) {
+    enter('idle');
+    sign('check');
+    content.replaceChildren(element('p', null, 'This sign-in was handled already, or the page was opened without one. Integrations shows what is connected.'));
+    actions.replaceChildren(back());
+    return;
+  }
+
+  // Names only make the words better; the outcome does not wait for them longer than this.
+  const ask = (path) => request('GET', path).catch(() => null);
+  const later = new Promise((resolve) => setTimeout(resolve, NAMES_WAIT, []));
+  const names = Promise.race([Promise.all([ask('/api/me'), ask('/api/services')]), later]).then(([me, offered]) => ({
+    me: me ?? null,
+    name: offered?.services?.find((one) => one.service === service)?.name
+      ?? (service ? service[0].toUpperCase() + service.slice(1) : 'The provider'),
+  }));
+
+  if (service === null) return fail(new ApiError('service_not_found'));
+  if (organization === null || repeated) {
+    if (error === null || repeated) return fail(new ApiError('state_invalid'));
+    return fail(new ApiError(error === 'access_denied' ? 'consent_declined' : 'authorization_failed'));
+  }
+
+  const settled = whenSlow(() => {
+    content.replaceChildren(element('p', null, 'The provider is slow to answer. Please keep this page open.'));
+  });
+  try {
+    await succeed(await request('POST', organizationPath(organization, `integrations/${service}/callback`), body));
+  } catch (failure) {
+    await fail(failure);
+  } finally {
+    settled();
+  }
+}
