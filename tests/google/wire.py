@@ -297,7 +297,7 @@ class Listener:
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         connection = Connection(self, number, reader, writer, protocol)
         self.connections.add(connection)
-        self.application.connection_count(len(self.connections))
+        self.application.connection_count(self.name, len(self.connections))
         try:
             await self._converse(connection)
         except (OSError, ssl.SSLError):
