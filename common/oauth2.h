@@ -34,8 +34,8 @@ struct oauth2_authorization {
 	const char *redirect_uri;
 	const struct words *scopes;
 	const char *state;
-	const char *nonce;          /* NULL: none */
-	const char *code_challenge; /* S256 */
+	const char *nonce;                    /* NULL: none */
+	const char *code_challenge;           /* S256 */
 	const struct oauth2_parameter *extra; /* the provider file's own */
 	size_t extra_count;
 };
@@ -68,9 +68,9 @@ struct oauth2_tokens {
 enum oauth2_failure {
 	OAUTH2_OK,
 	OAUTH2_INVALID_GRANT, /* HTTP 400 and JSON `error` exactly `invalid_grant`, nothing else */
-	OAUTH2_POLICY,        /* admin_policy_enforced, invalid_scope, access_denied, org_internal, ... : tokens are kept */
-	OAUTH2_CLIENT,        /* our client id, secret, redirect URI or request is at fault: an operator must act */
-	OAUTH2_TRANSIENT      /* 408, 429, 5xx, not JSON, no usable answer: try again later */
+	OAUTH2_POLICY,   /* admin_policy_enforced, invalid_scope, access_denied, org_internal, ... : tokens are kept */
+	OAUTH2_CLIENT,   /* our client id, secret, redirect URI or request is at fault: an operator must act */
+	OAUTH2_TRANSIENT /* 408, 429, 5xx, not JSON, no usable answer: try again later */
 };
 
 /*

@@ -58,6 +58,9 @@ struct redis_script {
 
 void redis_script_prepare(struct redis_script *script);
 
+/* Register the series of all connections of this process; before metrics_freeze. */
+void redis_register_metrics(struct metrics *metrics);
+
 /*
  * Is `url` of a form that works here: redis://[user:pass@]host:port/db or unix:///path[?db=N]? On a mistake false and
  * *mistake says what (without the password).
@@ -65,8 +68,8 @@ void redis_script_prepare(struct redis_script *script);
 bool redis_url_check(struct arena *arena, const char *url, const char **mistake);
 
 /*
- * A connection for `url` (checked before); connects with its first command. `name` labels its log lines and counters.
- * NULL without memory.
+ * A connection for `url` (checked before); connects with its first command. `name` labels its log lines. Counts in
+ * `metrics` unless that is NULL. NULL without memory.
  */
 struct redis *redis_open(struct loop *loop, struct resolver *resolver, struct metrics *metrics, const char *name,
 			 const char *url);

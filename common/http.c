@@ -1,0 +1,530 @@
+/*
+ * A fiber hands its call to the loop and parks: libcurl runs on the loop's own stack only, driven by its socket and
+ * timer callbacks. Names are looked up before (resolve.c) and given to libcurl as CURLOPT_RESOLVE, because its own
+ * resolver would start one thread for each call that finds no cached answer.
+ */
+#include "common/http.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "common/fiber.h"
+#include "common/loop.h"
+#include "common/resolve.h"
+#include "common/text.h"
+#include "common/url.h"
+
+#include <arpa/inet.h>
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#define IDLE_CONNECTIONS 64   /* kept for reuse */
+#define IDLE_SECONDS 50       /* and for how long: less than providers keep theirs */
+#define SPARE_HANDLES 64
+#define BODY_FIRST 4096
+#define SYSTEM_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
+
+/* A call under way, on its fiber's stack. */
+struct call {
+	struct http *http;
+	struct fiber *fiber;
+	struct arena *arena;
+	CURL *easy;
+	struct curl_slist *headers;
+	struct curl_slist *addresses;
+	char *body;
+	size_t len;
+	size_t size;
+	bool too_large;
+	bool over;
+	CURLcode result;
+	struct http_response *response;
+	struct call *next; /* among those to start */
+};
+
+struct http {
+	struct loop *loop;
+	struct resolver *resolver;
+	struct loop_timer *timer;
+	struct loop_hook *hook;
+	CURLM *multi;
+	struct call *to_start, **to_start_end;
+	CURL *spare[SPARE_HANDLES];
+	size_t spare_count;
+	size_t running;
+	char *ca_file;
+	char *user_agent;
+	bool allow_loopback;
+};
+
+/* ---- which addresses may be called ---- */
+
+static bool
+is_private_v4(uint32_t a)
+{
+	return a >> 24 == 0 || a >> 24 == 10 || a >> 24 == 127 || a >> 16 == 0xa9fe || a >> 20 == 0xac1 ||
+	       a >> 16 == 0xc0a8 || a >> 22 == (0x64400000u >> 22) /* shared, RFC 6598 */ || a >> 28 >= 14;
+}
+
+static bool
+is_private_v6(const uint8_t *a)
+{
+	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+	static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
+	static const uint8_t zero[12] = {0};
+	uint32_t v4;
+
+	memcpy(&v4, a + 12, sizeof v4);
+	if (memcmp(a, mapped, 12) == 0 || memcmp(a, nat64, 12) == 0)
+		return is_private_v4(ntohl(v4));
+	/* unspecified, loopback and compatible; unique local fc00::/7; link-local fe80::/10; multicast ff00::/8 */
+	return memcmp(a, zero, 12) == 0 || (a[0] & 0xfe) == 0xfc || (a[0] == 0xfe && (a[1] & 0xc0) == 0x80) ||
+	       a[0] == 0xff;
+}
+
+static curl_socket_t
+open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct http *http = arg;
+	bool refused = true;
+
+	(void)purpose;
+	if (address->family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&address->addr;
+
+		refused = is_private_v4(ntohl(in->sin_addr.s_addr));
+	} else if (address->family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&address->addr;
+
+		refused = is_private_v6(in6->sin6_addr.s6_addr);
+	}
+	if (refused && !http->allow_loopback)
+		return CURL_SOCKET_BAD;
+	return socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
+}
+
+/* ---- what libcurl tells while a call runs ---- */
+
+static size_t
+take_body(char *bytes, size_t one, size_t len, void *arg)
+{
+	struct call *call = arg;
+
+	(void)one;
+	if (call->len + len > HTTP_BODY_MAX) {
+		call->too_large = true;
+		return 0;
+	}
+	if (call->len + len + 1 > call->size) {
+		size_t size = call->size > 0 ? call->size * 2 : BODY_FIRST;
+		char *body;
+
+		while (size < call->len + len + 1)
+			size *= 2;
+		body = arena_try_alloc(call->arena, size);
+		if (body == NULL)
+			return 0;
+		if (call->len > 0)
+			memcpy(body, call->body, call->len);
+		call->body = body;
+		call->size = size;
+	}
+	memcpy(call->body + call->len, bytes, len);
+	call->len += len;
+	call->body[call->len] = '\0';
+	return len;
+}
+
+static int64_t
+leading_number(const char *text, size_t len, int64_t max)
+{
+	int64_t value = 0;
+	size_t i = 0;
+
+	while (i < len && text[i] >= '0' && text[i] <= '9' && value <= max)
+		value = value * 10 + (text[i++] - '0');
+	if (i == 0)
+		return -1;
+	return value < max ? value : max;
+}
+
+static size_t
+take_header(char *bytes, size_t one, size_t len, void *arg)
+{
+	static const char retry_after[] = "retry-after:";
+	static const char cache_control[] = "cache-control:";
+	static const char max_age[] = "max-age=";
+	struct call *call = arg;
+
+	(void)one;
+	if (len > sizeof retry_after && strncasecmp(bytes, retry_after, sizeof retry_after - 1) == 0) {
+		size_t at = sizeof retry_after - 1;
+
+		while (at < len && bytes[at] == ' ')
+			at++;
+		call->response->retry_after = leading_number(bytes + at, len - at, 3600);
+	} else if (len > sizeof cache_control && strncasecmp(bytes, cache_control, sizeof cache_control - 1) == 0) {
+		const char *at = memmem(bytes, len, max_age, sizeof max_age - 1);
+
+		if (at != NULL) {
+			at += sizeof max_age - 1;
+			call->response->max_age = leading_number(at, len - (size_t)(at - bytes), 86400);
+		}
+	}
+	return len;
+}
+
+/* ---- libcurl on the loop ---- */
+
+static void
+finish_calls(struct http *http)
+{
+	CURLMsg *message;
+	int left;
+
+	while ((message = curl_multi_info_read(http->multi, &left)) != NULL) {
+		struct call *call = NULL;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
+		call->result = message->data.result;
+		curl_multi_remove_handle(http->multi, call->easy);
+		call->over = true;
+		fiber_wake(call->fiber);
+	}
+}
+
+static void
+act(struct http *http, curl_socket_t fd, int events)
+{
+	int running;
+
+	curl_multi_socket_action(http->multi, fd, events, &running);
+	finish_calls(http);
+}
+
+struct watched {
+	struct http *http;
+	curl_socket_t fd;
+	struct loop_io *io;
+};
+
+static void
+socket_ready(void *arg, int events)
+{
+	const struct watched *watched = arg;
+
+	act(watched->http, watched->fd,
+	    ((events & LOOP_READ) ? CURL_CSELECT_IN : 0) | ((events & LOOP_WRITE) ? CURL_CSELECT_OUT : 0));
+}
+
+static int
+watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *of_socket)
+{
+	struct http *http = arg;
+	struct watched *watched = of_socket;
+	int events = ((what & CURL_POLL_IN) ? LOOP_READ : 0) | ((what & CURL_POLL_OUT) ? LOOP_WRITE : 0);
+
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (watched != NULL) {
+			loop_io_close(watched->io);
+			free(watched);
+		}
+		return 0;
+	}
+	if (watched != NULL) {
+		loop_io_set(watched->io, events);
+		return 0;
+	}
+	watched = calloc(1, sizeof *watched);
+	if (watched == NULL)
+		return -1;
+	watched->http = http;
+	watched->fd = fd;
+	watched->io = loop_io_open(http->loop, fd, events, socket_ready, watched);
+	if (watched->io == NULL) {
+		free(watched);
+		return -1;
+	}
+	curl_multi_assign(http->multi, fd, watched);
+	return 0;
+}
+
+static void
+timer_fired(void *arg)
+{
+	act(arg, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static int
+set_timer(CURLM *multi, long ms, void *arg)
+{
+	struct http *http = arg;
+
+	(void)multi;
+	if (ms < 0)
+		loop_timer_clear(http->timer);
+	else
+		loop_timer_set(http->timer, ms);
+	return 0;
+}
+
+static bool
+start_calls(void *arg)
+{
+	struct http *http = arg;
+	bool did = false;
+
+	while (http->to_start != NULL) {
+		struct call *call = http->to_start;
+
+		http->to_start = call->next;
+		if (http->to_start == NULL)
+			http->to_start_end = &http->to_start;
+		if (curl_multi_add_handle(http->multi, call->easy) != CURLM_OK) {
+			call->result = CURLE_OUT_OF_MEMORY;
+			call->over = true;
+			fiber_wake(call->fiber);
+		}
+		did = true;
+	}
+	return did;
+}
+
+struct http *
+http_open(struct loop *loop, struct resolver *resolver, const struct http_settings *settings)
+{
+	struct http *http = calloc(1, sizeof *http);
+
+	if (http == NULL)
+		return NULL;
+	http->loop = loop;
+	http->resolver = resolver;
+	http->allow_loopback = settings->allow_loopback;
+	http->to_start_end = &http->to_start;
+	http->ca_file = strdup(settings->ca_file != NULL ? settings->ca_file : SYSTEM_CA_FILE);
+	http->user_agent = strdup(settings->user_agent);
+	http->timer = loop_timer_open(loop, timer_fired, http);
+	http->hook = loop_hook_open(loop, start_calls, http);
+	http->multi = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? curl_multi_init() : NULL;
+	if (http->ca_file == NULL || http->user_agent == NULL || http->timer == NULL || http->hook == NULL ||
+	    http->multi == NULL) {
+		http_close(http);
+		return NULL;
+	}
+	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+	curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
+	curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+	return http;
+}
+
+void
+http_close(struct http *http)
+{
+	if (http == NULL)
+		return;
+	while (http->spare_count > 0)
+		curl_easy_cleanup(http->spare[--http->spare_count]);
+	if (http->multi != NULL)
+		curl_multi_cleanup(http->multi);
+	loop_hook_close(http->hook);
+	loop_timer_close(http->timer);
+	free(http->ca_file);
+	free(http->user_agent);
+	free(http);
+	curl_global_cleanup();
+}
+
+size_t
+http_running(const struct http *http)
+{
+	return http->running;
+}
+
+/* ---- one call ---- */
+
+static struct curl_slist *
+append(struct curl_slist *list, const char *text)
+{
+	struct curl_slist *longer = curl_slist_append(list, text);
+
+	if (longer == NULL)
+		curl_slist_free_all(list);
+	return longer;
+}
+
+static struct curl_slist *
+address_list(struct arena *arena, const struct url *url, const struct resolved *found)
+{
+	const char *text = arena_format(arena, "+%s:%u:", url->host, url->port);
+
+	for (size_t i = 0; i < found->count; i++) {
+		bool v6 = strchr(found->address[i], ':') != NULL;
+
+		text = arena_format(arena, "%s%s%s%s%s", text, i > 0 ? "," : "", v6 ? "[" : "", found->address[i],
+				    v6 ? "]" : "");
+	}
+	return curl_slist_append(NULL, text);
+}
+
+static struct curl_slist *
+header_list(struct arena *arena, const struct http_request *request)
+{
+	struct curl_slist *list = curl_slist_append(NULL, "Accept: application/json");
+
+	if (list != NULL)
+		list = append(list, "Expect:");
+	if (list != NULL && request->authorization != NULL)
+		list = append(list, arena_format(arena, "Authorization: %s", request->authorization));
+	return list;
+}
+
+static void
+set_options(struct call *call, const struct http_request *request, int64_t ms)
+{
+	struct http *http = call->http;
+	CURL *easy = call->easy;
+
+	curl_easy_setopt(easy, CURLOPT_URL, request->url);
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
+	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, http->allow_loopback ? "https,http" : "https");
+	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "https");
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
+	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* with a path libcurl would not cache the store of CAs */
+	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(ms < HTTP_CONNECT_MS ? ms : HTTP_CONNECT_MS));
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)ms);
+	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
+	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16384L);
+	curl_easy_setopt(easy, CURLOPT_USERAGENT, http->user_agent);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, http);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
+	curl_easy_setopt(easy, CURLOPT_RESOLVE, call->addresses);
+	if (strcmp(request->method, "POST") == 0) {
+		const char *body = request->body != NULL ? request->body : "";
+
+		curl_easy_setopt(easy, CURLOPT_POST, 1L);
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body); /* not copied: it stays in the arena, and is wiped there */
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
+	}
+	if (request->once) {
+		curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+		curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+	}
+}
+
+static const char *
+reason(const struct call *call)
+{
+	if (call->too_large)
+		return "the answer is too large";
+	switch (call->result) {
+	case CURLE_COULDNT_CONNECT: return "the connection was refused, or its address is not allowed";
+	case CURLE_OPERATION_TIMEDOUT: return "no answer in time";
+	case CURLE_PEER_FAILED_VERIFICATION: return "the certificate is not trusted or names another host";
+	case CURLE_SSL_CONNECT_ERROR: return "the TLS handshake failed";
+	case CURLE_SSL_CACERT_BADFILE: return "the file of trusted certificates cannot be read";
+	case CURLE_GOT_NOTHING: return "the connection closed without an answer";
+	case CURLE_PARTIAL_FILE: return "the answer was cut short";
+	case CURLE_RECV_ERROR:
+	case CURLE_SEND_ERROR: return "the connection broke";
+	case CURLE_OUT_OF_MEMORY: return "no memory for the call";
+	default: return "the answer is no valid HTTP";
+	}
+}
+
+static void
+release(struct call *call)
+{
+	struct http *http = call->http;
+
+	curl_slist_free_all(call->headers);
+	curl_slist_free_all(call->addresses);
+	if (call->easy == NULL)
+		return;
+	if (call->result == CURLE_OK && http->spare_count < SPARE_HANDLES) {
+		curl_easy_reset(call->easy);
+		http->spare[http->spare_count++] = call->easy;
+	} else {
+		curl_easy_cleanup(call->easy); /* after a failure nothing of a handle is trusted */
+	}
+}
+
+static const struct error *
+perform(struct call *call, const struct http_request *request, int64_t ms, const char **why)
+{
+	struct http *http = call->http;
+
+	set_options(call, request, ms);
+	*http->to_start_end = call;
+	http->to_start_end = &call->next;
+	http->running++;
+	while (!call->over)
+		fiber_park();
+	http->running--;
+	if (call->result != CURLE_OK) {
+		*why = reason(call);
+		return &error_provider_unreachable;
+	}
+	curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &call->response->status);
+	call->response->body = call->body != NULL ? call->body : "";
+	call->response->len = call->len;
+	return NULL;
+}
+
+const struct error *
+http_send(struct http *http, struct arena *arena, const struct http_request *request, struct http_response *response,
+	  const char **why)
+{
+	struct call call = {.http = http, .fiber = fiber_current(), .arena = arena, .response = response};
+	const struct error *error = &error_provider_unreachable;
+	struct resolved found;
+	struct url url;
+	int64_t connect_by = loop_now_ms(http->loop) + HTTP_CONNECT_MS;
+	int64_t ms;
+
+	*response = (struct http_response){.retry_after = -1, .max_age = -1};
+	if (!url_parse(arena, request->url, &url) ||
+	    (text_equal(url.scheme, "http") && !(http->allow_loopback && url_is_loopback(&url)))) {
+		*why = "the address is not allowed";
+		return error;
+	}
+	if (!resolve(http->resolver, url.host, connect_by < request->deadline_ms ? connect_by : request->deadline_ms,
+		     &found)) {
+		*why = "the host's name cannot be looked up";
+		return error;
+	}
+	ms = request->deadline_ms - loop_now_ms(http->loop);
+	if (ms <= 0) {
+		*why = "no time was left for the call";
+		return error;
+	}
+	call.addresses = address_list(arena, &url, &found);
+	call.headers = header_list(arena, request);
+	call.easy = http->spare_count > 0 ? http->spare[--http->spare_count] : curl_easy_init();
+	call.result = CURLE_OUT_OF_MEMORY;
+	*why = "no memory for the call";
+	if (call.easy != NULL && call.headers != NULL && call.addresses != NULL)
+		error = perform(&call, request, ms, why);
+	release(&call);
+	return error;
+}

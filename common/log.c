@@ -1,0 +1,233 @@
+/*
+ * Lines are built in place in a fixed buffer, so that logging allocates nothing and can be used when memory is short.
+ * In a worker they are gathered and written once a turn of the loop. A pipe that is polled as writable takes at least
+ * PIPE_BUF bytes without waiting; writes are cut at line ends below that. A regular file is never waited for.
+ */
+#include "common/log.h"
+
+#include "common/clock.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define VALUE_MAX 256
+#define KEEP_MAX ((size_t)64 * 1024)
+
+static enum log_level wanted_level = LOG_LEVEL_INFO;
+static bool is_buffered;
+static bool is_regular_file;
+static char kept[KEEP_MAX];
+static size_t kept_len;
+static uint64_t dropped;
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+/* The prefixes of sd-daemon(3), read by journald where stderr goes there. */
+static const char *const level_prefixes[] = {"<3>", "<4>", "<6>", "<7>"};
+static bool is_journal;
+
+void
+log_configure(enum log_level level, bool buffered)
+{
+	struct stat status;
+
+	wanted_level = level;
+	is_buffered = buffered;
+	is_regular_file = fstat(STDERR_FILENO, &status) == 0 && S_ISREG(status.st_mode);
+	is_journal = fstat(STDERR_FILENO, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+bool
+log_level_parse(const char *text, enum log_level *level)
+{
+	for (size_t i = 0; i < sizeof level_names / sizeof level_names[0]; i++) {
+		if (strcmp(text, level_names[i]) == 0) {
+			*level = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+add(struct log_line *line, const char *bytes, size_t len)
+{
+	/* Two bytes stay free for the closing brace and the line end. */
+	if (len > sizeof line->text - 2 - line->len)
+		return;
+	memcpy(line->text + line->len, bytes, len);
+	line->len += len;
+}
+
+static void
+add_escaped(struct log_line *line, const char *value)
+{
+	static const char digits[] = "0123456789abcdef";
+	char out[6 * VALUE_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; value[i] != '\0' && i < VALUE_MAX; i++) {
+		unsigned char c = (unsigned char)value[i];
+
+		if (c == '"' || c == '\\') {
+			out[n++] = '\\';
+			out[n++] = (char)c;
+		} else if (c >= 0x20 && c < 0x7f) {
+			out[n++] = (char)c;
+		} else { /* control bytes, and what is not ASCII: a cut in the middle of a character does no harm */
+			memcpy(out + n, "\\u00", 4);
+			out[n + 4] = digits[c >> 4];
+			out[n + 5] = digits[c & 15];
+			n += 6;
+		}
+	}
+	add(line, out, n);
+}
+
+static void
+add_key(struct log_line *line, const char *key)
+{
+	add(line, ",\"", 2);
+	add(line, key, strlen(key));
+	add(line, "\":", 2);
+}
+
+void
+log_begin(struct log_line *line, enum log_level level, const char *event)
+{
+	static int64_t stamped_second = -1;
+	static char stamp[CLOCK_RFC3339_SIZE];
+	char head[160];
+	int64_t now = clock_wall_ms();
+	int n;
+
+	line->len = 0;
+	line->wanted = level <= wanted_level;
+	if (!line->wanted)
+		return;
+	if (now / 1000 != stamped_second) {
+		stamped_second = now / 1000;
+		clock_rfc3339(stamped_second, stamp);
+	}
+	n = snprintf(head, sizeof head, "%s{\"time\":\"%.19s.%03dZ\",\"level\":\"%s\",\"event\":\"%s\",\"pid\":%d",
+		     is_journal ? level_prefixes[level] : "", stamp, (int)(now % 1000), level_names[level], event,
+		     (int)getpid());
+	if (n > 0)
+		add(line, head, (size_t)n < sizeof head ? (size_t)n : sizeof head - 1);
+}
+
+void
+log_text(struct log_line *line, const char *key, const char *value)
+{
+	size_t before = line->len;
+
+	if (!line->wanted || value == NULL)
+		return;
+	add_key(line, key);
+	add(line, "\"", 1);
+	add_escaped(line, value);
+	if (line->len + 1 > sizeof line->text - 2 || line->text[line->len - 1] == ':')
+		line->len = before; /* it did not fit: rather no field than half of one */
+	else
+		add(line, "\"", 1);
+}
+
+void
+log_number(struct log_line *line, const char *key, int64_t value)
+{
+	char digits[24];
+	int n;
+
+	if (!line->wanted)
+		return;
+	n = snprintf(digits, sizeof digits, "%lld", (long long)value);
+	add_key(line, key);
+	add(line, digits, (size_t)n);
+}
+
+static void
+keep(const char *bytes, size_t len)
+{
+	if (len > sizeof kept - kept_len)
+		log_flush();
+	if (len > sizeof kept - kept_len) {
+		dropped++;
+		return;
+	}
+	memcpy(kept + kept_len, bytes, len);
+	kept_len += len;
+}
+
+void
+log_end(struct log_line *line)
+{
+	if (!line->wanted)
+		return;
+	line->text[line->len++] = '}';
+	line->text[line->len++] = '\n';
+	keep(line->text, line->len);
+	if (!is_buffered)
+		log_flush();
+}
+
+void
+log_message(enum log_level level, const char *event, const char *message, const char *action)
+{
+	struct log_line line;
+
+	log_begin(&line, level, event);
+	log_text(&line, "message", message);
+	log_text(&line, "action", action);
+	log_end(&line);
+}
+
+/* The longest run of whole lines of at most `most` bytes. */
+static size_t
+whole_lines(const char *bytes, size_t len, size_t most)
+{
+	size_t n = len < most ? len : most;
+
+	while (n > 0 && bytes[n - 1] != '\n')
+		n--;
+	return n;
+}
+
+void
+log_flush(void)
+{
+	size_t done = 0;
+
+	while (done < kept_len) {
+		size_t most = is_regular_file ? kept_len : PIPE_BUF;
+		size_t n = whole_lines(kept + done, kept_len - done, most);
+		struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+		ssize_t written;
+
+		if (is_buffered && !is_regular_file && (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0))
+			break;
+		written = write(STDERR_FILENO, kept + done, n);
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0) {
+			if (errno != EAGAIN) { /* nobody can be told */
+				done = kept_len;
+				dropped++;
+			}
+			break;
+		}
+		done += (size_t)written;
+	}
+	memmove(kept, kept + done, kept_len - done);
+	kept_len -= done;
+}
+
+uint64_t
+log_dropped(void)
+{
+	return dropped;
+}

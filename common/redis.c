@@ -1,0 +1,917 @@
+/*
+ * hiredis does the protocol (format, parse, connect without waiting); this file owns when bytes move and who gets which
+ * reply. Replies come in the order of the commands, so waiting batches form one queue, and the reader builds each reply
+ * directly in the arena of the batch at its head.
+ *
+ * A connection is DOWN, CONNECTING (one fiber connects, the others wait for it) or UP. Whatever goes wrong on it, it is
+ * closed whole and every batch in the queue fails; no reply that was late can reach a later command.
+ */
+#include "common/redis.h"
+
+#include "common/arena.h"
+#include "common/crypto.h"
+#include "common/error.h"
+#include "common/fiber.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/metrics.h"
+#include "common/resolve.h"
+#include "common/text.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <hiredis/hiredis.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define WORDS_MAX 64          /* in one command */
+#define ARRAY_MAX 1000000     /* elements in one reply array; the arena's limit is the real bound */
+#define SCRATCH_MAX (64 * 1024)
+
+enum state { DOWN, CONNECTING, UP };
+enum end { PENDING, ANSWERED, LOST, TIMED_OUT };
+
+/* Where to connect; taken from the URL. */
+struct target {
+	char *path; /* unix socket, or NULL */
+	char *host;
+	unsigned port;
+	char *user; /* NULL: none */
+	char *password;
+	char *db;
+};
+
+/* A batch in the queue. On its fiber's stack; allocated where nobody waits. */
+struct waiter {
+	struct fiber *fiber;
+	struct arena *arena;
+	struct redis_reply **replies; /* NULL: nobody reads them */
+	const char *what;             /* names it in the log, where nobody waits */
+	size_t wanted;
+	size_t got;
+	int64_t sent_ms;
+	enum end end;
+	struct waiter *next;
+};
+
+struct connect_waiter {
+	struct fiber *fiber;
+	bool over;
+	struct connect_waiter *next;
+};
+
+struct redis {
+	struct loop *loop;
+	struct resolver *resolver;
+	struct metrics *metrics;
+	const char *name;
+	struct target target;
+	enum state state;
+	redisContext *context;
+	struct loop_io *io;
+	struct loop_timer *timer;
+	struct loop_hook *hook;
+	struct waiter *head, **end;
+	struct connect_waiter *connect_waiters;
+	struct fiber *connector; /* waits for the socket to become writable */
+	bool connector_woken;
+	bool dirty;              /* something was appended in this turn */
+	struct arena *scratch;   /* replies that nobody reads */
+	int64_t complained_ms;   /* last log line about the connection: at most one a second */
+};
+
+/* One set of series per process. */
+static struct {
+	size_t ok, failed, lost, timed_out, connected, connect_failed, unsent;
+} series;
+
+void
+redis_register_metrics(struct metrics *metrics)
+{
+	static const char name[] = "integrations_redis_commands_total";
+	static const char help[] = "Redis commands by outcome.";
+
+	series.ok = metrics_counter(metrics, name, help, "outcome=\"ok\"");
+	series.failed = metrics_counter(metrics, name, help, "outcome=\"error_reply\"");
+	series.lost = metrics_counter(metrics, name, help, "outcome=\"connection_lost\"");
+	series.timed_out = metrics_counter(metrics, name, help, "outcome=\"timeout\"");
+	series.unsent = metrics_counter(metrics, name, help, "outcome=\"not_sent\"");
+	series.connected = metrics_counter(metrics, "integrations_redis_connects_total", "Connections made to Redis.",
+					   "outcome=\"ok\"");
+	series.connect_failed = metrics_counter(metrics, "integrations_redis_connects_total",
+						"Connections made to Redis.", "outcome=\"failed\"");
+}
+
+static void
+count(struct redis *redis, size_t which, size_t n)
+{
+	if (redis->metrics != NULL)
+		metrics_add(redis->metrics, which, n);
+}
+
+/* ---- URL ---- */
+
+static char *
+part(const char *from, const char *to)
+{
+	return strndup(from, (size_t)(to - from));
+}
+
+/* Undo percent-encoding in place; false where an escape is broken or is NUL. */
+static bool
+decode(char *text)
+{
+	char *out = text;
+
+	for (const char *in = text; *in != '\0'; in++) {
+		if (*in == '%') {
+			char digits[3] = {0};
+
+			if (!isxdigit((unsigned char)in[1]) || !isxdigit((unsigned char)in[2]))
+				return false;
+			memcpy(digits, in + 1, 2);
+			*out = (char)strtol(digits, NULL, 16);
+			if (*out == '\0')
+				return false;
+			out++;
+			in += 2;
+		} else {
+			*out++ = *in;
+		}
+	}
+	*out = '\0';
+	return true;
+}
+
+static const char *
+parse_credentials(struct target *target, const char *from, const char *at)
+{
+	const char *colon = memchr(from, ':', (size_t)(at - from));
+
+	if (colon == NULL)
+		return "has a user without a password; write redis://user:password@host:port/db";
+	if (colon > from)
+		target->user = part(from, colon);
+	target->password = part(colon + 1, at);
+	if ((target->user != NULL && !decode(target->user)) || !decode(target->password))
+		return "has a broken percent-escape in its credentials";
+	return NULL;
+}
+
+static const char *
+parse_tcp(struct target *target, const char *rest)
+{
+	const char *slash = strchr(rest, '/');
+	const char *end = slash != NULL ? slash : rest + strlen(rest);
+	const char *at = memrchr(rest, '@', (size_t)(end - rest));
+	const char *mistake;
+	const char *colon;
+	uint64_t port = 6379;
+
+	if (at != NULL) {
+		mistake = parse_credentials(target, rest, at);
+		if (mistake != NULL)
+			return mistake;
+		rest = at + 1;
+	}
+	if (*rest == '[') { /* an IPv6 address */
+		const char *close = memchr(rest, ']', (size_t)(end - rest));
+
+		if (close == NULL)
+			return "has an IPv6 address without its closing bracket";
+		target->host = part(rest + 1, close);
+		colon = close + 1 < end && close[1] == ':' ? close + 1 : NULL;
+	} else {
+		colon = memchr(rest, ':', (size_t)(end - rest));
+		target->host = part(rest, colon != NULL ? colon : end);
+	}
+	if (colon != NULL) {
+		char *digits = part(colon + 1, end);
+		bool good = text_to_number(digits, 65535, &port) && port > 0;
+
+		free(digits);
+		if (!good)
+			return "has a port that is no number from 1 to 65535";
+	}
+	target->port = (unsigned)port;
+	if (target->host == NULL || target->host[0] == '\0')
+		return "names no host";
+	if (slash != NULL && slash[1] != '\0')
+		target->db = strdup(slash + 1);
+	return NULL;
+}
+
+static const char *
+parse_unix(struct target *target, const char *rest)
+{
+	const char *query = strchr(rest, '?');
+
+	target->path = part(rest, query != NULL ? query : rest + strlen(rest));
+	if (target->path[0] != '/' || strlen(target->path) >= sizeof((struct sockaddr_un *)0)->sun_path)
+		return "needs an absolute path of at most 107 bytes; write unix:///path/to/redis.sock";
+	if (query != NULL && strncmp(query, "?db=", 4) != 0)
+		return "may carry ?db=NUMBER and nothing else";
+	if (query != NULL)
+		target->db = strdup(query + 4);
+	return NULL;
+}
+
+static void
+target_free(struct target *target)
+{
+	if (target->password != NULL)
+		crypto_wipe(target->password, strlen(target->password));
+	free(target->path);
+	free(target->host);
+	free(target->user);
+	free(target->password);
+	free(target->db);
+	memset(target, 0, sizeof *target);
+}
+
+/* NULL, or what is wrong. */
+static const char *
+target_parse(struct target *target, const char *url)
+{
+	const char *mistake;
+	uint64_t db;
+
+	memset(target, 0, sizeof *target);
+	if (strncmp(url, "redis://", 8) == 0)
+		mistake = parse_tcp(target, url + 8);
+	else if (strncmp(url, "unix://", 7) == 0)
+		mistake = parse_unix(target, url + 7);
+	else if (strncmp(url, "redis+sentinel://", 17) == 0 || strncmp(url, "redis+cluster://", 16) == 0)
+		mistake = "Sentinel and Cluster are not built yet; give one server as redis:// or unix://";
+	else
+		mistake = "is neither redis://host:port/db nor unix:///path";
+	if (mistake == NULL && target->db != NULL && !text_to_number(target->db, 1000000, &db))
+		mistake = "has a database that is no number";
+	return mistake;
+}
+
+bool
+redis_url_check(struct arena *arena, const char *url, const char **mistake)
+{
+	struct target target;
+
+	(void)arena;
+	*mistake = target_parse(&target, url);
+	target_free(&target);
+	return *mistake == NULL;
+}
+
+/* ---- replies, built in the arena of the batch at the head of the queue ---- */
+
+static void *
+reply_new(const redisReadTask *task, enum redis_type type)
+{
+	struct arena *arena = task->privdata;
+	struct redis_reply *reply = arena_try_alloc(arena, sizeof *reply);
+	struct redis_reply *parent = task->parent != NULL ? task->parent->obj : NULL;
+
+	if (reply == NULL)
+		return NULL;
+	reply->type = type;
+	if (parent != NULL)
+		parent->items[task->idx] = reply;
+	return reply;
+}
+
+static void *
+create_string(const redisReadTask *task, char *bytes, size_t len)
+{
+	struct redis_reply *reply = reply_new(task, task->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_STRING);
+	char *copy = reply != NULL ? arena_try_alloc(task->privdata, len + 1) : NULL;
+
+	if (copy == NULL)
+		return NULL;
+	memcpy(copy, bytes, len);
+	reply->text = copy;
+	reply->len = len;
+	return reply;
+}
+
+static void *
+create_array(const redisReadTask *task, int elements)
+{
+	struct redis_reply *reply = elements <= ARRAY_MAX ? reply_new(task, REDIS_ARRAY) : NULL;
+
+	if (reply == NULL)
+		return NULL;
+	reply->count = (size_t)elements;
+	reply->items = arena_try_alloc(task->privdata, (reply->count + 1) * sizeof *reply->items);
+	return reply->items != NULL ? reply : NULL;
+}
+
+static void *
+create_integer(const redisReadTask *task, long long value)
+{
+	struct redis_reply *reply = reply_new(task, REDIS_INTEGER);
+
+	if (reply != NULL)
+		reply->integer = value;
+	return reply;
+}
+
+static void *
+create_nil(const redisReadTask *task)
+{
+	return reply_new(task, REDIS_NIL);
+}
+
+static void
+free_object(void *object)
+{
+	(void)object; /* its arena frees it */
+}
+
+static redisReplyObjectFunctions functions = {create_string, create_array, create_integer, create_nil, free_object};
+
+/* ---- the connection ---- */
+
+static void
+complain(struct redis *redis, const char *event, const char *message)
+{
+	struct log_line line;
+	int64_t now = loop_now_ms(redis->loop);
+
+	if (redis->complained_ms != 0 && now - redis->complained_ms < 1000)
+		return;
+	redis->complained_ms = now;
+	log_begin(&line, LOG_LEVEL_ERROR, event);
+	log_text(&line, "connection", redis->name);
+	log_text(&line, "message", message);
+	log_text(&line, "action",
+		 "check that Redis runs and that REDIS_URL is right; requests get 503 until it answers");
+	log_end(&line);
+}
+
+static void
+finish(struct waiter *waiter, enum end end)
+{
+	waiter->end = end;
+	if (waiter->fiber != NULL)
+		fiber_wake(waiter->fiber);
+	else
+		free(waiter);
+}
+
+/* Close the connection; every batch in the queue ends as `end`. */
+static void
+drop(struct redis *redis, enum end end, const char *message)
+{
+	struct waiter *waiter = redis->head;
+
+	loop_io_close(redis->io);
+	redis->io = NULL;
+	if (redis->context != NULL)
+		redisFree(redis->context);
+	redis->context = NULL;
+	redis->state = redis->state == CONNECTING ? CONNECTING : DOWN; /* the connecting fiber says when it gave up */
+	redis->head = NULL;
+	redis->end = &redis->head;
+	loop_timer_clear(redis->timer);
+	if (message != NULL)
+		complain(redis, "redis_connection_lost", message);
+	while (waiter != NULL) {
+		struct waiter *next = waiter->next;
+
+		count(redis, end == TIMED_OUT ? series.timed_out : series.lost, waiter->wanted - waiter->got);
+		finish(waiter, end);
+		waiter = next;
+	}
+}
+
+static void
+log_error_reply(struct redis *redis, const char *what, const struct redis_reply *reply)
+{
+	struct log_line line;
+	char word[32] = {0};
+
+	for (size_t i = 0; i + 1 < sizeof word && reply->text[i] != '\0' && reply->text[i] != ' '; i++)
+		word[i] = reply->text[i];
+	log_begin(&line, LOG_LEVEL_ERROR, "redis_error_reply");
+	log_text(&line, "connection", redis->name);
+	log_text(&line, "what", what);
+	log_text(&line, "error", word);
+	log_text(&line, "action",
+		 strcmp(word, "OOM") == 0 || strcmp(word, "MISCONF") == 0
+		     ? "Redis refuses writes: give it memory or disk space"
+		 : strcmp(word, "NOPERM") == 0 || strcmp(word, "NOAUTH") == 0 || strcmp(word, "WRONGPASS") == 0
+		     ? "check the user, password and ACL of REDIS_URL"
+		     : "look at Redis: it answered with an error");
+	log_end(&line);
+}
+
+static void
+take_reply(struct redis *redis, struct redis_reply *reply)
+{
+	struct waiter *waiter = redis->head;
+
+	if (reply->type == REDIS_ERROR) {
+		count(redis, series.failed, 1);
+		if (waiter->fiber == NULL)
+			log_error_reply(redis, waiter->what, reply);
+	} else {
+		count(redis, series.ok, 1);
+	}
+	if (waiter->replies != NULL)
+		waiter->replies[waiter->got] = reply;
+	else
+		arena_reset(redis->scratch);
+	if (++waiter->got < waiter->wanted)
+		return;
+	redis->head = waiter->next;
+	if (redis->head == NULL) {
+		redis->end = &redis->head;
+		loop_timer_clear(redis->timer);
+	}
+	finish(waiter, ANSWERED);
+}
+
+static void
+read_replies(struct redis *redis)
+{
+	redisContext *context = redis->context;
+	void *reply = NULL;
+
+	if (redisBufferRead(context) != REDIS_OK) {
+		drop(redis, LOST,
+		     context->err == REDIS_ERR_EOF ? "Redis closed the connection" : "reading from Redis failed");
+		return;
+	}
+	for (;;) {
+		context->reader->privdata = redis->head != NULL ? redis->head->arena : redis->scratch;
+		if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {
+			drop(redis, LOST, "Redis sent what is no valid reply");
+			return;
+		}
+		if (reply == NULL)
+			return;
+		if (redis->head == NULL) {
+			drop(redis, LOST, "Redis sent a reply that nobody asked for");
+			return;
+		}
+		take_reply(redis, reply);
+	}
+}
+
+static void
+write_commands(struct redis *redis)
+{
+	int done = 0;
+
+	if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
+		drop(redis, LOST, "writing to Redis failed");
+		return;
+	}
+	loop_io_set(redis->io, done ? LOOP_READ : LOOP_READ | LOOP_WRITE);
+}
+
+static void
+ready(void *arg, int events)
+{
+	struct redis *redis = arg;
+
+	if (redis->connector != NULL) { /* the socket's connect has ended, one way or the other */
+		loop_io_set(redis->io, 0);
+		redis->connector_woken = true;
+		fiber_wake(redis->connector);
+		return;
+	}
+	if (events & LOOP_WRITE)
+		write_commands(redis);
+	if (redis->context != NULL && (events & LOOP_READ))
+		read_replies(redis);
+}
+
+/* Before the loop waits: what all fibers appended in this turn leaves in one write. */
+static bool
+flush(void *arg)
+{
+	struct redis *redis = arg;
+
+	if (redis->dirty) {
+		redis->dirty = false;
+		if (redis->context != NULL)
+			write_commands(redis);
+	}
+	return false;
+}
+
+static void
+check_age(void *arg)
+{
+	struct redis *redis = arg;
+	int64_t oldest;
+
+	if (redis->context != NULL && redis->head != NULL)
+		read_replies(redis); /* when we were the ones who were late, the reply is already there */
+	if (redis->head == NULL)
+		return;
+	oldest = redis->head->sent_ms + REDIS_TIMEOUT_MS - loop_now_ms(redis->loop);
+	if (oldest <= 0)
+		drop(redis, TIMED_OUT, "Redis did not answer in time");
+	else
+		loop_timer_set(redis->timer, oldest);
+}
+
+static void
+enqueue(struct redis *redis, struct waiter *waiter)
+{
+	waiter->sent_ms = loop_now_ms(redis->loop);
+	if (redis->head == NULL)
+		loop_timer_set(redis->timer, REDIS_TIMEOUT_MS);
+	*redis->end = waiter;
+	redis->end = &waiter->next;
+	redis->dirty = true;
+}
+
+/* ---- connect ---- */
+
+static redisContext *
+connect_socket(struct redis *redis, int64_t deadline_ms)
+{
+	struct resolved addresses;
+	redisContext *context;
+
+	if (redis->target.path != NULL) {
+		context = redisConnectUnixNonBlock(redis->target.path);
+	} else {
+		if (!resolve(redis->resolver, redis->target.host, deadline_ms, &addresses))
+			return NULL;
+		context = redisConnectNonBlock(addresses.address[0], (int)redis->target.port);
+	}
+	if (context != NULL && context->err != 0) {
+		redisFree(context);
+		context = NULL;
+	}
+	if (context != NULL) {
+		redisReader *reader = redisReaderCreateWithFunctions(&functions);
+
+		if (reader == NULL) {
+			redisFree(context);
+			return NULL;
+		}
+		redisReaderFree(context->reader);
+		context->reader = reader;
+		(void)fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+	}
+	return context;
+}
+
+/* Wait until the socket is connected. */
+static bool
+connect_wait(struct redis *redis, int64_t deadline_ms)
+{
+	int error = 0;
+	int on = 1;
+	socklen_t len = sizeof error;
+
+	redis->io = loop_io_open(redis->loop, redis->context->fd, LOOP_WRITE, ready, redis);
+	if (redis->io == NULL)
+		return false;
+	redis->connector = fiber_current();
+	redis->connector_woken = false;
+	while (!redis->connector_woken && fiber_park_until(deadline_ms))
+		continue;
+	redis->connector = NULL;
+	if (!redis->connector_woken)
+		return false;
+	if (getsockopt(redis->context->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
+		return false;
+	redis->context->flags |= REDIS_CONNECTED;
+	if (redis->target.path == NULL) {
+		(void)setsockopt(redis->context->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+		(void)redisEnableKeepAlive(redis->context);
+	}
+	loop_io_set(redis->io, LOOP_READ);
+	return true;
+}
+
+/* AUTH and SELECT, before any other command can be on this connection. */
+static bool
+introduce(struct redis *redis)
+{
+	const char *auth[3] = {"AUTH"};
+	const char *select_db[2] = {"SELECT", redis->target.db};
+	struct redis_reply *replies[2] = {0};
+	struct waiter waiter = {.fiber = fiber_current(), .arena = redis->scratch, .replies = replies};
+	int words = 1;
+
+	arena_reset(redis->scratch);
+	if (redis->target.password != NULL) {
+		if (redis->target.user != NULL)
+			auth[words++] = redis->target.user;
+		auth[words++] = redis->target.password;
+		if (redisAppendCommandArgv(redis->context, words, auth, NULL) != REDIS_OK)
+			return false;
+		waiter.wanted++;
+	}
+	if (redis->target.db != NULL) {
+		if (redisAppendCommandArgv(redis->context, 2, select_db, NULL) != REDIS_OK)
+			return false;
+		waiter.wanted++;
+	}
+	if (waiter.wanted == 0)
+		return true;
+	enqueue(redis, &waiter);
+	while (waiter.end == PENDING)
+		fiber_park();
+	for (size_t i = 0; i < waiter.got; i++) {
+		if (replies[i]->type == REDIS_ERROR) {
+			log_error_reply(redis, "connecting", replies[i]);
+			return false;
+		}
+	}
+	return waiter.end == ANSWERED;
+}
+
+static void
+connect_now(struct redis *redis)
+{
+	int64_t deadline_ms = loop_now_ms(redis->loop) + REDIS_TIMEOUT_MS;
+	struct connect_waiter *waiter;
+	bool up;
+
+	redis->state = CONNECTING;
+	redis->context = connect_socket(redis, deadline_ms);
+	up = redis->context != NULL && connect_wait(redis, deadline_ms) && introduce(redis);
+	redis->state = up ? UP : DOWN;
+	if (up) {
+		count(redis, series.connected, 1);
+		redis->complained_ms = 0;
+	} else {
+		count(redis, series.connect_failed, 1);
+		drop(redis, LOST, NULL);
+		complain(redis, "redis_unreachable", "Redis cannot be reached");
+	}
+	waiter = redis->connect_waiters;
+	redis->connect_waiters = NULL;
+	for (; waiter != NULL; waiter = waiter->next) {
+		waiter->over = true;
+		fiber_wake(waiter->fiber);
+	}
+}
+
+static bool
+be_up(struct redis *redis)
+{
+	if (redis->state == DOWN) {
+		connect_now(redis);
+	} else if (redis->state == CONNECTING) {
+		struct connect_waiter waiter = {.fiber = fiber_current(), .next = redis->connect_waiters};
+
+		redis->connect_waiters = &waiter;
+		while (!waiter.over)
+			fiber_park();
+	}
+	return redis->state == UP;
+}
+
+struct redis *
+redis_open(struct loop *loop, struct resolver *resolver, struct metrics *metrics, const char *name, const char *url)
+{
+	struct redis *redis = calloc(1, sizeof *redis);
+
+	if (redis == NULL)
+		return NULL;
+	redis->loop = loop;
+	redis->resolver = resolver;
+	redis->metrics = metrics;
+	redis->name = name;
+	redis->end = &redis->head;
+	redis->timer = loop_timer_open(loop, check_age, redis);
+	redis->hook = loop_hook_open(loop, flush, redis);
+	redis->scratch = arena_open(1024, SCRATCH_MAX, NULL, NULL);
+	if (target_parse(&redis->target, url) != NULL || redis->timer == NULL || redis->hook == NULL ||
+	    redis->scratch == NULL) {
+		redis_close(redis);
+		return NULL;
+	}
+	return redis;
+}
+
+void
+redis_close(struct redis *redis)
+{
+	if (redis == NULL)
+		return;
+	redis->complained_ms = 0;
+	if (redis->timer != NULL)
+		drop(redis, LOST, NULL);
+	loop_timer_close(redis->timer);
+	loop_hook_close(redis->hook);
+	arena_close(redis->scratch);
+	target_free(&redis->target);
+	free(redis);
+}
+
+/* ---- batches ---- */
+
+void
+redis_script_prepare(struct redis_script *script)
+{
+	crypto_sha1_hex(script->source, script->sha1);
+}
+
+void
+redis_batch_init(struct redis_batch *batch, struct arena *arena)
+{
+	batch->arena = arena;
+	batch->count = 0;
+}
+
+static struct redis_command *
+command_new(struct redis_batch *batch, int argc)
+{
+	struct redis_command *command = &batch->commands[batch->count];
+
+	if (batch->count == REDIS_BATCH_MAX)
+		abort(); /* callers know how much they ask for */
+	batch->count++;
+	command->argc = argc;
+	command->argv = arena_alloc(batch->arena, (size_t)argc * sizeof *command->argv);
+	command->lengths = arena_alloc(batch->arena, (size_t)argc * sizeof *command->lengths);
+	command->script = NULL;
+	return command;
+}
+
+void
+redis_add_argv(struct redis_batch *batch, int argc, const char *const *argv)
+{
+	struct redis_command *command = command_new(batch, argc);
+
+	for (int i = 0; i < argc; i++) {
+		command->argv[i] = argv[i];
+		command->lengths[i] = strlen(argv[i]);
+	}
+}
+
+void
+redis_add(struct redis_batch *batch, ...)
+{
+	const char *words[WORDS_MAX];
+	const char *word;
+	int count_words = 0;
+	va_list list;
+
+	va_start(list, batch);
+	while ((word = va_arg(list, const char *)) != NULL) {
+		if (count_words == WORDS_MAX)
+			abort();
+		words[count_words++] = word;
+	}
+	va_end(list);
+	redis_add_argv(batch, count_words, words);
+}
+
+void
+redis_add_script(struct redis_batch *batch, const struct redis_script *script, const char *const *keys,
+		 const char *const *arguments)
+{
+	struct redis_command *command;
+	int key_count = 0;
+	int argument_count = 0;
+
+	while (keys[key_count] != NULL)
+		key_count++;
+	while (arguments[argument_count] != NULL)
+		argument_count++;
+	command = command_new(batch, 3 + key_count + argument_count);
+	command->script = script;
+	command->argv[0] = "EVALSHA";
+	command->argv[1] = script->sha1;
+	command->argv[2] = arena_format(batch->arena, "%d", key_count);
+	for (int i = 0; i < key_count; i++)
+		command->argv[3 + i] = keys[i];
+	for (int i = 0; i < argument_count; i++)
+		command->argv[3 + key_count + i] = arguments[i];
+	for (int i = 0; i < command->argc; i++)
+		command->lengths[i] = strlen(command->argv[i]);
+}
+
+static bool
+append(struct redis *redis, const struct redis_command *command)
+{
+	return redisAppendCommandArgv(redis->context, command->argc, command->argv, command->lengths) == REDIS_OK;
+}
+
+static void
+use_source(struct redis_command *command)
+{
+	command->argv[0] = "EVAL";
+	command->lengths[0] = 4;
+	command->argv[1] = command->script->source;
+	command->lengths[1] = strlen(command->script->source);
+}
+
+/* Send commands [from, to) and wait for their replies. */
+static enum end
+run_range(struct redis *redis, struct redis_batch *batch, size_t from, size_t to)
+{
+	struct waiter waiter = {.fiber = fiber_current(), .arena = batch->arena, .wanted = to - from};
+
+	if (!be_up(redis))
+		return TIMED_OUT; /* not LOST: connecting anew at once would not help */
+	waiter.replies = &batch->reply[from];
+	for (size_t i = from; i < to; i++) {
+		if (!append(redis, &batch->commands[i])) {
+			drop(redis, LOST, "memory for a Redis command could not be had");
+			return TIMED_OUT;
+		}
+	}
+	enqueue(redis, &waiter);
+	while (waiter.end == PENDING)
+		fiber_park();
+	if (waiter.end == LOST && waiter.got > 0)
+		return TIMED_OUT;
+	return waiter.end;
+}
+
+static bool
+is_unknown_script(const struct redis_batch *batch, size_t i)
+{
+	return batch->commands[i].script != NULL && batch->reply[i]->type == REDIS_ERROR &&
+	       strncmp(batch->reply[i]->text, "NOSCRIPT", 8) == 0;
+}
+
+const struct error *
+redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
+{
+	enum end end = run_range(redis, batch, 0, batch->count);
+
+	if (end == LOST && reads)
+		end = run_range(redis, batch, 0, batch->count);
+	if (end != ANSWERED)
+		return &error_store_unavailable;
+	for (size_t i = 0; i < batch->count; i++) {
+		if (is_unknown_script(batch, i)) { /* nothing was done: send the source */
+			use_source(&batch->commands[i]);
+			if (run_range(redis, batch, i, i + 1) != ANSWERED)
+				return &error_store_unavailable;
+		}
+		if (batch->reply[i]->type == REDIS_ERROR) {
+			log_error_reply(redis, batch->commands[i].argv[0], batch->reply[i]);
+			return &error_store_unavailable;
+		}
+	}
+	return NULL;
+}
+
+bool
+redis_send(struct redis *redis, struct redis_batch *batch, const char *what)
+{
+	struct waiter *waiter = redis->state == UP ? calloc(1, sizeof *waiter) : NULL;
+
+	if (waiter == NULL) {
+		count(redis, series.unsent, batch->count);
+		complain(redis, "redis_not_sent", what);
+		return false;
+	}
+	waiter->arena = redis->scratch;
+	waiter->what = what;
+	waiter->wanted = batch->count;
+	for (size_t i = 0; i < batch->count; i++) {
+		if (batch->commands[i].script != NULL)
+			use_source(&batch->commands[i]);
+		if (!append(redis, &batch->commands[i])) {
+			free(waiter);
+			drop(redis, LOST, "memory for a Redis command could not be had");
+			return false;
+		}
+	}
+	enqueue(redis, waiter);
+	return true;
+}
+
+const char *
+redis_item(const struct redis_reply *reply, size_t index)
+{
+	if (reply == NULL || reply->type != REDIS_ARRAY || index >= reply->count || reply->items[index] == NULL ||
+	    reply->items[index]->type != REDIS_STRING)
+		return NULL;
+	return reply->items[index]->text;
+}
+
+const char *
+redis_field(const struct redis_reply *reply, const char *field)
+{
+	if (reply == NULL || reply->type != REDIS_ARRAY)
+		return NULL;
+	for (size_t i = 0; i + 1 < reply->count; i += 2) {
+		const char *name = redis_item(reply, i);
+
+		if (name != NULL && strcmp(name, field) == 0)
+			return redis_item(reply, i + 1);
+	}
+	return NULL;
+}
