@@ -4,7 +4,7 @@
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
-NGINX_DIR ?= $(SYSCONFDIR)/nginx/snippets
+NGINX_DIR ?= $(SYSCONFDIR)/nginx
 UNIT_DIR ?= /lib/systemd/system
 PUBLIC_URL ?= https://integrations.example.com
 

@@ -1,0 +1,58 @@
+#!/bin/sh
+# Copies the nginx files into nginx's directory (/etc/nginx, or one of their own) and fills in the site's values.
+#   nginx/install.sh DIRECTORY [NAME=VALUE ...]
+# Names: PUBLIC_URL, SOCKET, WWW; and for a complete configuration from integrations.conf: RUN, PORT, INTERNAL_PORT,
+# WORKERS, USER.
+set -eu
+
+fail() {
+	echo "nginx/install.sh: $1" >&2
+	exit 1
+}
+
+[ $# -ge 1 ] || fail "name the directory to copy to"
+directory=$1
+shift
+source=$(cd "$(dirname "$0")" && pwd)
+
+PUBLIC_URL=https://integrations.example.com
+SOCKET=/run/integrations/integrations.sock
+WWW=/usr/local/share/integrations/www
+RUN=/run/integrations
+PORT=8080
+INTERNAL_PORT=8081
+WORKERS=auto
+USER=
+for setting in "$@"; do
+	value=${setting#*=}
+	case $value in
+	*[!A-Za-z0-9:/._@%+,\ \;-]*) fail "${setting%%=*} holds a character that nginx's configuration would not take" ;;
+	esac
+	case $setting in
+	PUBLIC_URL=*) PUBLIC_URL=${value%/} ;;
+	SOCKET=*) SOCKET=$value ;;
+	WWW=*) WWW=$value ;;
+	RUN=*) RUN=$value ;;
+	PORT=*) PORT=$value ;;
+	INTERNAL_PORT=*) INTERNAL_PORT=$value ;;
+	WORKERS=*) WORKERS=$value ;;
+	USER=*) USER=$value ;;
+	*) fail "does not know $setting" ;;
+	esac
+done
+
+# What the browser sends as Host: without the scheme, and without a port that is the scheme's own.
+host=${PUBLIC_URL#*://}
+case $PUBLIC_URL in
+https://*) host=${host%:443} hsts="max-age=63072000" ;;
+*) host=${host%:80} hsts="" ;;
+esac
+
+mkdir -p "$directory/snippets"
+for file in "$source"/*.conf; do
+	sed -e "s|@PUBLIC_URL@|$PUBLIC_URL|g" -e "s|@PUBLIC_HOST@|$host|g" -e "s|@HSTS@|$hsts|g" \
+		-e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" -e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT|g" \
+		-e "s|@INTERNAL_PORT@|$INTERNAL_PORT|g" -e "s|@WORKERS@|$WORKERS|g" -e "s|@USER@|$USER|g" \
+		"$file" >"$directory/snippets/${file##*/}"
+done
+mv "$directory/snippets/integrations.conf" "$directory/integrations.conf"
