@@ -32,6 +32,9 @@ void jwt_keys_close(struct jwt_keys *keys);
 enum jwt_result jwt_verify(struct arena *arena, const struct jwt_keys *keys, const struct words *algorithms,
 			   const char *token, const struct json **claims);
 
+/* The header's `alg`, WITHOUT any check: after jwt_verify it says which hash `at_hash` uses. NULL when malformed. */
+const char *jwt_algorithm(struct arena *arena, const char *token);
+
 /* The payload WITHOUT any check, for decisions in which a forgery does no harm. NULL when malformed. */
 const struct json *jwt_claims_unverified(struct arena *arena, const char *token);
 

@@ -28,7 +28,8 @@ struct seal_context {
 /*
  * Read a key ring: lines `id:base64 of 32 bytes` (id [A-Za-z0-9_-]{1,32}); empty lines and lines that begin with # are
  * skipped. The first key seals, all open. At most 16 keys. On a mistake NULL, and *mistake is a sentence that names the
- * line and never its content. Keys live in memory that is locked and kept out of core files where the system allows.
+ * line and never its content. Keys live in memory that is locked and kept out of core files where the system allows; a
+ * lock does not pass over fork, so each worker opens its own ring.
  */
 struct key_ring *key_ring_open(struct arena *arena, const char *text, const char **mistake);
 void key_ring_close(struct key_ring *ring);
@@ -39,7 +40,7 @@ const char *key_ring_first(const struct key_ring *ring);
 /* A new line for a key ring, `id` chosen from the date and random digits. */
 char *key_ring_new_line(struct arena *arena);
 
-/* Seal `plain`; NULL only when OpenSSL fails. */
+/* Seal `plain`; NULL only when it has more than 64 KiB, or OpenSSL fails. */
 char *seal(struct arena *arena, const struct key_ring *ring, const struct seal_context *context, const char *plain);
 
 /* Open what `seal` made for the same context; NULL when it is anything else (unknown key, other context, damaged). */

@@ -1,0 +1,265 @@
+/*
+ * The ring is one mapping of its own, locked, kept out of core files and wiped when closed. OpenSSL expands a key into
+ * a context on its ordinary heap; the context is reset, which wipes that, after each value.
+ *
+ * The nonce is random: 96 bits allow about 2^32 values a key before a repetition becomes likely enough to matter, far
+ * more than one installation seals between two rotations.
+ */
+#include "common/seal.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/random.h"
+#include "common/text.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define KEYS_MAX 16
+#define KEY_SIZE 32
+#define ID_MAX 32
+#define NONCE_SIZE 12
+#define TAG_SIZE 16
+#define PLAIN_MAX 65536
+#define PART_MAX 65536
+
+struct key {
+	char id[ID_MAX + 1];
+	uint8_t bytes[KEY_SIZE];
+};
+
+struct key_ring {
+	EVP_CIPHER *cipher;
+	EVP_CIPHER_CTX *context;
+	size_t count;
+	struct key keys[KEYS_MAX];
+};
+
+static bool
+is_key_id(const char *id)
+{
+	return text_is_id(id) && strlen(id) <= ID_MAX;
+}
+
+static const struct key *
+find_key(const struct key_ring *ring, const char *id)
+{
+	for (size_t i = 0; i < ring->count; i++)
+		if (strcmp(ring->keys[i].id, id) == 0)
+			return &ring->keys[i];
+	return NULL;
+}
+
+static struct key_ring *
+map_ring(void)
+{
+	struct key_ring *ring = mmap(NULL, sizeof *ring, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (ring == MAP_FAILED)
+		return NULL;
+	/* Both may be denied (RLIMIT_MEMLOCK, an old kernel); the service works without them. */
+	(void)mlock(ring, sizeof *ring);
+	(void)madvise(ring, sizeof *ring, MADV_DONTDUMP);
+	ring->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+	ring->context = EVP_CIPHER_CTX_new();
+	return ring;
+}
+
+/* Read one line that is neither empty nor a comment; NULL, or what is wrong with it. */
+static const char *
+read_line(struct arena *arena, struct key_ring *ring, const char *line)
+{
+	const char *colon = strchr(line, ':');
+	if (colon == NULL)
+		return "is not of the form id:base64";
+	const char *id = arena_copy(arena, line, (size_t)(colon - line));
+	if (!is_key_id(id))
+		return "has a key id that is not 1 to 32 characters of A-Z a-z 0-9 _ -";
+	if (find_key(ring, id) != NULL)
+		return "repeats the key id of an earlier line";
+	if (ring->count == KEYS_MAX)
+		return "is one too many: a key ring holds at most 16 keys";
+
+	size_t len = 0;
+	uint8_t *bytes = text_base64_decode(arena, colon + 1, &len);
+	if (bytes == NULL || len != KEY_SIZE) {
+		if (bytes != NULL)
+			crypto_wipe(bytes, len);
+		return "has a key that is not the base64 of 32 bytes";
+	}
+	struct key *key = &ring->keys[ring->count++];
+	memcpy(key->id, id, strlen(id) + 1);
+	memcpy(key->bytes, bytes, KEY_SIZE);
+	crypto_wipe(bytes, len);
+	return NULL;
+}
+
+struct key_ring *
+key_ring_open(struct arena *arena, const char *text, const char **mistake)
+{
+	struct key_ring *ring = map_ring();
+	*mistake = NULL;
+	if (ring == NULL || ring->cipher == NULL || ring->context == NULL)
+		*mistake = "memory for a key ring, or AES-256-GCM in OpenSSL, is not available";
+
+	size_t number = 0;
+	for (const char *at = text; at != NULL && *mistake == NULL;) {
+		size_t len = strcspn(at, "\n");
+		const char *next = at[len] == '\n' ? at + len + 1 : NULL;
+		while (len > 0 && strchr(" \t\r", at[len - 1]) != NULL)
+			len--;
+		while (len > 0 && strchr(" \t", *at) != NULL) {
+			at++;
+			len--;
+		}
+		number++;
+		if (len > 0 && *at != '#') {
+			char *line = arena_copy(arena, at, len);
+			const char *wrong = read_line(arena, ring, line);
+			crypto_wipe(line, len);
+			if (wrong != NULL)
+				*mistake = arena_format(arena, "line %zu of the key ring %s", number, wrong);
+		}
+		at = next;
+	}
+	if (*mistake == NULL && ring->count == 0)
+		*mistake = "the key ring holds no key";
+	if (*mistake == NULL)
+		return ring;
+	key_ring_close(ring);
+	return NULL;
+}
+
+void
+key_ring_close(struct key_ring *ring)
+{
+	if (ring == NULL)
+		return;
+	EVP_CIPHER_CTX_free(ring->context);
+	EVP_CIPHER_free(ring->cipher);
+	crypto_wipe(ring, sizeof *ring);
+	munmap(ring, sizeof *ring);
+}
+
+const char *
+key_ring_first(const struct key_ring *ring)
+{
+	return ring->keys[0].id;
+}
+
+char *
+key_ring_new_line(struct arena *arena)
+{
+	char today[CLOCK_RFC3339_SIZE];
+	clock_rfc3339(clock_wall(), today);
+	uint8_t bytes[KEY_SIZE];
+	random_bytes(bytes, sizeof bytes);
+	char *key = text_base64(arena, bytes, sizeof bytes);
+	char *line = arena_format(arena, "k%.4s%.2s%.2s-%.8s:%s", today, today + 5, today + 8, random_id(arena), key);
+	crypto_wipe(bytes, sizeof bytes);
+	crypto_wipe(key, strlen(key));
+	return line;
+}
+
+/* One part of the associated data, its length in front; NULL has a length that no text has. */
+static bool
+bind_part(EVP_CIPHER_CTX *context, const char *part)
+{
+	size_t len = part == NULL ? 0 : strnlen(part, PART_MAX + 1);
+	if (len > PART_MAX)
+		return false;
+	uint32_t number = part == NULL ? UINT32_MAX : (uint32_t)len;
+	const uint8_t prefix[4] = {(uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8),
+				   (uint8_t)number};
+	int done;
+	return EVP_CipherUpdate(context, NULL, &done, prefix, sizeof prefix) == 1 &&
+	       (len == 0 || EVP_CipherUpdate(context, NULL, &done, (const uint8_t *)part, (int)len) == 1);
+}
+
+/* Set key, nonce and associated data; `direction` is EVP_CipherInit's: 1 seals, 0 opens. */
+static bool
+begin(const struct key_ring *ring, const struct key *key, const struct seal_context *context, const uint8_t *nonce,
+      int direction)
+{
+	EVP_CIPHER_CTX *cipher = ring->context;
+	return EVP_CipherInit_ex2(cipher, ring->cipher, key->bytes, nonce, direction, NULL) == 1 &&
+	       bind_part(cipher, context->environment) && bind_part(cipher, context->organization) &&
+	       bind_part(cipher, context->user) && bind_part(cipher, context->service) &&
+	       bind_part(cipher, context->field) && bind_part(cipher, context->issuer) &&
+	       bind_part(cipher, context->client_id) && bind_part(cipher, key->id);
+}
+
+/* Forget the expanded key, and a failure too: libraries that share OpenSSL's error queue would take it for theirs. */
+static void
+end(const struct key_ring *ring)
+{
+	EVP_CIPHER_CTX_reset(ring->context);
+	ERR_clear_error();
+}
+
+char *
+seal(struct arena *arena, const struct key_ring *ring, const struct seal_context *context, const char *plain)
+{
+	size_t len = strnlen(plain, PLAIN_MAX + 1);
+	if (len > PLAIN_MAX)
+		return NULL;
+	const struct key *key = &ring->keys[0];
+	uint8_t *nonce = arena_alloc(arena, NONCE_SIZE + len + TAG_SIZE);
+	uint8_t *text = nonce + NONCE_SIZE;
+	random_bytes(nonce, NONCE_SIZE);
+
+	int done = 0;
+	bool sealed = begin(ring, key, context, nonce, 1) &&
+		      EVP_CipherUpdate(ring->context, text, &done, (const uint8_t *)plain, (int)len) == 1 &&
+		      EVP_CipherFinal_ex(ring->context, text + len, &done) == 1 &&
+		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, text + len) == 1;
+	end(ring);
+	if (!sealed)
+		return NULL;
+	return arena_format(arena, "%s.%s", key->id, text_base64url(arena, nonce, NONCE_SIZE + len + TAG_SIZE));
+}
+
+char *
+seal_open(struct arena *arena, const struct key_ring *ring, const struct seal_context *context, const char *sealed)
+{
+	const char *id = seal_key_id(arena, sealed);
+	const struct key *key = id == NULL ? NULL : find_key(ring, id);
+	if (key == NULL)
+		return NULL;
+	size_t len = 0;
+	uint8_t *nonce = text_base64url_decode(arena, sealed + strlen(id) + 1, &len);
+	if (nonce == NULL || len < NONCE_SIZE + TAG_SIZE || len > NONCE_SIZE + PLAIN_MAX + TAG_SIZE)
+		return NULL;
+	len -= NONCE_SIZE + TAG_SIZE;
+	const uint8_t *text = nonce + NONCE_SIZE;
+	uint8_t tag[TAG_SIZE];
+	memcpy(tag, text + len, TAG_SIZE);
+
+	char *plain = arena_alloc(arena, len + 1);
+	int done = 0;
+	bool opened = begin(ring, key, context, nonce, 0) &&
+		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag) == 1 &&
+		      EVP_CipherUpdate(ring->context, (uint8_t *)plain, &done, text, (int)len) == 1 &&
+		      EVP_CipherFinal_ex(ring->context, (uint8_t *)plain + len, &done) == 1;
+	end(ring);
+	if (!opened) {
+		/* Until the tag has been compared this is not the plain text, whatever it looks like. */
+		crypto_wipe(plain, len);
+		return NULL;
+	}
+	plain[len] = '\0';
+	return plain;
+}
+
+char *
+seal_key_id(struct arena *arena, const char *sealed)
+{
+	const char *point = sealed == NULL ? NULL : strchr(sealed, '.');
+	if (point == NULL || point - sealed > ID_MAX)
+		return NULL;
+	char *id = arena_copy(arena, sealed, (size_t)(point - sealed));
+	return is_key_id(id) ? id : NULL;
+}
