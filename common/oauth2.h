@@ -40,6 +40,7 @@ struct oauth2_authorization {
 	size_t extra_count;
 };
 
+/* The URL to send the browser to; NULL when it would pass 16 KiB (as the requests below). */
 char *oauth2_authorization_url(struct arena *arena, const struct oauth2_authorization *request);
 
 /* True for a parameter that oauth2_authorization_url sets by itself. */
