@@ -56,7 +56,7 @@ export function element(name, attributes, ...children) {
     else if (value === true) node.setAttribute(key, '');
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(key, value);
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
+  node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
@@ -259,7 +259,8 @@ export function toast(kind, message, error = null) {
   setTimeout(expire, TOAST_LIFE);
 }
 
-export function clearErrors() {
+export function clearToasts() {
+  byId('toasts').replaceChildren();
   byId('alerts').replaceChildren();
 }
 
@@ -343,7 +344,7 @@ export async function showSignIn(container, error, returnTo, sentence) {
 export function setBusy(button, busy, label) {
   if (busy) button.setAttribute('aria-disabled', 'true');
   else button.removeAttribute('aria-disabled');
-  button.classList.toggle('busy', busy);
+  button.classList.toggle('busy', busy && label.endsWith('…'));
   button.textContent = label;
 }
 
@@ -402,7 +403,7 @@ export function listPage({ resource, title, render }) {
     if (error.code === 'unauthenticated') {
       shown = null;
       content.replaceChildren();
-      const body = element('div', null);
+      const body = element('div', { class: 'panel-body' });
       notice.replaceChildren(element(
         'section',
         { class: 'panel', 'aria-labelledby': 'panel-title' },
@@ -472,7 +473,7 @@ export function listPage({ resource, title, render }) {
     if (refresh.getAttribute('aria-disabled') === 'true' && reason !== 'switch') return;
     const turn = ++latest;
     inFlight += 1;
-    if (reason !== 'look') setBusy(refresh, true, 'Refreshing…');
+    if (reason !== 'look') setBusy(refresh, true, reason === 'refresh' ? 'Refreshing…' : 'Refresh');
     if (reason !== 'look') announce(`Loading ${title}…`);
     content.setAttribute('aria-busy', 'true');
     if (reason === 'retry') setBusy(notice.querySelector('button'), true, 'Loading…');
@@ -499,7 +500,10 @@ export function listPage({ resource, title, render }) {
     }
   }
 
-  refresh.addEventListener('click', () => load('refresh'));
+  refresh.addEventListener('click', () => {
+    clearToasts();
+    load('refresh');
+  });
   document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'visible') load('look');
   });

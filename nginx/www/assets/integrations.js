@@ -1,7 +1,7 @@
 // /integrations: a card for each enabled service, with what can be done to its connection.
 
 import {
-  announce, chooseOrganization, clearErrors, clockTime, element, icon, inWords, listPage, openConsentPage,
+  announce, chooseOrganization, clearToasts, clockTime, element, icon, inWords, listPage, openConsentPage,
   organizationPath, request, setBusy, SERVICE_PATTERN, takeConnectedNote, timeAgo, toast, whenSlow,
 } from './common.js';
 import { permissions } from './integration-connectors.js';
@@ -161,15 +161,15 @@ function card(service) {
         service.description && element('p', { class: 'muted' }, service.description),
       ),
     ),
-    sentence ? element(
+    sentence && element(
       'div',
       { class: `reason reason-${record.status}` },
       element('p', null, sentence),
       element('p', null, element('strong', null, next)),
-    ) : null,
-    facts(service, record) || null,
+    ),
+    facts(service, record),
     element('div', { class: 'actions' }, ...buttons),
-    waiting || null,
+    waiting,
   );
 }
 
@@ -259,7 +259,7 @@ async function act(service, action) {
   const question = `Disconnect ${service.name}${record ? ` (${account(record)})` : ''}?\n\nMCPs that use it stop working until you connect again.`;
   if (action === 'disconnect' && !window.confirm(question)) return;
 
-  clearErrors();
+  clearToasts();
   running.set(service.service, action);
   announce(`${service.name}: ${RUNNING[action]}`);
   draw();
