@@ -1,0 +1,92 @@
+/*
+ * Key formats are here and nowhere else, so that the table of keys in the README can be checked against one file. The
+ * braces are a cluster hash tag: every key of one member lies on one node, and scripts may touch several of them.
+ * Keys are put together by copying, not by printf: each list request builds one per service.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/crypto.h"
+#include "common/error.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+
+#include <string.h>
+
+char *
+store_key_connection(struct arena *arena, const char *kind, const struct principal *principal)
+{
+	size_t size = strlen(kind) + strlen(principal->organization) + strlen(principal->user) +
+		      strlen(principal->service) + sizeof ":{:}:";
+	char *key = arena_alloc(arena, size);
+	char *at = stpcpy(stpcpy(key, kind), ":{");
+
+	at = stpcpy(stpcpy(at, principal->organization), ":");
+	at = stpcpy(stpcpy(at, principal->user), "}:");
+	stpcpy(at, principal->service);
+	return key;
+}
+
+char *
+store_key_member(struct arena *arena, const char *kind, const struct principal *principal)
+{
+	size_t size = strlen(kind) + strlen(principal->organization) + strlen(principal->user) + sizeof ":{:}";
+	char *key = arena_alloc(arena, size);
+	char *at = stpcpy(stpcpy(key, kind), ":{");
+
+	at = stpcpy(stpcpy(at, principal->organization), ":");
+	stpcpy(stpcpy(at, principal->user), "}");
+	return key;
+}
+
+char *
+store_key_hashed(struct arena *arena, const char *kind, const char *text)
+{
+	size_t len = strlen(kind);
+	char *key = arena_alloc(arena, len + 1 + CRYPTO_SHA256_HEX);
+
+	memcpy(key, kind, len);
+	key[len] = ':';
+	crypto_sha256_hex(text, key + len + 1);
+	return key;
+}
+
+struct seal_context
+store_seal_context(const struct app *app, const struct principal *principal, const char *field, const char *issuer,
+		   const char *client_id)
+{
+	struct seal_context context = {
+	    .environment = app->config->environment,
+	    .organization = principal->organization,
+	    .user = principal->user,
+	    .service = principal->service,
+	    .field = field,
+	    .issuer = issuer,
+	    .client_id = client_id,
+	};
+
+	return context;
+}
+
+const struct redis_reply *
+store_run_script(struct app *app, struct arena *arena, const struct redis_script *script, const char *const *keys,
+		 const char *const *arguments, bool reads, const struct error **err)
+{
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add_script(&batch, script, keys, arguments);
+	*err = redis_run(app->redis, &batch, reads);
+	return *err == NULL ? batch.reply[0] : NULL;
+}
+
+void
+store_prepare(void)
+{
+	store_session_prepare();
+	store_state_prepare();
+	store_integration_prepare();
+	store_integration_write_prepare();
+	store_lease_prepare();
+	store_limit_prepare();
+}

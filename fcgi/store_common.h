@@ -1,0 +1,110 @@
+/*
+ * What the store_*.c files share: key formats, the fields of a connection, the sealing context. Only they include this.
+ */
+#ifndef FCGI_STORE_COMMON_H
+#define FCGI_STORE_COMMON_H
+
+#include "common/redis.h"
+#include "common/seal.h"
+#include "fcgi/store.h"
+
+/* "<kind>:{organization:user}:<service>" */
+char *store_key_connection(struct arena *arena, const char *kind, const struct principal *principal);
+
+/* "<kind>:{organization:user}" */
+char *store_key_member(struct arena *arena, const char *kind, const struct principal *principal);
+
+/* "<kind>:<hex SHA-256 of text>" */
+char *store_key_hashed(struct arena *arena, const char *kind, const char *text);
+
+struct seal_context store_seal_context(const struct app *app, const struct principal *principal, const char *field,
+				       const char *issuer, const char *client_id);
+
+/*
+ * The fields that a read of a record and of its tokens asks for, in this order, in C and in Lua: the enums below and
+ * the macros belong together. What else a record holds (organization_id, user_id, service) repeats its key for people
+ * who look into Redis.
+ */
+#define STORE_RECORD_FIELDS(X)                                                                                         \
+	X("id")                                                                                                        \
+	X("status")                                                                                                    \
+	X("status_reason")                                                                                             \
+	X("oauth_user_id")                                                                                             \
+	X("oauth_email")                                                                                               \
+	X("scopes")                                                                                                    \
+	X("missing_scopes")                                                                                            \
+	X("connected_at")                                                                                              \
+	X("updated_at")                                                                                                \
+	X("validated_at")                                                                                              \
+	X("generation")
+
+enum store_record_field {
+	STORE_RECORD_ID,
+	STORE_RECORD_STATUS,
+	STORE_RECORD_STATUS_REASON,
+	STORE_RECORD_OAUTH_USER_ID,
+	STORE_RECORD_OAUTH_EMAIL,
+	STORE_RECORD_SCOPES,
+	STORE_RECORD_MISSING_SCOPES,
+	STORE_RECORD_CONNECTED_AT,
+	STORE_RECORD_UPDATED_AT,
+	STORE_RECORD_VALIDATED_AT,
+	STORE_RECORD_GENERATION,
+	STORE_RECORD_COUNT
+};
+
+#define STORE_CREDENTIAL_FIELDS(X)                                                                                     \
+	X("access_token")                                                                                              \
+	X("refresh_token")                                                                                             \
+	X("issued_at")                                                                                                 \
+	X("expires_at")                                                                                                \
+	X("handed_out_until")                                                                                          \
+	X("issuer")                                                                                                    \
+	X("client_id")
+
+enum store_credential_field {
+	STORE_CREDENTIAL_ACCESS_TOKEN,
+	STORE_CREDENTIAL_REFRESH_TOKEN,
+	STORE_CREDENTIAL_ISSUED_AT,
+	STORE_CREDENTIAL_EXPIRES_AT,
+	STORE_CREDENTIAL_HANDED_OUT_UNTIL,
+	STORE_CREDENTIAL_ISSUER,
+	STORE_CREDENTIAL_CLIENT_ID,
+	STORE_CREDENTIAL_COUNT
+};
+
+/* A further argument of a Lua call. */
+#define STORE_LUA_FIELD(name) ",'" name "'"
+
+/* Add the read of a record. */
+void store_record_add(struct redis_batch *batch, const struct principal *principal);
+
+/*
+ * A record from the reply to its fields; false when nothing is stored. One that lacks what every record has is there
+ * all the same: `unknown`, `tokens_unreadable`.
+ */
+bool store_record_parse(struct arena *arena, const struct principal *principal, const struct redis_reply *reply,
+			struct integration *out);
+
+/* Its tokens from the reply to theirs; nothing stored is CREDENTIAL_UNREADABLE. */
+void store_credential_parse(const struct app *app, struct arena *arena, const struct provider *provider,
+			    const struct principal *principal, const struct redis_reply *reply, struct credential *out);
+
+/* Run one script; its reply, or NULL with *err. */
+const struct redis_reply *store_run_script(struct app *app, struct arena *arena, const struct redis_script *script,
+					   const char *const *keys, const char *const *arguments, bool reads,
+					   const struct error **err);
+
+/* Count against `limit` a minute under `key`; where `removed_key` is not NULL and exists: *removed, and no count. */
+const struct error *store_limit_run(struct app *app, struct arena *arena, const char *key, const char *removed_key,
+				    unsigned limit, int64_t *retry_after, bool *removed);
+
+/* Each file's scripts, for store_prepare. */
+void store_session_prepare(void);
+void store_state_prepare(void);
+void store_integration_prepare(void);
+void store_integration_write_prepare(void);
+void store_lease_prepare(void);
+void store_limit_prepare(void);
+
+#endif

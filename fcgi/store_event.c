@@ -1,0 +1,75 @@
+/*
+ * The audit streams. What changes a connection goes to events:{organization}, trimmed by age; what uses one goes to
+ * events:{organization}:use, trimmed by number, so that busy programs cannot push out the history of changes. An
+ * entry's id is its time. Nothing waits for an entry; one that cannot be sent stands in the log instead.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "fcgi/app.h"
+
+#define KEEP_MS (90LL * 24 * 60 * 60 * 1000)
+#define KEEP_USES "100000"
+#define ARGUMENTS_MAX 24
+
+static bool
+is_use(const char *event)
+{
+	return text_equal(event, "validated") || text_equal(event, "refreshed") || text_equal(event, "token_issued");
+}
+
+static void
+add_field(const char **argv, int *argc, const char *name, const char *value)
+{
+	if (value == NULL || *argc + 2 > ARGUMENTS_MAX)
+		return;
+	argv[(*argc)++] = name;
+	argv[(*argc)++] = value;
+}
+
+static void
+log_lost(const char *event, const char *actor, const struct principal *principal, const char *outcome,
+	 const char *request_id)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_ERROR, "audit_entry_lost");
+	log_text(&line, "what", event);
+	log_text(&line, "actor", actor);
+	log_text(&line, "organization", principal->organization);
+	log_text(&line, "user", principal->user);
+	log_text(&line, "service", principal->service);
+	log_text(&line, "outcome", outcome);
+	log_text(&line, "request_id", request_id);
+	log_text(&line, "action", "Redis could not be reached: keep this line as the audit entry");
+	log_end(&line);
+}
+
+void
+store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
+		   const struct principal *principal, const char *outcome, const char *request_id)
+{
+	struct redis_batch batch;
+	const char *argv[ARGUMENTS_MAX] = {"XADD"};
+	int argc = 1;
+	bool use = is_use(event);
+
+	argv[argc++] = arena_format(arena, "events:{%s}%s", principal->organization, use ? ":use" : "");
+	argv[argc++] = use ? "MAXLEN" : "MINID";
+	argv[argc++] = "~";
+	argv[argc++] = use ? KEEP_USES : arena_format(arena, "%lld", (long long)(clock_wall_ms() - KEEP_MS));
+	argv[argc++] = "*";
+	add_field(argv, &argc, "event", event);
+	add_field(argv, &argc, "actor", actor);
+	add_field(argv, &argc, "organization", principal->organization);
+	add_field(argv, &argc, "user", principal->user);
+	add_field(argv, &argc, "service", principal->service);
+	add_field(argv, &argc, "outcome", outcome);
+	add_field(argv, &argc, "request_id", request_id);
+	redis_batch_init(&batch, arena);
+	redis_add_argv(&batch, argc, argv);
+	if (!redis_send(app->redis, &batch, "audit entry"))
+		log_lost(event, actor, principal, outcome, request_id);
+}

@@ -1,0 +1,269 @@
+/*
+ * Reading connections: integration:{organization:user}:<service> is the record, credential:{...}:<service> its sealed
+ * tokens. Both are read by named fields, so that nobody gets sealed values who did not ask for them. A damaged record
+ * is shown as what it is, never as "not connected": its tokens may still be somebody's access.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+#include "fcgi/provider.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FIELD_NAME(name) name,
+#define NO_TIME "1970-01-01T00:00:00Z"
+#define SCAN_COUNT "500"
+
+static const char *const record_fields[] = {STORE_RECORD_FIELDS(FIELD_NAME)};
+
+_Static_assert(sizeof record_fields / sizeof *record_fields == STORE_RECORD_COUNT, "record fields and enum differ");
+
+/* Record and tokens of one moment: a pipeline of two commands could show the record of one account and the tokens of
+ * the one that has just replaced it. */
+static struct redis_script read_script = {
+    .source = "return {redis.call('HMGET', KEYS[1]" STORE_RECORD_FIELDS(
+	STORE_LUA_FIELD) "),\n"
+			 "  redis.call('HMGET', KEYS[2]" STORE_CREDENTIAL_FIELDS(STORE_LUA_FIELD) ")}\n",
+};
+
+void
+store_integration_prepare(void)
+{
+	redis_script_prepare(&read_script);
+}
+
+void
+store_record_add(struct redis_batch *batch, const struct principal *principal)
+{
+	const char **argv = arena_alloc(batch->arena, (STORE_RECORD_COUNT + 2) * sizeof *argv);
+
+	argv[0] = "HMGET";
+	argv[1] = store_key_connection(batch->arena, "integration", principal);
+	memcpy(argv + 2, record_fields, sizeof record_fields);
+	redis_add_argv(batch, STORE_RECORD_COUNT + 2, argv);
+}
+
+static const char *
+not_empty(const char *text)
+{
+	return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+static bool
+is_status(const char *status)
+{
+	return text_equal(status, "valid") || text_equal(status, "invalid") || text_equal(status, "unknown");
+}
+
+static bool
+is_shown(const char *text)
+{
+	return text == NULL || text_is_utf8(text, strlen(text));
+}
+
+static bool
+is_whole(const struct integration *record)
+{
+	return record->id != NULL && record->oauth_user_id != NULL && record->connected_at != NULL &&
+	       record->updated_at != NULL && record->generation != NULL && is_status(record->status) &&
+	       is_shown(record->oauth_user_id) && is_shown(record->oauth_email);
+}
+
+static void
+mark_damaged(struct integration *record)
+{
+	record->status = "unknown";
+	record->status_reason = "tokens_unreadable";
+	if (record->id == NULL)
+		record->id = "";
+	if (record->oauth_user_id == NULL || !is_shown(record->oauth_user_id))
+		record->oauth_user_id = "";
+	if (!is_shown(record->oauth_email))
+		record->oauth_email = NULL;
+	if (record->connected_at == NULL)
+		record->connected_at = NO_TIME;
+	if (record->updated_at == NULL)
+		record->updated_at = NO_TIME;
+	if (record->generation == NULL)
+		record->generation = "";
+}
+
+static bool
+is_stored(const struct redis_reply *reply)
+{
+	for (size_t i = 0; i < reply->count; i++) {
+		if (redis_item(reply, i) != NULL)
+			return true;
+	}
+	return false;
+}
+
+bool
+store_record_parse(struct arena *arena, const struct principal *principal, const struct redis_reply *reply,
+		   struct integration *out)
+{
+	*out = (struct integration){.principal = *principal};
+	if (!is_stored(reply))
+		return false;
+	out->id = not_empty(redis_item(reply, STORE_RECORD_ID));
+	out->status = redis_item(reply, STORE_RECORD_STATUS);
+	out->status_reason = not_empty(redis_item(reply, STORE_RECORD_STATUS_REASON));
+	out->oauth_user_id = not_empty(redis_item(reply, STORE_RECORD_OAUTH_USER_ID));
+	out->oauth_email = not_empty(redis_item(reply, STORE_RECORD_OAUTH_EMAIL));
+	out->scopes = words_split(arena, redis_item(reply, STORE_RECORD_SCOPES));
+	out->missing_scopes = words_split(arena, redis_item(reply, STORE_RECORD_MISSING_SCOPES));
+	out->connected_at = not_empty(redis_item(reply, STORE_RECORD_CONNECTED_AT));
+	out->updated_at = not_empty(redis_item(reply, STORE_RECORD_UPDATED_AT));
+	out->validated_at = not_empty(redis_item(reply, STORE_RECORD_VALIDATED_AT));
+	out->generation = not_empty(redis_item(reply, STORE_RECORD_GENERATION));
+	if (!is_whole(out))
+		mark_damaged(out);
+	return true;
+}
+
+static int64_t
+seconds(const char *text)
+{
+	uint64_t value;
+
+	return text != NULL && text_to_number(text, INT64_MAX / 1000, &value) ? (int64_t)value : 0;
+}
+
+static const char *
+open_token(const struct app *app, struct arena *arena, const struct principal *principal, const char *field,
+	   const struct credential *credential, const char *sealed)
+{
+	struct seal_context context;
+
+	if (sealed == NULL)
+		return NULL;
+	context = store_seal_context(app, principal, field, credential->issuer, credential->client_id);
+	return seal_open(arena, app->config->keys, &context, sealed);
+}
+
+static void
+log_unreadable(const struct principal *principal)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_ERROR, "tokens_unreadable");
+	log_text(&line, "organization", principal->organization);
+	log_text(&line, "user", principal->user);
+	log_text(&line, "service", principal->service);
+	log_text(&line, "action",
+		 "check that TOKEN_KEYS still holds every key in use and that ENVIRONMENT is unchanged; if both are "
+		 "right, the user has to connect again");
+	log_end(&line);
+}
+
+void
+store_credential_parse(const struct app *app, struct arena *arena, const struct provider *provider,
+		       const struct principal *principal, const struct redis_reply *reply, struct credential *out)
+{
+	*out = (struct credential){
+	    .state = CREDENTIAL_UNREADABLE,
+	    .issued_at = seconds(redis_item(reply, STORE_CREDENTIAL_ISSUED_AT)),
+	    .expires_at = seconds(redis_item(reply, STORE_CREDENTIAL_EXPIRES_AT)),
+	    .handed_out_until = seconds(redis_item(reply, STORE_CREDENTIAL_HANDED_OUT_UNTIL)),
+	    .issuer = redis_item(reply, STORE_CREDENTIAL_ISSUER),
+	    .client_id = redis_item(reply, STORE_CREDENTIAL_CLIENT_ID),
+	};
+	if (out->issuer != NULL && out->client_id != NULL) {
+		if (!text_equal(out->issuer, provider->issuer) || !text_equal(out->client_id, provider->client.id)) {
+			out->state = CREDENTIAL_FOREIGN;
+			return;
+		}
+		out->access_token = open_token(app, arena, principal, "credential.access_token", out,
+					       redis_item(reply, STORE_CREDENTIAL_ACCESS_TOKEN));
+		out->refresh_token = open_token(app, arena, principal, "credential.refresh_token", out,
+						redis_item(reply, STORE_CREDENTIAL_REFRESH_TOKEN));
+	}
+	if (out->access_token != NULL && out->refresh_token != NULL)
+		out->state = CREDENTIAL_OPEN;
+	else
+		log_unreadable(principal);
+}
+
+const struct error *
+store_integration_read(struct app *app, struct arena *arena, const struct principal *principal, struct integration *out,
+		       bool *found)
+{
+	struct redis_batch batch;
+	const struct error *err;
+
+	*found = false;
+	redis_batch_init(&batch, arena);
+	store_record_add(&batch, principal);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	*found = store_record_parse(arena, principal, batch.reply[0], out);
+	return NULL;
+}
+
+const struct error *
+store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
+			      const struct principal *principal, struct integration *out, struct credential *credential,
+			      bool *found)
+{
+	const char *const keys[] = {store_key_connection(arena, "integration", principal),
+				    store_key_connection(arena, "credential", principal), NULL};
+	const char *const arguments[] = {NULL};
+	const struct redis_reply *reply;
+	const struct error *err;
+
+	*found = false;
+	reply = store_run_script(app, arena, &read_script, keys, arguments, true, &err);
+	if (reply == NULL)
+		return err;
+	if (reply->type != REDIS_ARRAY || reply->count != 2)
+		return &error_store_unavailable;
+	*found = store_record_parse(arena, principal, reply->items[0], out);
+	if (*found)
+		store_credential_parse(app, arena, provider, principal, reply->items[1], credential);
+	return NULL;
+}
+
+/* One round for the services from `from` on, as many as a batch holds; *count grows by what was found. */
+static const struct error *
+list_some(struct app *app, struct arena *arena, struct principal principal, size_t from, struct integration *out,
+	  size_t *count)
+{
+	const struct config *config = app->config;
+	struct redis_batch batch;
+	const struct error *err;
+
+	redis_batch_init(&batch, arena);
+	for (size_t i = from; i < config->provider_count && i < from + REDIS_BATCH_MAX; i++) {
+		principal.service = config->providers[i]->service;
+		store_record_add(&batch, &principal);
+	}
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	for (size_t i = 0; i < batch.count; i++) {
+		principal.service = config->providers[from + i]->service;
+		if (store_record_parse(arena, &principal, batch.reply[i], &out[*count]))
+			(*count)++;
+	}
+	return NULL;
+}
+
+const struct error *
+store_integration_list(struct app *app, struct arena *arena, const char *organization, const char *user,
+		       struct integration **out, size_t *count)
+{
+	const struct principal principal = {.organization = organization, .user = user};
+	const struct error *err;
+
+	*count = 0;
+	*out = arena_alloc(arena, (app->config->provider_count + 1) * sizeof **out);
+	for (size_t i = 0; i < app->config->provider_count; i += REDIS_BATCH_MAX) {
+		if ((err = list_some(app, arena, principal, i, *out, count)) != NULL)
+			return err;
+	}
+	return NULL;
+}

@@ -1,0 +1,331 @@
+/*
+ * Writing connections. Each change is one script over record and tokens together, so that every other client sees all
+ * of it or nothing, and each compares before it writes: the tombstone and the account on a connect, the generation
+ * (drawn anew at every write of tokens) on everything later. Who lost a race changes nothing.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/random.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+#include "fcgi/provider.h"
+
+#include <string.h>
+
+#define PAIRS_MAX 64
+
+/* Names and values of one hash, absent values left out. */
+struct pairs {
+	const char *text[PAIRS_MAX];
+	size_t count;
+};
+
+#define READ_BOTH                                                                                                      \
+	"local record = redis.call('HMGET', KEYS[1]" STORE_RECORD_FIELDS(                                              \
+	    STORE_LUA_FIELD) ")\n"                                                                                     \
+			     "local tokens = redis.call('HMGET', KEYS[2]" STORE_CREDENTIAL_FIELDS(                     \
+				 STORE_LUA_FIELD) ")\n"
+
+/* KEYS: record, tokens, tombstone. ARGV: account, issuer, replace, id, connected_at, number of words of the record,
+ * the record's fields and values, the tokens' fields and values. */
+static struct redis_script connect_script = {
+    .source = "if redis.call('EXISTS', KEYS[3]) == 1 then return {'removed'} end\n" READ_BOTH
+	      "local outcome, id, connected, handed = 'created', ARGV[4], ARGV[5], false\n"
+	      "if redis.call('EXISTS', KEYS[1]) == 1 then\n"
+	      "  local was = redis.call('HMGET', KEYS[1], 'oauth_user_id', 'id', 'connected_at')\n"
+	      "  local had = redis.call('HMGET', KEYS[2], 'issuer', 'handed_out_until')\n"
+	      "  if was[1] == ARGV[1] and (not had[1] or had[1] == ARGV[2]) then\n"
+	      "    outcome, id, connected, handed = 'reconnected', was[2] or id, was[3] or connected, had[2]\n"
+	      "  elseif ARGV[3] == '1' then\n"
+	      "    outcome = 'replaced'\n"
+	      "  else\n"
+	      "    return {'mismatch', id, connected, record, tokens}\n"
+	      "  end\n"
+	      "end\n"
+	      "local last = 6 + tonumber(ARGV[6])\n"
+	      "redis.call('DEL', KEYS[1], KEYS[2])\n"
+	      "redis.call('HSET', KEYS[1], 'id', id, 'connected_at', connected, unpack(ARGV, 7, last))\n"
+	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n"
+	      "local now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0')\n"
+	      "if handed and (tonumber(handed) or 0) > now then\n"
+	      "  redis.call('HSET', KEYS[2], 'handed_out_until', handed)\n"
+	      "end\n"
+	      "return {outcome, id, connected, record, tokens}\n",
+};
+
+/* KEYS: record, tokens. ARGV: generation, number of words of the record, its fields and values, the tokens'. */
+static struct redis_script refresh_script = {
+    .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
+	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
+	      "local last = 2 + tonumber(ARGV[2])\n"
+	      "redis.call('HDEL', KEYS[1], 'status_reason', 'oauth_email', 'validated_at')\n"
+	      "redis.call('HSET', KEYS[1], unpack(ARGV, 3, last))\n"
+	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n"
+	      "return 1\n",
+};
+
+/* KEYS: record. ARGV: generation, fields and values. */
+static struct redis_script status_script = {
+    .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
+	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
+	      "redis.call('HDEL', KEYS[1], 'status_reason')\n"
+	      "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
+	      "return 1\n",
+};
+
+static struct redis_script delete_script = {
+    .source = READ_BOTH "redis.call('DEL', KEYS[1], KEYS[2])\n"
+			"return {record, tokens}\n",
+};
+
+void
+store_integration_write_prepare(void)
+{
+	redis_script_prepare(&connect_script);
+	redis_script_prepare(&refresh_script);
+	redis_script_prepare(&status_script);
+	redis_script_prepare(&delete_script);
+}
+
+static void
+add(struct pairs *pairs, const char *name, const char *value)
+{
+	if (value == NULL || pairs->count + 2 > PAIRS_MAX)
+		return;
+	pairs->text[pairs->count++] = name;
+	pairs->text[pairs->count++] = value;
+}
+
+static char *
+number(struct arena *arena, int64_t value)
+{
+	return arena_format(arena, "%lld", (long long)value);
+}
+
+static const char *
+now_text(struct arena *arena)
+{
+	char text[CLOCK_RFC3339_SIZE];
+
+	clock_rfc3339(clock_wall(), text);
+	return arena_text(arena, text);
+}
+
+/* What a write of tokens says about the record. */
+static void
+add_record_state(struct pairs *pairs, struct arena *arena, const struct integration *record)
+{
+	add(pairs, "status", record->status);
+	add(pairs, "status_reason", record->status_reason);
+	add(pairs, "oauth_email", record->oauth_email);
+	add(pairs, "scopes", words_join(arena, &record->scopes));
+	add(pairs, "missing_scopes", words_join(arena, &record->missing_scopes));
+	add(pairs, "updated_at", record->updated_at);
+	add(pairs, "validated_at", record->validated_at);
+	add(pairs, "generation", record->generation);
+}
+
+static const char *
+seal_token(const struct app *app, struct arena *arena, const struct provider *provider,
+	   const struct principal *principal, const char *field, const char *plain)
+{
+	struct seal_context context = store_seal_context(app, principal, field, provider->issuer, provider->client.id);
+
+	return seal(arena, app->config->keys, &context, plain);
+}
+
+/* Issuer and client id are the provider file's: it gave these tokens just now. */
+static const struct error *
+add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, const struct provider *provider,
+	       const struct principal *principal, const struct credential *credential)
+{
+	const char *access =
+	    seal_token(app, arena, provider, principal, "credential.access_token", credential->access_token);
+	const char *refresh =
+	    seal_token(app, arena, provider, principal, "credential.refresh_token", credential->refresh_token);
+
+	if (access == NULL || refresh == NULL)
+		return &error_internal;
+	add(pairs, "access_token", access);
+	add(pairs, "refresh_token", refresh);
+	add(pairs, "issued_at", number(arena, credential->issued_at));
+	add(pairs, "expires_at", number(arena, credential->expires_at));
+	add(pairs, "handed_out_until", number(arena, credential->handed_out_until));
+	add(pairs, "issuer", provider->issuer);
+	add(pairs, "client_id", provider->client.id);
+	return NULL;
+}
+
+static const char **
+arguments_of(struct arena *arena, const char *const *head, size_t head_count, const struct pairs *first,
+	     const struct pairs *second)
+{
+	size_t count = head_count + first->count + (second != NULL ? second->count : 0);
+	const char **all = arena_alloc(arena, (count + 1) * sizeof *all);
+
+	memcpy(all, head, head_count * sizeof *all);
+	memcpy(all + head_count, first->text, first->count * sizeof *all);
+	if (second != NULL)
+		memcpy(all + head_count + first->count, second->text, second->count * sizeof *all);
+	return all;
+}
+
+static bool
+outcome_parse(const char *text, enum store_outcome *outcome)
+{
+	static const char *const names[] = {
+	    [STORE_CREATED] = "created",   [STORE_RECONNECTED] = "reconnected", [STORE_REPLACED] = "replaced",
+	    [STORE_MISMATCH] = "mismatch", [STORE_REMOVED] = "removed",
+	};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		if (text_equal(text, names[i])) {
+			*outcome = (enum store_outcome)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static const struct error *
+connect_answer(struct app *app, struct arena *arena, const struct provider *provider, struct integration *integration,
+	       const struct redis_reply *reply, enum store_outcome *outcome, struct integration *old,
+	       struct credential *old_credential)
+{
+	const struct principal *principal = &integration->principal;
+
+	if (!outcome_parse(redis_item(reply, 0), outcome))
+		return &error_store_unavailable;
+	if (*outcome == STORE_REMOVED)
+		return NULL;
+	if (reply->count != 5)
+		return &error_store_unavailable;
+	if (*outcome != STORE_MISMATCH) {
+		integration->id = redis_item(reply, 1);
+		integration->connected_at = redis_item(reply, 2);
+	}
+	(void)store_record_parse(arena, principal, reply->items[3], old);
+	if (*outcome == STORE_REPLACED)
+		store_credential_parse(app, arena, provider, principal, reply->items[4], old_credential);
+	return NULL;
+}
+
+const struct error *
+store_integration_connect(struct app *app, struct arena *arena, const struct provider *provider,
+			  struct integration *integration, const struct credential *credential, bool replace,
+			  enum store_outcome *outcome, struct integration *old, struct credential *old_credential)
+{
+	const struct principal *principal = &integration->principal;
+	const char *const keys[] = {store_key_connection(arena, "integration", principal),
+				    store_key_connection(arena, "credential", principal),
+				    store_key_member(arena, "removed", principal), NULL};
+	struct pairs record = {.count = 0};
+	struct pairs tokens = {.count = 0};
+	const struct redis_reply *reply;
+	const struct error *err;
+
+	*old = (struct integration){.principal = *principal};
+	*old_credential = (struct credential){.state = CREDENTIAL_UNREADABLE};
+	integration->generation = random_id(arena);
+	integration->updated_at = now_text(arena);
+	add(&record, "organization_id", principal->organization);
+	add(&record, "user_id", principal->user);
+	add(&record, "service", principal->service);
+	add(&record, "oauth_user_id", integration->oauth_user_id);
+	add_record_state(&record, arena, integration);
+	if ((err = add_credential(&tokens, app, arena, provider, principal, credential)) != NULL)
+		return err;
+	const char *const head[] = {integration->oauth_user_id, provider->issuer,
+				    replace ? "1" : "0",        integration->id,
+				    integration->updated_at,    number(arena, (int64_t)record.count)};
+	reply = store_run_script(app, arena, &connect_script, keys,
+				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
+	if (reply == NULL)
+		return err;
+	return connect_answer(app, arena, provider, integration, reply, outcome, old, old_credential);
+}
+
+const struct error *
+store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
+			  struct integration *integration, const struct credential *credential, const char *generation,
+			  bool *stored)
+{
+	const struct principal *principal = &integration->principal;
+	const char *const keys[] = {store_key_connection(arena, "integration", principal),
+				    store_key_connection(arena, "credential", principal), NULL};
+	struct integration changed = *integration;
+	struct pairs record = {.count = 0};
+	struct pairs tokens = {.count = 0};
+	const struct redis_reply *reply;
+	const struct error *err;
+
+	*stored = false;
+	changed.generation = random_id(arena);
+	changed.updated_at = now_text(arena);
+	add_record_state(&record, arena, &changed);
+	if ((err = add_credential(&tokens, app, arena, provider, principal, credential)) != NULL)
+		return err;
+	const char *const head[] = {generation, number(arena, (int64_t)record.count)};
+	reply = store_run_script(app, arena, &refresh_script, keys,
+				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
+	if (reply == NULL)
+		return err;
+	*stored = reply->type == REDIS_INTEGER && reply->integer == 1;
+	if (*stored)
+		*integration = changed;
+	return NULL;
+}
+
+const struct error *
+store_integration_status(struct app *app, struct arena *arena, struct integration *integration, bool answered,
+			 bool *stored)
+{
+	const char *const keys[] = {store_key_connection(arena, "integration", &integration->principal), NULL};
+	const char *now = now_text(arena);
+	struct pairs record = {.count = 0};
+	const struct redis_reply *reply;
+	const struct error *err;
+
+	*stored = false;
+	add(&record, "status", integration->status);
+	add(&record, "status_reason", integration->status_reason);
+	add(&record, "updated_at", now);
+	add(&record, "validated_at", answered ? now : NULL);
+	reply = store_run_script(app, arena, &status_script, keys,
+				 arguments_of(arena, &integration->generation, 1, &record, NULL), false, &err);
+	if (reply == NULL)
+		return err;
+	*stored = reply->type == REDIS_INTEGER && reply->integer == 1;
+	if (*stored) {
+		integration->updated_at = now;
+		if (answered)
+			integration->validated_at = now;
+	}
+	return NULL;
+}
+
+const struct error *
+store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
+			 const struct principal *principal, struct integration *out, struct credential *credential,
+			 bool *found)
+{
+	const char *const keys[] = {store_key_connection(arena, "integration", principal),
+				    store_key_connection(arena, "credential", principal), NULL};
+	const char *const arguments[] = {NULL};
+	const struct redis_reply *reply;
+	const struct error *err;
+
+	*found = false;
+	reply = store_run_script(app, arena, &delete_script, keys, arguments, false, &err);
+	if (reply == NULL)
+		return err;
+	if (reply->type != REDIS_ARRAY || reply->count != 2)
+		return &error_store_unavailable;
+	*found = store_record_parse(arena, principal, reply->items[0], out);
+	if (*found)
+		store_credential_parse(app, arena, provider, principal, reply->items[1], credential);
+	return NULL;
+}

@@ -1,0 +1,146 @@
+/*
+ * Leases: one worker of all hosts at a time refreshes or validates a connection. The value is a random owner; only the
+ * owner renews and releases, each in one script, so that one who was stopped for long never touches a successor's
+ * lease. A lease is short and renews itself while its owner lives: a killed owner holds nobody up for long.
+ *
+ * It is not in a request's arena: the timer and an abandoned fiber need it when that arena may be exhausted.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "common/fiber.h"
+#include "common/loop.h"
+#include "common/random.h"
+#include "fcgi/app.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY_SIZE 256 /* the longest kind, and ids of 64, 64 and 32 characters, are 193 */
+#define ARENA_SIZE 4096
+
+struct lease {
+	struct app *app;
+	struct arena *arena; /* for one command of the timer at a time */
+	char key[KEY_SIZE];
+	char owner[33];
+	struct loop_timer *timer;
+	struct fiber_cleanup cleanup;
+};
+
+static struct redis_script renew_script = {
+    .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+	      "return redis.call('PEXPIRE', KEYS[1], ARGV[2])\n",
+};
+
+static struct redis_script release_script = {
+    .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+	      "return redis.call('DEL', KEYS[1])\n",
+};
+
+void
+store_lease_prepare(void)
+{
+	redis_script_prepare(&renew_script);
+	redis_script_prepare(&release_script);
+}
+
+static void
+send_script(struct app *app, struct lease *lease, struct arena *arena, const struct redis_script *script,
+	    const char *what)
+{
+	struct redis_batch batch;
+	const char *const keys[] = {lease->key, NULL};
+	const char *const arguments[] = {lease->owner, arena_format(arena, "%d", STORE_LEASE_MS), NULL};
+
+	redis_batch_init(&batch, arena);
+	redis_add_script(&batch, script, keys, arguments);
+	(void)redis_send(app->redis, &batch, what);
+}
+
+/* One that could not be sent is made up for by the next: the lease lasts four times as long. */
+static void
+renew(void *arg)
+{
+	struct lease *lease = arg;
+
+	send_script(lease->app, lease, lease->arena, &renew_script, "lease renewal");
+	arena_reset(lease->arena);
+	loop_timer_set(lease->timer, STORE_LEASE_RENEW_MS);
+}
+
+static void
+lease_close(struct lease *lease)
+{
+	if (lease->timer != NULL)
+		loop_timer_close(lease->timer);
+	arena_close(lease->arena);
+	free(lease);
+}
+
+static void
+abandoned(void *arg)
+{
+	struct lease *lease = arg;
+
+	send_script(lease->app, lease, lease->arena, &release_script, "lease release");
+	lease_close(lease);
+}
+
+static struct lease *
+lease_open(struct app *app, const char *key, const char *owner)
+{
+	struct lease *lease = calloc(1, sizeof *lease);
+
+	if (lease == NULL)
+		return NULL;
+	lease->app = app;
+	snprintf(lease->key, sizeof lease->key, "%s", key);
+	snprintf(lease->owner, sizeof lease->owner, "%s", owner);
+	lease->arena = arena_open(ARENA_SIZE, ARENA_SIZE, NULL, NULL);
+	lease->timer = loop_timer_open(app->loop, renew, lease);
+	if (lease->arena == NULL || lease->timer == NULL) {
+		lease_close(lease);
+		return NULL;
+	}
+	return lease;
+}
+
+const struct error *
+store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, const struct principal *principal,
+		 struct lease **lease)
+{
+	const char *name = kind == LEASE_REFRESH ? "refresh_lease" : "integrations:validate_lease";
+	const char *key = store_key_connection(arena, name, principal);
+	struct lease *mine = lease_open(app, key, random_id(arena));
+	struct redis_batch batch;
+	const struct error *err;
+
+	*lease = NULL;
+	if (mine == NULL)
+		return &error_overloaded;
+	fiber_on_abandon(&mine->cleanup, abandoned, mine);
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SET", key, mine->owner, "NX", "PX", arena_format(arena, "%d", STORE_LEASE_MS), NULL);
+	err = redis_run(app->redis, &batch, false);
+	if (err != NULL || batch.reply[0]->type != REDIS_STRING) {
+		fiber_forget(&mine->cleanup);
+		lease_close(mine);
+		return err;
+	}
+	loop_timer_set(mine->timer, STORE_LEASE_RENEW_MS);
+	*lease = mine;
+	return NULL;
+}
+
+void
+store_lease_release(struct app *app, struct arena *arena, struct lease *lease)
+{
+	if (lease == NULL)
+		return;
+	fiber_forget(&lease->cleanup);
+	send_script(app, lease, arena, &release_script, "lease release");
+	lease_close(lease);
+}

@@ -1,0 +1,68 @@
+/*
+ * Limits by fixed windows of a minute: integrations:limit:<what>:{organization:user} counts and expires with its
+ * window. What is refused is not counted and writes nothing, so that a flood costs Redis only reads.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+
+#define WINDOW_SECONDS 60
+
+/* -1: removed; 0: counted; else the milliseconds until the window ends. */
+static struct redis_script count_script = {
+    .source = "if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then return -1 end\n"
+	      "local limit = tonumber(ARGV[1])\n"
+	      "if limit == 0 then return 0 end\n"
+	      "local used = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
+	      "if used >= limit then\n"
+	      "  local left = redis.call('PTTL', KEYS[1])\n"
+	      "  if left > 0 then return left end\n"
+	      "  redis.call('DEL', KEYS[1])\n"
+	      "end\n"
+	      "if redis.call('INCR', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end\n"
+	      "return 0\n",
+};
+
+void
+store_limit_prepare(void)
+{
+	redis_script_prepare(&count_script);
+}
+
+const struct error *
+store_limit_run(struct app *app, struct arena *arena, const char *key, const char *removed_key, unsigned limit,
+		int64_t *retry_after, bool *removed)
+{
+	const char *const keys[] = {key, removed_key, NULL};
+	const char *const arguments[] = {arena_format(arena, "%u", limit), arena_format(arena, "%d", WINDOW_SECONDS),
+					 NULL};
+	const struct error *err;
+	const struct redis_reply *reply;
+
+	*retry_after = 0;
+	*removed = false;
+	reply = store_run_script(app, arena, &count_script, keys, arguments, false, &err);
+	if (reply == NULL)
+		return err;
+	if (reply->type != REDIS_INTEGER)
+		return &error_store_unavailable;
+	*removed = reply->integer < 0;
+	if (reply->integer > 0)
+		*retry_after = (reply->integer + 999) / 1000;
+	return NULL;
+}
+
+const struct error *
+store_limit_count(struct app *app, struct arena *arena, const char *what, const struct principal *principal,
+		  unsigned limit, int64_t *retry_after)
+{
+	const char *kind = arena_format(arena, "integrations:limit:%s", what);
+	bool removed;
+
+	*retry_after = 0;
+	if (limit == 0)
+		return NULL;
+	return store_limit_run(app, arena, store_key_member(arena, kind, principal), NULL, limit, retry_after,
+			       &removed);
+}

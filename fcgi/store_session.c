@@ -1,0 +1,181 @@
+/*
+ * Sessions: session:<hex SHA-256 of the token>, a hash whose own expiry is the session's end. The platform's login
+ * writes them, workers only read; the commands create and revoke some for operators and tests. They may live in a Redis
+ * of their own.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "fcgi/app.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ORGANIZATIONS_MAX 1000
+#define ORGANIZATION_PREFIX "org:"
+
+static struct redis_script write_script = {
+    .source = "redis.call('DEL', KEYS[1])\n"
+	      "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
+	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+	      "return 1\n",
+};
+
+void
+store_session_prepare(void)
+{
+	redis_script_prepare(&write_script);
+}
+
+static const char *
+not_empty(const char *text)
+{
+	return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+/* What people see must be text; it is left out otherwise, access does not depend on it. */
+static const char *
+shown(const char *text)
+{
+	text = not_empty(text);
+	return text != NULL && text_is_utf8(text, strlen(text)) ? text : NULL;
+}
+
+static void
+fill(struct arena *arena, const char *key, struct session *out)
+{
+	const char *hash = key + strlen("session:");
+
+	out->found = text_is_id(out->user);
+	if (!out->found)
+		return;
+	out->email = shown(out->email);
+	out->name = shown(out->name);
+	out->sid = not_empty(out->sid);
+	if (out->sid != NULL)
+		out->binding = arena_format(arena, "sid:%s", out->sid);
+	else
+		out->binding = arena_format(arena, "token:%s", hash);
+}
+
+const struct error *
+store_session_read(struct app *app, struct arena *arena, const char *token, const char *organization,
+		   struct session *out)
+{
+	struct redis_batch batch;
+	const struct redis_reply *reply;
+	const struct error *err;
+	const char *key = store_key_hashed(arena, "session", token);
+	char *role_field = NULL;
+
+	*out = (struct session){0};
+	if (organization != NULL) {
+		role_field = arena_alloc(arena, sizeof ORGANIZATION_PREFIX + strlen(organization));
+		stpcpy(stpcpy(role_field, ORGANIZATION_PREFIX), organization);
+	}
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "HMGET", key, "user_id", "email", "name", "sid", "use", "mcps", role_field, NULL);
+	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
+		return err;
+	reply = batch.reply[0];
+	out->user = redis_item(reply, 0);
+	out->email = redis_item(reply, 1);
+	out->name = redis_item(reply, 2);
+	out->sid = redis_item(reply, 3);
+	out->use = redis_item(reply, 4);
+	out->mcps = redis_item(reply, 5);
+	out->role = role_field != NULL ? not_empty(redis_item(reply, 6)) : NULL;
+	fill(arena, key, out);
+	return NULL;
+}
+
+static int
+compare_organizations(const void *a, const void *b)
+{
+	const struct session_organization *left = a;
+	const struct session_organization *right = b;
+
+	return strcmp(left->id, right->id);
+}
+
+static void
+read_organizations(struct arena *arena, const struct redis_reply *reply, struct session *out)
+{
+	const size_t prefix = strlen(ORGANIZATION_PREFIX);
+	size_t most = reply->count / 2 < ORGANIZATIONS_MAX ? reply->count / 2 : ORGANIZATIONS_MAX;
+
+	out->organizations = arena_alloc(arena, (most + 1) * sizeof *out->organizations);
+	for (size_t i = 0; i + 1 < reply->count && out->organization_count < most; i += 2) {
+		const char *field = redis_item(reply, i);
+		const char *role = shown(redis_item(reply, i + 1));
+
+		if (field == NULL || role == NULL || strncmp(field, ORGANIZATION_PREFIX, prefix) != 0 ||
+		    !text_is_id(field + prefix))
+			continue;
+		out->organizations[out->organization_count++] =
+		    (struct session_organization){.id = field + prefix, .role = role};
+	}
+	qsort(out->organizations, out->organization_count, sizeof *out->organizations, compare_organizations);
+}
+
+const struct error *
+store_session_read_all(struct app *app, struct arena *arena, const char *token, struct session *out)
+{
+	struct redis_batch batch;
+	const struct redis_reply *reply;
+	const struct error *err;
+	const char *key = store_key_hashed(arena, "session", token);
+
+	*out = (struct session){0};
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "HGETALL", key, NULL);
+	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
+		return err;
+	reply = batch.reply[0];
+	out->user = redis_field(reply, "user_id");
+	out->email = redis_field(reply, "email");
+	out->name = redis_field(reply, "name");
+	out->sid = redis_field(reply, "sid");
+	out->use = redis_field(reply, "use");
+	out->mcps = redis_field(reply, "mcps");
+	fill(arena, key, out);
+	if (out->found)
+		read_organizations(arena, reply, out);
+	return NULL;
+}
+
+const struct error *
+store_session_write(struct app *app, struct arena *arena, const char *token, const char *const *fields, int64_t ttl)
+{
+	struct redis_batch batch;
+	const char *const keys[] = {store_key_hashed(arena, "session", token), NULL};
+	const char **arguments;
+	size_t count = 0;
+
+	while (fields[count] != NULL)
+		count++;
+	arguments = arena_alloc(arena, (count + 2) * sizeof *arguments);
+	arguments[0] = arena_format(arena, "%lld", (long long)ttl);
+	for (size_t i = 0; i < count; i++)
+		arguments[i + 1] = fields[i];
+	redis_batch_init(&batch, arena);
+	redis_add_script(&batch, &write_script, keys, arguments);
+	return redis_run(app->sessions, &batch, false);
+}
+
+const struct error *
+store_session_delete(struct app *app, struct arena *arena, const char *token, bool *existed)
+{
+	struct redis_batch batch;
+	const struct error *err;
+
+	*existed = false;
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "DEL", store_key_hashed(arena, "session", token), NULL);
+	if ((err = redis_run(app->sessions, &batch, false)) != NULL)
+		return err;
+	*existed = batch.reply[0]->type == REDIS_INTEGER && batch.reply[0]->integer > 0;
+	return NULL;
+}

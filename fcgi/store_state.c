@@ -1,0 +1,250 @@
+/*
+ * Consent flows under way: oauth_state:<hex SHA-256 of the state> is the row of one, gone in ten minutes or with its
+ * first use. integrations:states:{organization:user} lists a member's live ones by expiry, so that the oldest can make
+ * room; it lies on another node than the rows (which are found by hash alone), so it may name rows that are gone.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+
+#include <string.h>
+
+#define STATE_FIELDS(X)                                                                                                \
+	X("organization")                                                                                              \
+	X("user")                                                                                                      \
+	X("service")                                                                                                   \
+	X("binding")                                                                                                   \
+	X("credential")                                                                                                \
+	X("code_verifier")                                                                                             \
+	X("nonce")                                                                                                     \
+	X("issuer")                                                                                                    \
+	X("client_id")                                                                                                 \
+	X("replace")
+
+enum state_field {
+	STATE_ORGANIZATION,
+	STATE_USER,
+	STATE_SERVICE,
+	STATE_BINDING,
+	STATE_CREDENTIAL,
+	STATE_CODE_VERIFIER,
+	STATE_NONCE,
+	STATE_ISSUER,
+	STATE_CLIENT_ID,
+	STATE_REPLACE
+};
+
+static struct redis_script write_script = {
+    .source = "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
+	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+	      "return 1\n",
+};
+
+/* Read and delete: of any number of callers one gets the row. */
+static struct redis_script take_script = {
+    .source = "local row = redis.call('HMGET', KEYS[1]" STATE_FIELDS(
+	STORE_LUA_FIELD) ")\n"
+			 "if redis.call('DEL', KEYS[1]) == 0 then return false end\n"
+			 "return row\n",
+};
+
+/* Add a live state; answers the names of those that made room. ARGV: name, expiry, now, most, seconds to keep. */
+static struct redis_script live_script = {
+    .source = "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])\n"
+	      "redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])\n"
+	      "redis.call('EXPIRE', KEYS[1], ARGV[5])\n"
+	      "local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[4])\n"
+	      "if over <= 0 then return {} end\n"
+	      "local oldest = redis.call('ZRANGE', KEYS[1], 0, over - 1)\n"
+	      "redis.call('ZREMRANGEBYRANK', KEYS[1], 0, over - 1)\n"
+	      "return oldest\n",
+};
+
+void
+store_state_prepare(void)
+{
+	redis_script_prepare(&write_script);
+	redis_script_prepare(&take_script);
+	redis_script_prepare(&live_script);
+}
+
+const struct error *
+store_state_admit(struct app *app, struct arena *arena, const struct principal *principal, unsigned limit,
+		  int64_t *retry_after, bool *removed)
+{
+	const char *key = store_key_member(arena, "integrations:limit:auth_link", principal);
+
+	return store_limit_run(app, arena, key, store_key_member(arena, "removed", principal), limit, retry_after,
+			       removed);
+}
+
+static const char *
+seal_field(const struct app *app, struct arena *arena, const struct oauth_state *row, const char *field,
+	   const char *plain)
+{
+	struct seal_context context = store_seal_context(app, &row->principal, field, row->issuer, row->client_id);
+
+	return seal(arena, app->config->keys, &context, plain);
+}
+
+static const char *
+open_field(const struct app *app, struct arena *arena, const struct oauth_state *row, const char *field,
+	   const char *sealed)
+{
+	struct seal_context context = store_seal_context(app, &row->principal, field, row->issuer, row->client_id);
+
+	return seal_open(arena, app->config->keys, &context, sealed);
+}
+
+static void
+add_live(struct redis_batch *batch, struct arena *arena, const struct principal *principal, const char *name)
+{
+	/* Milliseconds keep the order of flows that begin within one second. */
+	long long now = (long long)clock_wall_ms();
+	const char *const keys[] = {store_key_member(arena, "integrations:states", principal), NULL};
+	const char *const arguments[] = {
+	    name,
+	    arena_format(arena, "%lld", now + STORE_STATE_SECONDS * 1000LL),
+	    arena_format(arena, "%lld", now),
+	    arena_format(arena, "%d", STORE_STATE_LIVE),
+	    arena_format(arena, "%d", STORE_STATE_SECONDS),
+	    NULL,
+	};
+
+	redis_add_script(batch, &live_script, keys, arguments);
+}
+
+static const struct error *
+add_row(struct redis_batch *batch, struct app *app, struct arena *arena, const char *key, const struct oauth_state *row)
+{
+	const char *const keys[] = {key, NULL};
+	const char *verifier = seal_field(app, arena, row, "oauth_state.code_verifier", row->code_verifier);
+	const char *nonce = NULL;
+
+	if (row->nonce != NULL)
+		nonce = seal_field(app, arena, row, "oauth_state.nonce", row->nonce);
+	if (verifier == NULL || (row->nonce != NULL && nonce == NULL))
+		return &error_internal;
+	const char *const arguments[] = {
+	    arena_format(arena, "%d", STORE_STATE_SECONDS),
+	    "organization",
+	    row->principal.organization,
+	    "user",
+	    row->principal.user,
+	    "service",
+	    row->principal.service,
+	    "binding",
+	    row->binding,
+	    "credential",
+	    row->credential,
+	    "code_verifier",
+	    verifier,
+	    "issuer",
+	    row->issuer,
+	    "client_id",
+	    row->client_id,
+	    "replace",
+	    row->replace ? "1" : "0",
+	    nonce != NULL ? "nonce" : NULL,
+	    nonce,
+	    NULL,
+	};
+	redis_add_script(batch, &write_script, keys, arguments);
+	return NULL;
+}
+
+/* The rows of those that made room: nobody can end these flows any more. */
+static const struct error *
+drop_rows(struct app *app, struct arena *arena, const struct redis_reply *names)
+{
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	for (size_t i = 0; i < names->count && batch.count < REDIS_BATCH_MAX; i++)
+		redis_add(&batch, "DEL", arena_format(arena, "oauth_state:%s", redis_item(names, i)), NULL);
+	return batch.count > 0 ? redis_run(app->redis, &batch, false) : NULL;
+}
+
+const struct error *
+store_state_write(struct app *app, struct arena *arena, const char *state, const struct oauth_state *row)
+{
+	struct redis_batch batch;
+	const struct error *err;
+	const char *key = store_key_hashed(arena, "oauth_state", state);
+
+	redis_batch_init(&batch, arena);
+	add_live(&batch, arena, &row->principal, key + strlen("oauth_state:"));
+	if ((err = add_row(&batch, app, arena, key, row)) != NULL)
+		return err;
+	if ((err = redis_run(app->redis, &batch, false)) != NULL)
+		return err;
+	return drop_rows(app, arena, batch.reply[0]);
+}
+
+static bool
+parse(const struct app *app, struct arena *arena, const struct redis_reply *row, struct oauth_state *out)
+{
+	const char *verifier = redis_item(row, STATE_CODE_VERIFIER);
+	const char *nonce = redis_item(row, STATE_NONCE);
+
+	out->principal.organization = redis_item(row, STATE_ORGANIZATION);
+	out->principal.user = redis_item(row, STATE_USER);
+	out->principal.service = redis_item(row, STATE_SERVICE);
+	out->binding = redis_item(row, STATE_BINDING);
+	out->credential = redis_item(row, STATE_CREDENTIAL);
+	out->issuer = redis_item(row, STATE_ISSUER);
+	out->client_id = redis_item(row, STATE_CLIENT_ID);
+	out->replace = text_equal(redis_item(row, STATE_REPLACE), "1");
+	if (!text_is_id(out->principal.organization) || !text_is_id(out->principal.user) ||
+	    !text_is_name(out->principal.service))
+		return false;
+	if (out->binding == NULL || out->credential == NULL || out->issuer == NULL || out->client_id == NULL ||
+	    verifier == NULL)
+		return false;
+	out->code_verifier = open_field(app, arena, out, "oauth_state.code_verifier", verifier);
+	if (nonce != NULL)
+		out->nonce = open_field(app, arena, out, "oauth_state.nonce", nonce);
+	return out->code_verifier != NULL && (nonce == NULL || out->nonce != NULL);
+}
+
+/* Its place in the list is free again; a lost command only leaves it taken until it expires. */
+static void
+forget_live(struct app *app, struct arena *arena, const struct principal *principal, const char *name)
+{
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "ZREM", store_key_member(arena, "integrations:states", principal), name, NULL);
+	(void)redis_send(app->redis, &batch, "state list");
+}
+
+const struct error *
+store_state_take(struct app *app, struct arena *arena, const char *state, struct oauth_state *out, bool *found)
+{
+	const char *key = store_key_hashed(arena, "oauth_state", state);
+	const char *const keys[] = {key, NULL};
+	const char *const arguments[] = {NULL};
+	const struct redis_reply *reply;
+	const struct error *err;
+
+	*out = (struct oauth_state){0};
+	*found = false;
+	reply = store_run_script(app, arena, &take_script, keys, arguments, false, &err);
+	if (reply == NULL)
+		return err;
+	if (reply->type != REDIS_ARRAY)
+		return NULL;
+	*found = parse(app, arena, reply, out);
+	if (*found)
+		forget_live(app, arena, &out->principal, key + strlen("oauth_state:"));
+	else
+		log_message(LOG_LEVEL_ERROR, "state_unreadable", "a stored state of a consent flow does not open",
+			    "check that TOKEN_KEYS still holds every key in use and that ENVIRONMENT is unchanged");
+	return NULL;
+}
