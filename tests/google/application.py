@@ -51,18 +51,16 @@ class Application:
     def unreadable(self, _reason):
         self.ledger.count("unreadable")
 
-    async def greet(self, accepted, context):
+    async def greet(self, context):
         """Before TLS begins: the context to use, or None when the connection is to end."""
         self.ledger.count("connections")
         fault = self.faults.take_one("greet", {"connection"})
         if fault is None:
             return context
         if fault.kind == "refuse_connection":
-            accepted.close()
             return None
         if fault.kind == "stall_handshake":
             await asyncio.sleep(fault.options.get("seconds", 60))
-            accepted.close()
             return None
         if fault.kind not in self._contexts:
             if fault.kind == "expired_certificate":
@@ -107,22 +105,25 @@ class Application:
     async def _serve(self, connection, request, endpoint, handler, account, entry):
         names = {endpoint}
         if endpoint == "token":
-            names.add({"authorization_code": "exchange", "refresh_token": "refresh"}.get(
-                request.parameter("grant_type"), "token"))
+            purpose = {"authorization_code": "exchange", "refresh_token": "refresh"}.get(
+                request.parameter("grant_type"))
+            if purpose:
+                # Counted on arrival, so that one that a fault swallows is counted too.
+                self.ledger.count({"exchange": "exchanges", "refresh": "refreshes"}[purpose])
+                names.add(purpose)
         taken = self.faults.take(names, account)
         entry["faults"] = [fault.number for fault in taken.values()]
         waiting, replacing = taken.get("wait"), taken.get("replace")
         if waiting and not waiting.options.get("after"):
             if not await fault_rules.wait(waiting, connection):
                 return False
+        wire_fault = taken.get("mangle")
         response = None
-        if not (replacing or self._without_effect(taken.get("mangle"))) \
-                or replacing and replacing.options.get("effect"):
+        if self._has_effect(replacing or wire_fault):
             response = self._answer(request, endpoint, handler, taken)
         if waiting and waiting.options.get("after"):
             if not await fault_rules.wait(waiting, connection):
                 return False
-        wire_fault = taken.get("mangle")
         if replacing:
             response = fault_rules.replacement(replacing, self._elsewhere(request))
             wire_fault = replacing if response is None else None
@@ -135,11 +136,16 @@ class Application:
         return True
 
     @staticmethod
-    def _without_effect(fault):
-        """A stall before the headers is a server that never read the request, unless told."""
-        return (fault is not None and fault.kind == "stall"
-                and fault.options.get("when", "before") == "before"
-                and not fault.options.get("effect"))
+    def _has_effect(fault):
+        """Whether the endpoint does its work. A fault may say so; else an answer that replaces
+        the true one, and a stall before the headers, are of a server that never did it."""
+        if fault is None:
+            return True
+        if "effect" in fault.options:
+            return fault.options["effect"]
+        if fault.kind == "stall":
+            return fault.options.get("when", "before") != "before"
+        return fault.category != "replace"
 
     def _answer(self, request, endpoint, handler, taken):
         if endpoint == "token":

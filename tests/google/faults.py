@@ -14,21 +14,52 @@ from wire import Response, html_response, json_response
 ENDPOINTS = ("any", "connection", "token", "exchange", "refresh", "revoke", "userinfo",
              "tokeninfo", "certs", "discovery", "authorize", "gmail", "calendar", "drive")
 
-# Class of each kind. "wait": before or after the effect; "answer", "id_token", "callback": the
-# content of a true answer; "replace": another answer, and the true one is never worked out;
-# "mangle": the true answer is worked out, then its bytes go wrong; "greet": before TLS.
-CLASSES = {
-    "delay": "wait", "hold": "wait",
-    "answer": "answer", "id_token": "id_token", "callback": "callback",
-    "error": "replace", "api_error": "replace", "status": "replace", "raw": "replace",
-    "html": "replace", "redirect": "replace", "empty": "replace", "not_json": "replace",
-    "nested": "replace", "big": "replace", "big_headers": "replace", "drip": "replace",
-    "refuse": "replace",
-    "stall": "mangle", "reset": "mangle", "truncate": "mangle", "wrong_length": "mangle",
-    "chunked": "mangle", "gzip": "mangle", "slow": "mangle", "invalid_utf8": "mangle",
-    "nul": "mangle", "duplicate": "mangle", "close": "mangle",
-    "refuse_connection": "greet", "stall_handshake": "greet", "expired_certificate": "greet",
-    "wrong_name": "greet", "unknown_ca": "greet",
+# Each kind: its class, and the options it knows.
+# "wait": before or after the effect; "answer", "id_token", "callback": the content of a true
+# answer; "replace": another answer; "mangle": the true answer, its bytes gone wrong; "greet":
+# before TLS.
+KINDS = {
+    "delay": ("wait", {"seconds", "after"}),
+    "hold": ("wait", {"after"}),
+    "answer": ("answer", {"set", "omit", "status"}),
+    "id_token": ("id_token", {"claims", "shift", "header", "sign"}),
+    "callback": ("callback", {"set", "omit", "alter", "add", "error"}),
+    "error": ("replace", {"error", "status", "description", "subtype", "headers", "retry_after"}),
+    "api_error": ("replace", {"status", "reason", "message", "headers", "retry_after"}),
+    "status": ("replace", {"status", "headers", "retry_after"}),
+    "raw": ("replace", {"status", "headers", "body", "body_base64", "retry_after"}),
+    "html": ("replace", {"status", "headers", "retry_after"}),
+    "redirect": ("replace", {"status", "location", "headers"}),
+    "empty": ("replace", {"status", "headers"}),
+    "not_json": ("replace", {"status", "headers"}),
+    "nested": ("replace", {"status", "headers", "depth"}),
+    "big": ("replace", {"status", "size", "length"}),
+    "big_headers": ("replace", {"size"}),
+    "drip": ("replace", {"interval", "part"}),
+    "refuse": ("replace", set()),
+    "stall": ("mangle", {"when", "seconds"}),
+    "reset": ("mangle", set()),
+    "truncate": ("mangle", set()),
+    "wrong_length": ("mangle", {"by", "seconds"}),
+    "chunked": ("mangle", {"size"}),
+    "gzip": ("mangle", set()),
+    "slow": ("mangle", {"interval"}),
+    "close": ("mangle", set()),
+    "invalid_utf8": ("mangle", {"field"}),
+    "nul": ("mangle", {"field", "raw"}),
+    "duplicate": ("mangle", {"field", "value"}),
+    "refuse_connection": ("greet", set()),
+    "stall_handshake": ("greet", {"seconds"}),
+    "expired_certificate": ("greet", set()),
+    "wrong_name": ("greet", set()),
+    "unknown_ca": ("greet", set()),
+}
+
+# Where the classes that are about one kind of message make sense.
+PLACES = {
+    "id_token": {"any", "token", "exchange", "refresh"},
+    "callback": {"authorize"},
+    "greet": {"connection"},
 }
 
 
@@ -52,7 +83,7 @@ class Fault:
 
     @property
     def category(self):
-        return CLASSES[self.kind]
+        return KINDS[self.kind][0]
 
     def fits(self, endpoints, account):
         if self.times is not None and self.fired >= self.times:
@@ -80,16 +111,19 @@ class Faults:
         times = options.pop("times", 1)
         skip = options.pop("skip", 0)
         account = options.pop("account", None)
-        if kind not in CLASSES:
+        if kind not in KINDS:
             raise FaultError(f"unknown kind: {kind}")
-        if CLASSES[kind] == "greet":
+        category, known = KINDS[kind]
+        if category == "greet":
             endpoint = endpoint or "connection"
         if endpoint not in ENDPOINTS:
             raise FaultError(f"unknown endpoint: {endpoint}")
-        if (endpoint == "connection") != (CLASSES[kind] == "greet"):
+        if endpoint not in PLACES.get(category, set(ENDPOINTS) - {"connection"}):
             raise FaultError(f"{kind} does not go with endpoint {endpoint}")
-        if (kind == "callback") != (endpoint == "authorize") and kind == "callback":
-            raise FaultError("callback goes with endpoint authorize only")
+        if category in ("replace", "mangle"):
+            known = known | {"effect"}
+        if not set(options) <= known:
+            raise FaultError(f"unknown options: {sorted(set(options) - known)}")
         if times is not None and (not isinstance(times, int) or times < 1):
             raise FaultError("times is a positive integer or null")
         if account is not None:

@@ -5,7 +5,9 @@ import hashlib
 
 # Parameters whose values a leak scan would look for.
 SECRET_PARAMETERS = {"code", "code_verifier", "token", "access_token", "refresh_token", "id_token",
-                     "client_secret", "state", "nonce"}
+                     "client_secret", "state", "nonce",
+                     # the whole authorization request, carried through our own pages
+                     "request"}
 
 # Bounds, so that a long load run does not fill the memory; counters are never cut.
 EVENTS_KEPT = 100_000

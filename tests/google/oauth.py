@@ -65,8 +65,6 @@ class OAuth:
     def token(self, request, id_token_fault=None):
         kind = {"authorization_code": "exchanges",
                 "refresh_token": "refreshes"}.get(request.parameter("grant_type"))
-        if kind:
-            self.ledger.count(kind)
         try:
             document = self._token(request, id_token_fault)
         except Refused as refusal:

@@ -281,8 +281,9 @@ class Listener:
         loop = asyncio.get_running_loop()
         context = self.context
         if context is not None:
-            context = await self.application.greet(accepted, context)
+            context = await self.application.greet(context)
             if context is None:
+                accepted.close()
                 return
         reader = asyncio.StreamReader(limit=HEAD_LIMIT)
         protocol = WatchedProtocol(reader)
