@@ -70,14 +70,14 @@ class Process:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
-    def signal(self, number):
+    def send(self, number):
         self.process.send_signal(number)
 
     def pause(self):
-        self.signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def resume(self):
-        self.signal(signal.SIGCONT)
+        self.send(signal.SIGCONT)
 
     def stop(self, number=signal.SIGTERM, seconds=30):
         """End it and return its exit status; killed, and an error, when it does not end in time."""
