@@ -1,4 +1,4 @@
-"""The seeded mail, events and files: made from the account, the same at every start, never stored."""
+"""The seeded mail, events and files: made from the account, so the same at every start."""
 
 import base64
 import hashlib

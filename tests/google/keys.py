@@ -151,7 +151,7 @@ class SigningKeys:
             fields.pop(field, None)
             if value is not None:
                 fields[field] = value
-        message = f"{base64url(json.dumps(fields).encode())}.{base64url(json.dumps(claims).encode())}"
+        message = ".".join(base64url(json.dumps(part).encode()) for part in (fields, claims))
         data = message.encode("ascii")
         if sign in ("other_key", "unknown_kid"):
             signature = self.stranger.sign(data)

@@ -33,8 +33,8 @@ class Ledger:
     NAMES = ("authorizations", "declined", "exchanges", "exchanges_ok", "exchanges_refused",
              "refreshes", "refreshes_ok", "refreshes_refused", "revokes", "revokes_refused",
              "userinfo", "userinfo_refused", "tokeninfo", "certs", "discovery", "api_calls",
-             "api_refused", "write_verbs", "code_reuses", "reuse_detections", "elsewhere", "requests", "handshakes_failed", "unreadable",
-             "connections", "max_connections", "max_concurrent")
+             "api_refused", "write_verbs", "code_reuses", "reuse_detections", "elsewhere",
+             "requests", "handshakes_failed", "unreadable", "connections", "max_connections", "max_concurrent")
 
     def all_counters(self):
         return {name: self.counters[name] for name in self.NAMES}

@@ -32,7 +32,7 @@ button:focus-visible, input:focus-visible { outline: 3px solid #1a73e8; outline-
 #continue { background: #1a56c4; border-color: #1a56c4; color: #fff; }
 .account { width: 100%; text-align: start; }
 .account small { display: block; opacity: .75; }
-.buttons { display: flex; gap: .75rem; justify-content: end; }
+.buttons { display: flex; gap: .75rem; }
 """
 
 NOTICE = ("This is a stand-in for Google, for demonstrations and tests. "
@@ -90,6 +90,7 @@ def consent(app_name, account, identity, optional, query_string, ticked):
         return (f'<li><label><input type="checkbox" name="scope" value="{escape(scope)}"{mark}>'
                 f"<span>{words}</span></label></li>")
 
+    # Continue comes first: it is the button that Enter in a check box presses.
     what = "Select what" if boxes else "What"
     rows = "\n".join(row(scope) for scope in (*identity, *optional))
     return page("Consent", f"""<h1 id="consent"><span id="app-name">{escape(app_name)}</span>
@@ -103,8 +104,8 @@ wants access to your account</h1>
 {rows}
 </ul>
 <div class="buttons">
-<button id="cancel" name="action" value="cancel">Cancel</button>
 <button id="continue" name="action" value="continue">Continue</button>
+<button id="cancel" name="action" value="cancel">Cancel</button>
 </div>
 </form>""")
 

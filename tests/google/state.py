@@ -57,7 +57,7 @@ class Account:
     hd: str = None
     mode: str = "ask"
     partial: list = field(default_factory=list)
-    policy: str = None                # "admin_policy_enforced", "org_internal": refuses this account
+    policy: str = None                # why it is refused: admin_policy_enforced, org_internal
     email_verified: bool = True
 
     def claims(self, scopes):

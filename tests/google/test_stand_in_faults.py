@@ -1,4 +1,4 @@
-"""Each fault does what it is asked for: one that does not is a test elsewhere that proves nothing."""
+"""Each fault does what it is asked for: else the test that armed it proves nothing."""
 
 import gzip
 import http.client

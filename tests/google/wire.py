@@ -80,7 +80,7 @@ class Request:
 
 
 class Response:
-    """An answer; `document` is kept as an object so that a fault can change it before it is sent."""
+    """An answer; `document` stays an object until it is sent, so that a fault can change it."""
 
     def __init__(self, status=200, headers=(), body=b"", document=None):
         self.status = status
