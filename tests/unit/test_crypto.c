@@ -1,0 +1,140 @@
+/* Digests and comparison. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/arena.h"
+#include "common/crypto.h"
+#include "common/text.h"
+
+#include <string.h>
+
+static struct arena *arena;
+
+static int
+open_all(void **state)
+{
+	(void)state;
+	arena = arena_open(4096, 1024 * 1024, NULL, NULL);
+	return arena == NULL || !crypto_open();
+}
+
+static int
+close_all(void **state)
+{
+	(void)state;
+	crypto_close();
+	arena_close(arena);
+	return 0;
+}
+
+/* The examples of FIPS 180 that everybody uses. */
+static void
+digests_match_the_standard(void **state)
+{
+	(void)state;
+	char hex[CRYPTO_SHA256_HEX];
+	crypto_sha256_hex("", hex);
+	assert_string_equal(hex, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	crypto_sha256_hex("abc", hex);
+	assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	char sha1[CRYPTO_SHA1_HEX];
+	crypto_sha1_hex("abc", sha1);
+	assert_string_equal(sha1, "a9993e364706816aba3e25717850c26c9cd0d89d");
+
+	uint8_t bytes[CRYPTO_SHA256_SIZE];
+	crypto_sha256("abc\0def", 3, bytes);
+	text_hex(bytes, sizeof bytes, hex);
+	assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	crypto_sha256("abc\0def", 7, bytes);
+	text_hex(bytes, sizeof bytes, hex);
+	assert_string_not_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+static void
+sha2_has_three_sizes(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned bits;
+		size_t size;
+		const char *begins;
+	} rows[] = {
+	    {256, 32, "ba7816bf8f01cfea"},
+	    {384, 48, "cb00753f45a35e8b"},
+	    {512, 64, "ddaf35a193617aba"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		uint8_t bytes[CRYPTO_SHA2_MAX];
+		char hex[17];
+		assert_int_equal(crypto_sha2(rows[i].bits, "abc", 3, bytes), rows[i].size);
+		text_hex(bytes, 8, hex);
+		assert_string_equal(hex, rows[i].begins);
+	}
+	uint8_t bytes[CRYPTO_SHA2_MAX];
+	assert_int_equal(crypto_sha2(224, "abc", 3, bytes), 0);
+}
+
+/* RFC 7636 appendix B, and the verifier of the bytes 00 to 1f. */
+static void
+challenge_matches_rfc7636(void **state)
+{
+	(void)state;
+	assert_string_equal(crypto_pkce_challenge(arena, "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+			    "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+	assert_string_equal(crypto_pkce_challenge(arena, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"),
+			    "6oZqdX5MOLq_qBJ8vppAnT4fk6AP8UiP9zX8-Rev_9A");
+}
+
+static void
+equal_means_equal(void **state)
+{
+	(void)state;
+	assert_true(crypto_equal("", ""));
+	assert_true(crypto_equal("stand-in-secret-MARKER", "stand-in-secret-MARKER"));
+	assert_false(crypto_equal("stand-in-secret-MARKER", "stand-in-secret-MARKEr"));
+	assert_false(crypto_equal("stand-in-secret-MARKER", "stand-in-secret-MARKE"));
+	assert_false(crypto_equal("a", ""));
+	assert_false(crypto_equal(NULL, ""));
+	assert_false(crypto_equal("", NULL));
+	assert_false(crypto_equal(NULL, NULL));
+}
+
+static void
+wipes(void **state)
+{
+	(void)state;
+	char secret[] = "stand-in-secret-MARKER";
+	crypto_wipe(secret, sizeof secret);
+	for (size_t i = 0; i < sizeof secret; i++)
+		assert_int_equal(secret[i], 0);
+}
+
+static void
+opens_again(void **state)
+{
+	(void)state;
+	char hex[CRYPTO_SHA256_HEX];
+	assert_true(crypto_open());
+	crypto_close();
+	assert_true(crypto_open());
+	crypto_sha256_hex("abc", hex);
+	assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(digests_match_the_standard),
+	    cmocka_unit_test(sha2_has_three_sizes),
+	    cmocka_unit_test(challenge_matches_rfc7636),
+	    cmocka_unit_test(equal_means_equal),
+	    cmocka_unit_test(wipes),
+	    cmocka_unit_test(opens_again),
+	};
+	return cmocka_run_group_tests_name("crypto", tests, open_all, close_all);
+}
