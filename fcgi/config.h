@@ -22,7 +22,7 @@ struct config {
 	const char *redis_url;
 	const char *session_redis_url; /* equal to redis_url where sessions live in the same place */
 	const char *redis_admin_url;
-	const char *listen;            /* path of the FastCGI socket */
+	const char *listen; /* path of the FastCGI socket */
 	unsigned workers;
 	unsigned max_in_flight;
 	const char *environment;
@@ -42,18 +42,26 @@ struct config {
 /* What a command needs: settings that it does not need may be missing, never wrong. */
 enum config_need {
 	CONFIG_ALL,   /* serve, check */
-	CONFIG_STORE, /* session, caller: only Redis */
-	CONFIG_KEYS   /* list, events, remove, rotate: Redis, providers, keys */
+	CONFIG_STORE, /* session, caller, list, events: only Redis */
+	CONFIG_KEYS   /* remove, rotate: Redis, providers, keys */
 };
 
 struct config_mistakes {
 	size_t count;
-	const char *text[32]; /* "PUBLIC_URL: is not set; give the address ..." */
+	const char *text[32]; /* "PUBLIC_URL: is not set -> give the address ..."; in `memory` */
+	char memory[8192];
+	size_t used;
 };
 
 /* Read the environment. NULL when there were mistakes. Close with config_close. */
 struct config *config_open(enum config_need need, struct config_mistakes *mistakes);
 void config_close(struct config *config);
+
+/*
+ * Remove every secret from this process's environment, and overwrite it there. For workers, which have read theirs; the
+ * parent keeps its own to read the settings again.
+ */
+void config_scrub_environment(void);
 
 /* The enabled provider of `service`, or NULL. */
 const struct provider *config_provider(const struct config *config, const char *service);

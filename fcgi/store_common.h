@@ -76,6 +76,10 @@ enum store_credential_field {
 /* A further argument of a Lua call. */
 #define STORE_LUA_FIELD(name) ",'" name "'"
 
+/* The two reads as Lua expressions. */
+#define STORE_LUA_RECORD "redis.call('HMGET', KEYS[1]" STORE_RECORD_FIELDS(STORE_LUA_FIELD) ")"
+#define STORE_LUA_CREDENTIAL "redis.call('HMGET', KEYS[2]" STORE_CREDENTIAL_FIELDS(STORE_LUA_FIELD) ")"
+
 /* Add the read of a record. */
 void store_record_add(struct redis_batch *batch, const struct principal *principal);
 

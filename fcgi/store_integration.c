@@ -26,9 +26,7 @@ _Static_assert(sizeof record_fields / sizeof *record_fields == STORE_RECORD_COUN
 /* Record and tokens of one moment: a pipeline of two commands could show the record of one account and the tokens of
  * the one that has just replaced it. */
 static struct redis_script read_script = {
-    .source = "return {redis.call('HMGET', KEYS[1]" STORE_RECORD_FIELDS(
-	STORE_LUA_FIELD) "),\n"
-			 "  redis.call('HMGET', KEYS[2]" STORE_CREDENTIAL_FIELDS(STORE_LUA_FIELD) ")}\n",
+    .source = "return {" STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "}\n",
 };
 
 void
@@ -40,7 +38,7 @@ store_integration_prepare(void)
 void
 store_record_add(struct redis_batch *batch, const struct principal *principal)
 {
-	const char **argv = arena_alloc(batch->arena, (STORE_RECORD_COUNT + 2) * sizeof *argv);
+	const char *argv[STORE_RECORD_COUNT + 2];
 
 	argv[0] = "HMGET";
 	argv[1] = store_key_connection(batch->arena, "integration", principal);

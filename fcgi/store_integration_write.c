@@ -23,16 +23,11 @@ struct pairs {
 	size_t count;
 };
 
-#define READ_BOTH                                                                                                      \
-	"local record = redis.call('HMGET', KEYS[1]" STORE_RECORD_FIELDS(                                              \
-	    STORE_LUA_FIELD) ")\n"                                                                                     \
-			     "local tokens = redis.call('HMGET', KEYS[2]" STORE_CREDENTIAL_FIELDS(                     \
-				 STORE_LUA_FIELD) ")\n"
-
 /* KEYS: record, tokens, tombstone. ARGV: account, issuer, replace, id, connected_at, number of words of the record,
  * the record's fields and values, the tokens' fields and values. */
 static struct redis_script connect_script = {
-    .source = "if redis.call('EXISTS', KEYS[3]) == 1 then return {'removed'} end\n" READ_BOTH
+    .source = "if redis.call('EXISTS', KEYS[3]) == 1 then return {'removed'} end\n"
+	      "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
 	      "local outcome, id, connected, handed = 'created', ARGV[4], ARGV[5], false\n"
 	      "if redis.call('EXISTS', KEYS[1]) == 1 then\n"
 	      "  local was = redis.call('HMGET', KEYS[1], 'oauth_user_id', 'id', 'connected_at')\n"
@@ -77,8 +72,9 @@ static struct redis_script status_script = {
 };
 
 static struct redis_script delete_script = {
-    .source = READ_BOTH "redis.call('DEL', KEYS[1], KEYS[2])\n"
-			"return {record, tokens}\n",
+    .source = "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
+	      "redis.call('DEL', KEYS[1], KEYS[2])\n"
+	      "return {record, tokens}\n",
 };
 
 void
