@@ -209,6 +209,16 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
 	return NULL;
 }
 
+/*
+ * The grant was named before the store. A disconnect that was just taking the same name out of the set may have looked
+ * before the record was there: named once more, it stays. Should this fail, the first time most likely still counts.
+ */
+static void
+name_grant(struct app *app, struct arena *arena, const struct provider *provider, const struct integration *integration)
+{
+	(void)store_grant_add(app, arena, provider->issuer, integration->oauth_user_id, &integration->principal);
+}
+
 const struct error *
 store_integration_connect(struct app *app, struct arena *arena, const struct provider *provider,
 			  struct integration *integration, const struct credential *credential, bool replace,
@@ -241,7 +251,11 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
 	if (reply == NULL)
 		return err;
-	return connect_answer(app, arena, provider, integration, reply, outcome, old, old_credential);
+	if ((err = connect_answer(app, arena, provider, integration, reply, outcome, old, old_credential)) != NULL)
+		return err;
+	if (*outcome != STORE_MISMATCH && *outcome != STORE_REMOVED)
+		name_grant(app, arena, provider, integration);
+	return NULL;
 }
 
 const struct error *

@@ -1,0 +1,227 @@
+/*
+ * Who shares a grant: one account at one provider gives one grant to us, however many connections use it, and revoking
+ * it ends them all. grant:<hex SHA-256(issuer NUL account)> names them. It lies on another node than the connections,
+ * so it is only a hint of where to look: it may name too many, never too few. Whoever takes a name out looks once more
+ * afterwards, and puts it back when a connection was stored meanwhile; whoever stores one names it before and after.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/crypto.h"
+#include "common/error.h"
+#include "fcgi/app.h"
+
+#include <string.h>
+
+#define MEMBERS_AT_ONCE (REDIS_BATCH_MAX / 2) /* each needs two commands */
+
+/* What is stored under a member's keys. */
+struct holding {
+	struct principal principal;
+	const char *account; /* NULL: no record, or a damaged one */
+	const char *issuer;
+	bool empty; /* nothing at all */
+};
+
+static char *
+grant_key(struct arena *arena, const char *issuer, const char *account)
+{
+	size_t issuer_len = strlen(issuer);
+	size_t account_len = strlen(account);
+	char *text = arena_alloc(arena, issuer_len + 1 + account_len);
+	char *key = arena_alloc(arena, sizeof "grant:" + 2 * CRYPTO_SHA256_SIZE);
+	uint8_t digest[CRYPTO_SHA256_SIZE];
+
+	memcpy(text, issuer, issuer_len);
+	memcpy(text + issuer_len + 1, account, account_len);
+	crypto_sha256(text, issuer_len + 1 + account_len, digest);
+	text_hex(digest, sizeof digest, stpcpy(key, "grant:"));
+	return key;
+}
+
+static char *
+member_name(struct arena *arena, const struct principal *principal)
+{
+	return arena_format(arena, "%s:%s:%s", principal->organization, principal->user, principal->service);
+}
+
+/* False where `name` is no member of ours. */
+static bool
+member_parse(struct arena *arena, const char *name, struct principal *out)
+{
+	const char *first = name != NULL ? strchr(name, ':') : NULL;
+	const char *second = first != NULL ? strchr(first + 1, ':') : NULL;
+
+	if (second == NULL)
+		return false;
+	out->organization = arena_copy(arena, name, (size_t)(first - name));
+	out->user = arena_copy(arena, first + 1, (size_t)(second - first - 1));
+	out->service = second + 1;
+	return text_is_id(out->organization) && text_is_id(out->user) && text_is_name(out->service);
+}
+
+static bool
+is_same(const struct principal *a, const struct principal *b)
+{
+	return text_equal(a->organization, b->organization) && text_equal(a->user, b->user) &&
+	       text_equal(a->service, b->service);
+}
+
+static void
+add_holding(struct redis_batch *batch, const struct principal *principal)
+{
+	redis_add(batch, "HMGET", store_key_connection(batch->arena, "integration", principal), "oauth_user_id", "id",
+		  NULL);
+	redis_add(batch, "HMGET", store_key_connection(batch->arena, "credential", principal), "issuer",
+		  "refresh_token", NULL);
+}
+
+static void
+holding_parse(const struct redis_batch *batch, size_t at, struct holding *out)
+{
+	const struct redis_reply *record = batch->reply[at];
+	const struct redis_reply *credential = batch->reply[at + 1];
+
+	out->account = redis_item(record, 0);
+	out->issuer = redis_item(credential, 0);
+	out->empty = out->account == NULL && out->issuer == NULL && redis_item(record, 1) == NULL &&
+		     redis_item(credential, 1) == NULL;
+}
+
+/* Without tokens that name an issuer, the account alone decides: too many rather than too few. */
+static bool
+is_holding(const struct holding *holding, const char *issuer, const char *account)
+{
+	return text_equal(holding->account, account) &&
+	       (holding->issuer == NULL || text_equal(holding->issuer, issuer));
+}
+
+static const struct error *
+change(struct app *app, struct arena *arena, const char *command, const char *key, const char *name)
+{
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, command, key, name, NULL);
+	return redis_run(app->redis, &batch, false);
+}
+
+/* Take a name out; back in when a connection with this account is there. */
+static const struct error *
+take_out(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
+	 const struct principal *principal)
+{
+	const char *name = member_name(arena, principal);
+	struct holding holding;
+	struct redis_batch batch;
+	const struct error *err;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SREM", key, name, NULL);
+	if ((err = redis_run(app->redis, &batch, false)) != NULL)
+		return err;
+	redis_batch_init(&batch, arena);
+	add_holding(&batch, principal);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return change(app, arena, "SADD", key, name);
+	holding_parse(&batch, 0, &holding);
+	if (is_holding(&holding, issuer, account))
+		return change(app, arena, "SADD", key, name);
+	return NULL;
+}
+
+const struct error *
+store_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
+		const struct principal *principal)
+{
+	return change(app, arena, "SADD", grant_key(arena, issuer, account), member_name(arena, principal));
+}
+
+const struct error *
+store_grant_remove(struct app *app, struct arena *arena, const char *issuer, const char *account,
+		   const struct principal *principal)
+{
+	return take_out(app, arena, grant_key(arena, issuer, account), issuer, account, principal);
+}
+
+/* What the members [from, from + count) hold, one round. */
+static const struct error *
+look(struct app *app, struct arena *arena, struct holding *holdings, size_t count)
+{
+	struct redis_batch batch;
+	const struct error *err;
+
+	redis_batch_init(&batch, arena);
+	for (size_t i = 0; i < count; i++)
+		add_holding(&batch, &holdings[i].principal);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	for (size_t i = 0; i < count; i++)
+		holding_parse(&batch, 2 * i, &holdings[i]);
+	return NULL;
+}
+
+/* The members of the set but for `except`, as holdings still to be looked up. */
+static const struct error *
+members(struct app *app, struct arena *arena, const char *key, const struct principal *except, struct holding **out,
+	size_t *count)
+{
+	struct redis_batch batch;
+	const struct error *err;
+
+	*count = 0;
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SMEMBERS", key, NULL);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	*out = arena_alloc(arena, (batch.reply[0]->count + 1) * sizeof **out);
+	for (size_t i = 0; i < batch.reply[0]->count; i++) {
+		struct holding *holding = &(*out)[*count];
+
+		if (member_parse(arena, redis_item(batch.reply[0], i), &holding->principal) &&
+		    (except == NULL || !is_same(&holding->principal, except)))
+			(*count)++;
+	}
+	return NULL;
+}
+
+/* What one holding says about the grant; names without anything stored are taken out of the set. */
+static const struct error *
+judge(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
+      const struct principal *principal, const struct holding *holding, enum grant_use *use)
+{
+	if (holding->empty)
+		return take_out(app, arena, key, issuer, account, &holding->principal);
+	if (!is_holding(holding, issuer, account))
+		return NULL;
+	if (text_equal(holding->principal.user, principal->user))
+		*use = GRANT_SAME_USER;
+	else if (*use == GRANT_FREE)
+		*use = GRANT_OTHERS;
+	return NULL;
+}
+
+const struct error *
+store_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
+		const struct principal *principal, const struct principal *except, enum grant_use *use)
+{
+	const char *key = grant_key(arena, issuer, account);
+	struct holding *holdings;
+	const struct error *err;
+	size_t count;
+
+	*use = GRANT_FREE;
+	if ((err = members(app, arena, key, except, &holdings, &count)) != NULL)
+		return err;
+	for (size_t from = 0; from < count && *use != GRANT_SAME_USER; from += MEMBERS_AT_ONCE) {
+		size_t some = count - from < MEMBERS_AT_ONCE ? count - from : MEMBERS_AT_ONCE;
+
+		if ((err = look(app, arena, holdings + from, some)) != NULL)
+			return err;
+		for (size_t i = from; i < from + some; i++) {
+			if ((err = judge(app, arena, key, issuer, account, principal, &holdings[i], use)) != NULL)
+				return err;
+		}
+	}
+	return NULL;
+}
