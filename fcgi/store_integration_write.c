@@ -23,26 +23,29 @@ struct pairs {
 	size_t count;
 };
 
-/* KEYS: record, tokens, tombstone. ARGV: account, issuer, replace, id, connected_at, number of words of the record,
- * the record's fields and values, the tokens' fields and values. */
+/*
+ * KEYS: record, tokens. ARGV: tombstone (among KEYS it would need the right to write it, which workers do not have),
+ * account, issuer, replace, id, connected_at, number of words of the record, the record's fields and values, the
+ * tokens'.
+ */
 static struct redis_script connect_script = {
-    .source = "if redis.call('EXISTS', KEYS[3]) == 1 then return {'removed'} end\n"
+    .source = "if redis.call('EXISTS', ARGV[1]) == 1 then return {'removed'} end\n"
 	      "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
-	      "local outcome, id, connected, handed = 'created', ARGV[4], ARGV[5], false\n"
+	      "local outcome, id, connected, handed = 'created', ARGV[5], ARGV[6], false\n"
 	      "if redis.call('EXISTS', KEYS[1]) == 1 then\n"
 	      "  local was = redis.call('HMGET', KEYS[1], 'oauth_user_id', 'id', 'connected_at')\n"
 	      "  local had = redis.call('HMGET', KEYS[2], 'issuer', 'handed_out_until')\n"
-	      "  if was[1] == ARGV[1] and (not had[1] or had[1] == ARGV[2]) then\n"
+	      "  if was[1] == ARGV[2] and (not had[1] or had[1] == ARGV[3]) then\n"
 	      "    outcome, id, connected, handed = 'reconnected', was[2] or id, was[3] or connected, had[2]\n"
-	      "  elseif ARGV[3] == '1' then\n"
+	      "  elseif ARGV[4] == '1' then\n"
 	      "    outcome = 'replaced'\n"
 	      "  else\n"
 	      "    return {'mismatch', id, connected, record, tokens}\n"
 	      "  end\n"
 	      "end\n"
-	      "local last = 6 + tonumber(ARGV[6])\n"
+	      "local last = 7 + tonumber(ARGV[7])\n"
 	      "redis.call('DEL', KEYS[1], KEYS[2])\n"
-	      "redis.call('HSET', KEYS[1], 'id', id, 'connected_at', connected, unpack(ARGV, 7, last))\n"
+	      "redis.call('HSET', KEYS[1], 'id', id, 'connected_at', connected, unpack(ARGV, 8, last))\n"
 	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n"
 	      "local now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0')\n"
 	      "if handed and (tonumber(handed) or 0) > now then\n"
@@ -226,8 +229,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 {
 	const struct principal *principal = &integration->principal;
 	const char *const keys[] = {store_key_connection(arena, "integration", principal),
-				    store_key_connection(arena, "credential", principal),
-				    store_key_member(arena, "removed", principal), NULL};
+				    store_key_connection(arena, "credential", principal), NULL};
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
 	const struct redis_reply *reply;
@@ -244,9 +246,16 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 	add_record_state(&record, arena, integration);
 	if ((err = add_credential(&tokens, app, arena, provider, principal, credential)) != NULL)
 		return err;
-	const char *const head[] = {integration->oauth_user_id, provider->issuer,
-				    replace ? "1" : "0",        integration->id,
-				    integration->updated_at,    number(arena, (int64_t)record.count)};
+	const char *const head[] = {
+	    store_key_member(arena, "removed", principal),
+	    integration->oauth_user_id,
+	    provider->issuer,
+	    replace ? "1" : "0",
+	    integration->id,
+	    integration->updated_at,
+	    number(arena, (int64_t)record.count),
+	};
+
 	reply = store_run_script(app, arena, &connect_script, keys,
 				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
 	if (reply == NULL)

@@ -9,9 +9,12 @@
 
 #define WINDOW_SECONDS 60
 
-/* -1: removed; 0: counted; else the milliseconds until the window ends. */
+/*
+ * -1: removed; 0: counted; else the milliseconds until the window ends. The tombstone's key is an argument: among KEYS
+ * it would need the right to write it, which workers do not have. It lies on the same node all the same.
+ */
 static struct redis_script count_script = {
-    .source = "if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then return -1 end\n"
+    .source = "if ARGV[3] and redis.call('EXISTS', ARGV[3]) == 1 then return -1 end\n"
 	      "local limit = tonumber(ARGV[1])\n"
 	      "if limit == 0 then return 0 end\n"
 	      "local used = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
@@ -34,9 +37,9 @@ const struct error *
 store_limit_run(struct app *app, struct arena *arena, const char *key, const char *removed_key, unsigned limit,
 		int64_t *retry_after, bool *removed)
 {
-	const char *const keys[] = {key, removed_key, NULL};
+	const char *const keys[] = {key, NULL};
 	const char *const arguments[] = {arena_format(arena, "%u", limit), arena_format(arena, "%d", WINDOW_SECONDS),
-					 NULL};
+					 removed_key, NULL};
 	const struct error *err;
 	const struct redis_reply *reply;
 
