@@ -1,0 +1,412 @@
+/* Sealed values open in their own place, whole, with their own key, and nowhere else. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/arena.h"
+#include "common/crypto.h"
+#include "common/seal.h"
+#include "common/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LENGTH(table) (sizeof(table) / sizeof(table)[0])
+
+/* base64 of 32 equal bytes, of 0x11 and of 0x22 */
+#define KEY_1 "ERERERERERERERERERERERERERERERERERERERERERE="
+#define KEY_2 "IiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiI="
+
+static const struct seal_context place = {
+    .environment = "production",
+    .organization = "acme",
+    .user = "u1",
+    .service = "google",
+    .field = "credential.refresh_token",
+    .issuer = "https://accounts.google.com",
+    .client_id = "client-1",
+};
+
+static const char secret[] = "1//MARKER-refresh-token";
+
+static struct arena *arena;
+static struct key_ring *ring;
+
+static struct key_ring *
+open_ring(const char *text)
+{
+	const char *mistake = "untouched";
+	struct key_ring *opened = key_ring_open(arena, text, &mistake);
+	assert_non_null(opened);
+	assert_null(mistake);
+	return opened;
+}
+
+static int
+open_all(void **state)
+{
+	(void)state;
+	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
+	if (arena == NULL || !crypto_open())
+		return 1;
+	ring = open_ring("k1:" KEY_1 "\n");
+	return 0;
+}
+
+static int
+close_all(void **state)
+{
+	(void)state;
+	key_ring_close(ring);
+	key_ring_close(NULL);
+	crypto_close();
+	arena_close(arena);
+	return 0;
+}
+
+static void
+opens_what_it_sealed(void **state)
+{
+	(void)state;
+	char *big = arena_alloc(arena, 65536 + 2);
+	memset(big, 'x', 65537);
+	const char *const plains[] = {"", "x", secret, "\xc3\xa4", big + 1};
+	for (size_t i = 0; i < LENGTH(plains); i++) {
+		char *sealed = seal(arena, ring, &place, plains[i]);
+		assert_non_null(sealed);
+		assert_memory_equal(sealed, "k1.", 3);
+		/* nonce, text and tag, without padding */
+		assert_int_equal(strlen(sealed), 3 + ((12 + strlen(plains[i]) + 16) * 4 + 2) / 3);
+		assert_string_equal(seal_open(arena, ring, &place, sealed), plains[i]);
+		assert_string_equal(seal_key_id(arena, sealed), "k1");
+		if (strlen(plains[i]) > 3)
+			assert_null(strstr(sealed, plains[i]));
+	}
+	assert_null(seal(arena, ring, &place, big));
+	arena_reset(arena);
+}
+
+static void
+never_seals_twice_alike(void **state)
+{
+	(void)state;
+	enum { COUNT = 1000 };
+	char *sealed[COUNT];
+	for (size_t i = 0; i < COUNT; i++) {
+		sealed[i] = seal(arena, ring, &place, secret);
+		/* The nonce is the first 16 digits. */
+		for (size_t j = 0; j < i; j++)
+			assert_memory_not_equal(sealed[i] + 3, sealed[j] + 3, 16);
+	}
+	arena_reset(arena);
+}
+
+/* Each part of the place is changed, cut, emptied, left out, and swapped with each other part. */
+static void
+opens_only_in_its_own_place(void **state)
+{
+	(void)state;
+	enum { PARTS = 7 };
+	static const size_t offsets[PARTS] = {
+	    offsetof(struct seal_context, environment), offsetof(struct seal_context, organization),
+	    offsetof(struct seal_context, user),        offsetof(struct seal_context, service),
+	    offsetof(struct seal_context, field),       offsetof(struct seal_context, issuer),
+	    offsetof(struct seal_context, client_id),
+	};
+	static const char *const others[] = {"x", "", NULL, "acme ", "acm"};
+	char *sealed = seal(arena, ring, &place, secret);
+	int refused = 0;
+	for (size_t i = 0; i < PARTS; i++) {
+		struct seal_context other = place;
+		const char **part = (const char **)((char *)&other + offsets[i]);
+		const char *own = *part;
+		for (size_t j = 0; j < LENGTH(others); j++) {
+			*part = others[j];
+			assert_null(seal_open(arena, ring, &other, sealed));
+			refused++;
+		}
+		for (size_t j = 0; j < i; j++) {
+			const char **swapped = (const char **)((char *)&other + offsets[j]);
+			const char *theirs = *swapped;
+			*part = theirs;
+			*swapped = own;
+			assert_null(seal_open(arena, ring, &other, sealed));
+			*swapped = theirs;
+			refused++;
+		}
+		*part = own;
+		assert_string_equal(seal_open(arena, ring, &other, sealed), secret);
+	}
+	assert_int_equal(refused, PARTS * (int)LENGTH(others) + PARTS * (PARTS - 1) / 2);
+}
+
+/* Text that moves over the border between two parts makes another place. */
+static void
+parts_do_not_run_together(void **state)
+{
+	(void)state;
+	struct seal_context one = place;
+	struct seal_context other = place;
+	one.organization = "ab";
+	one.user = "c";
+	other.organization = "a";
+	other.user = "bc";
+	assert_null(seal_open(arena, ring, &other, seal(arena, ring, &one, secret)));
+	one.organization = "";
+	other.organization = NULL;
+	other.user = one.user;
+	assert_null(seal_open(arena, ring, &other, seal(arena, ring, &one, secret)));
+	assert_string_equal(seal_open(arena, ring, &other, seal(arena, ring, &other, secret)), secret);
+	/* The key id is the last part: it must not continue the client id. */
+	struct key_ring *longer = open_ring("1k1:" KEY_1);
+	one = place;
+	one.client_id = "client-";
+	char *sealed = seal(arena, longer, &one, secret);
+	assert_null(seal_open(arena, ring, &place, sealed + 1));
+	key_ring_close(longer);
+}
+
+static void
+every_bit_counts(void **state)
+{
+	(void)state;
+	char *sealed = seal(arena, ring, &place, secret);
+	size_t len;
+	uint8_t *bytes = text_base64url_decode(arena, sealed + 3, &len);
+	assert_non_null(bytes);
+	assert_int_equal(len, 12 + strlen(secret) + 16);
+	for (size_t at = 0; at < len; at++) {
+		for (int bit = 0; bit < 8; bit++) {
+			bytes[at] ^= (uint8_t)(1 << bit);
+			assert_null(seal_open(arena, ring, &place,
+					      arena_format(arena, "k1.%s", text_base64url(arena, bytes, len))));
+			bytes[at] ^= (uint8_t)(1 << bit);
+		}
+	}
+	assert_string_equal(
+	    seal_open(arena, ring, &place, arena_format(arena, "k1.%s", text_base64url(arena, bytes, len))), secret);
+	arena_reset(arena);
+}
+
+/* Every character of the text replaced by every other, and every shorter and longer text. */
+static void
+every_character_counts(void **state)
+{
+	(void)state;
+	char *sealed = strdup(seal(arena, ring, &place, secret));
+	assert_non_null(sealed);
+	size_t len = strlen(sealed);
+	for (size_t at = 0; at < len; at++) {
+		char own = sealed[at];
+		for (int c = 1; c < 128; c++) {
+			if (c == own)
+				continue;
+			sealed[at] = (char)c;
+			assert_null(seal_open(arena, ring, &place, sealed));
+		}
+		sealed[at] = '\0';
+		assert_null(seal_open(arena, ring, &place, sealed));
+		sealed[at] = own;
+		arena_reset(arena);
+	}
+	assert_null(seal_open(arena, ring, &place, arena_format(arena, "%sA", sealed)));
+	assert_null(seal_open(arena, ring, &place, arena_format(arena, "%s=", sealed)));
+	assert_null(seal_open(arena, ring, &place, arena_format(arena, " %s", sealed)));
+	assert_string_equal(seal_open(arena, ring, &place, sealed), secret);
+	free(sealed);
+}
+
+static void
+never_takes_plain_text(void **state)
+{
+	(void)state;
+	static const char *const rows[] = {NULL,
+					   "",
+					   "ya29.MARKER-plain",
+					   "k1",
+					   ".",
+					   "k1.",
+					   ".AAAA",
+					   "k1.A",
+					   "k1.AAAA",
+					   "k2.AAAA",
+					   "k1..AAAA",
+					   "k1:AAAA",
+					   "K1.AAAA",
+					   "k1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", /* 28 zero bytes */
+					   "k1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"};
+	for (size_t i = 0; i < LENGTH(rows); i++)
+		assert_null(seal_open(arena, ring, &place, rows[i]));
+}
+
+static void
+tells_the_key_id(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *sealed;
+		const char *id;
+	} rows[] = {
+	    {NULL, NULL},
+	    {"", NULL},
+	    {".", NULL},
+	    {"k1", NULL},
+	    {".AAAA", NULL},
+	    {"k1.", "k1"},
+	    {"k1.x.y", "k1"},
+	    {"unknown.AAAA", "unknown"},
+	    {"a b.AAAA", NULL},
+	    {"a:b.AAAA", NULL},
+	    {"12345678901234567890123456789012.A", "12345678901234567890123456789012"},
+	    {"123456789012345678901234567890123.A", NULL},
+	};
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		const char *id = seal_key_id(arena, rows[i].sealed);
+		if (rows[i].id == NULL)
+			assert_null(id);
+		else
+			assert_string_equal(id, rows[i].id);
+	}
+}
+
+static void
+rotates(void **state)
+{
+	(void)state;
+	struct key_ring *both = open_ring("k2:" KEY_2 "\nk1:" KEY_1 "\n");
+	struct key_ring *renamed = open_ring("k2:" KEY_1);
+	char *old = seal(arena, ring, &place, secret);
+	char *new = seal(arena, both, &place, secret);
+	assert_string_equal(key_ring_first(ring), "k1");
+	assert_string_equal(key_ring_first(both), "k2");
+	assert_string_equal(seal_key_id(arena, new), "k2");
+	assert_string_equal(seal_open(arena, both, &place, old), secret);
+	assert_string_equal(seal_open(arena, both, &place, new), secret);
+	assert_null(seal_open(arena, ring, &place, new));
+	/* The id is bound too: the same bytes under another name do not open. */
+	assert_null(seal_open(arena, renamed, &place, old));
+	assert_null(seal_open(arena, renamed, &place, arena_format(arena, "k2%s", old + 2)));
+	/* Another key under the same name does not, either. */
+	assert_null(seal_open(arena, both, &place, arena_format(arena, "k2%s", old + 2)));
+	assert_string_equal(seal_open(arena, both, &place, old), secret);
+	key_ring_close(both);
+	key_ring_close(renamed);
+}
+
+static void
+reads_key_rings(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		const char *first;
+	} rows[] = {
+	    {"k1:" KEY_1, "k1"},
+	    {"\n\n# made today\n  \nk1:" KEY_1 "\n\n", "k1"},
+	    {"a:" KEY_2 "\r\nb:" KEY_1 "\r\n", "a"},
+	    {"  a:" KEY_2 "  \n\tb:" KEY_1 "\t", "a"},
+	    {"#x:" KEY_2 "\nA-Z_9:" KEY_1, "A-Z_9"},
+	    {"12345678901234567890123456789012:" KEY_1, "12345678901234567890123456789012"},
+	};
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		struct key_ring *opened = open_ring(rows[i].text);
+		assert_string_equal(key_ring_first(opened), rows[i].first);
+		key_ring_close(opened);
+	}
+}
+
+/* A mistake names its line and nothing of what stands there. */
+static void
+names_mistakes_without_their_content(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		const char *line; /* NULL: of the whole */
+	} rows[] = {
+	    {NULL, NULL},
+	    {"", NULL},
+	    {"\n# nothing\n", NULL},
+	    {"MARKER", "line 1 "},
+	    {"k1:" KEY_1 "\nMARKER\n", "line 2 "},
+	    {"\n#\n:MARKER" KEY_1, "line 3 "},
+	    {":" KEY_1, "line 1 "},
+	    {"k1:", "line 1 "},
+	    {"k1:MARKER", "line 1 "},
+	    {"k1:" KEY_1 "MARKER", "line 1 "},
+	    {"k1: " KEY_1, "line 1 "},
+	    {"k1 :" KEY_1, "line 1 "},
+	    {"k.1:" KEY_1, "line 1 "},
+	    {"MARKER MARKER:" KEY_1, "line 1 "},
+	    {"123456789012345678901234567890123:" KEY_1, "line 1 "},
+	    {"k1:ERERERERERERERERERERERERERERERERERERERERERE", "line 1 "},  /* no padding */
+	    {"k1:ERERERERERERERERERERERERERERERERERERERERERF=", "line 1 "}, /* not canonical */
+	    {"k1:ERERERERERERERERERERERERERERERERERERERERE==", "line 1 "},  /* 31 bytes */
+	    {"k1:ERERERERERERERERERERERERERERERERERERERERERER", "line 1 "}, /* 33 bytes */
+	    {"k1:" KEY_1 "\nk1:" KEY_2, "line 2 "},
+	};
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		const char *mistake = NULL;
+		assert_null(key_ring_open(arena, rows[i].text, &mistake));
+		assert_non_null(mistake);
+		if (rows[i].line != NULL)
+			assert_non_null(strstr(mistake, rows[i].line));
+		assert_null(strstr(mistake, "MARKER"));
+		assert_null(strstr(mistake, "ERERER"));
+		assert_null(strstr(mistake, "12345678"));
+	}
+}
+
+static void
+holds_sixteen_keys(void **state)
+{
+	(void)state;
+	char *text = arena_text(arena, "");
+	for (int i = 1; i <= 17; i++) {
+		text = arena_format(arena, "%sk%d:%s\n", text, i, KEY_1);
+		const char *mistake;
+		struct key_ring *opened = key_ring_open(arena, text, &mistake);
+		if (i <= 16)
+			assert_non_null(opened);
+		else
+			assert_null(opened);
+		key_ring_close(opened);
+	}
+}
+
+static void
+makes_new_lines(void **state)
+{
+	(void)state;
+	char *one = key_ring_new_line(arena);
+	char *two = key_ring_new_line(arena);
+	assert_string_not_equal(one, two);
+	struct key_ring *both = open_ring(arena_format(arena, "%s\n%s\n", one, two));
+	assert_memory_equal(one, key_ring_first(both), strlen(key_ring_first(both)));
+	assert_string_equal(seal_open(arena, both, &place, seal(arena, both, &place, secret)), secret);
+	key_ring_close(both);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(opens_what_it_sealed),
+	    cmocka_unit_test(never_seals_twice_alike),
+	    cmocka_unit_test(opens_only_in_its_own_place),
+	    cmocka_unit_test(parts_do_not_run_together),
+	    cmocka_unit_test(every_bit_counts),
+	    cmocka_unit_test(every_character_counts),
+	    cmocka_unit_test(never_takes_plain_text),
+	    cmocka_unit_test(tells_the_key_id),
+	    cmocka_unit_test(rotates),
+	    cmocka_unit_test(reads_key_rings),
+	    cmocka_unit_test(names_mistakes_without_their_content),
+	    cmocka_unit_test(holds_sixteen_keys),
+	    cmocka_unit_test(makes_new_lines),
+	};
+	return cmocka_run_group_tests_name("seal", tests, open_all, close_all);
+}
