@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define SERIES_MAX 2048
+#define SERIES_MAX 4096
 #define BUCKETS 13
 
 /* Upper bounds in microseconds, and as Prometheus shows them. */

@@ -24,7 +24,8 @@ struct request {
 	enum method method;
 	const char *path;          /* raw, up to the '?' */
 	const char *query;         /* raw, "" when there is none */
-	const char *host;          /* the Host header, lower case */
+	const char *host;          /* the Host header */
+	const char *target_host;   /* the host that nginx chose its server by: of the request line, else of Host */
 	const char *authorization; /* headers: NULL when absent */
 	const char *cookie;
 	const char *origin;
@@ -40,11 +41,13 @@ struct request {
 	struct principal principal; /* user from the session, the rest from the path; each NULL until checked */
 	struct session session;
 	const char *credential;     /* "cookie" or "bearer" */
+	const char *actor;          /* for the audit: "user:<id>" or "caller:<name>" */
 	const struct provider *provider; /* of the path's service */
 	const struct json *json;    /* the parsed body, an object; NULL without one */
 	int64_t deadline_ms;        /* loop_now_ms by which all provider calls and lease waits end */
 
 	/* for the answer */
+	const struct error *error;     /* what went wrong, for the log; NULL: nothing */
 	const char *detail;            /* overrides the error's sentence; NULL: does not */
 	int64_t retry_after;           /* seconds; 0: the default of the error, if any */
 	const char *allow;             /* Allow of a 405 */

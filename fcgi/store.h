@@ -209,6 +209,25 @@ void store_lease_release(struct app *app, struct arena *arena, struct lease *lea
 const struct error *store_limit_count(struct app *app, struct arena *arena, const char *what,
 				      const struct principal *principal, unsigned limit, int64_t *retry_after);
 
+/* ---- store_failure.c: integrations:refresh_failure:{...}:<service> ---- */
+
+/* Remember for `ms` that a refresh of this generation ended with `verdict` (an enum token_verdict); does not wait. */
+void store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int verdict,
+			int64_t ms);
+
+/* The remembered verdict for this generation, or 0. */
+const struct error *store_failure_read(struct app *app, struct arena *arena, const struct integration *record,
+				       int *verdict);
+
+/* ---- store_validation.c: integrations:validated:{...}:<service> ---- */
+
+/* Say that a validation has ended and its result is stored; does not wait. */
+void store_validation_mark(struct app *app, struct arena *arena, const struct principal *principal);
+
+/* The mark of the last one, "" when there was none lately. */
+const struct error *store_validation_read(struct app *app, struct arena *arena, const struct principal *principal,
+					  const char **mark);
+
 /* ---- store_grant.c: grant:<sha256(issuer NUL account)> ---- */
 
 /* Say that the connection uses this grant: before it is stored. */

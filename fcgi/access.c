@@ -1,0 +1,111 @@
+/* Identity comes from the session and from nowhere else: no header, body, query or stored state names a user. */
+#include "fcgi/access.h"
+
+#include "common/cookie.h"
+#include "common/error.h"
+#include "common/text.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+#include "fcgi/request.h"
+#include "fcgi/store.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define TOKEN_MAX 512
+
+/* The token of `Authorization: Bearer TOKEN`, "" when it is malformed, NULL when there is no bearer. */
+static const char *
+bearer_token(const char *authorization)
+{
+	if (authorization == NULL || strncasecmp(authorization, "Bearer", 6) != 0)
+		return NULL;
+	if (authorization[6] == '\0')
+		return "";
+	if (authorization[6] != ' ')
+		return NULL;
+	authorization += 6;
+	while (*authorization == ' ')
+		authorization++;
+	return authorization;
+}
+
+static const struct error *
+find_token(struct app *app, struct request *request, const char **token)
+{
+	const char *bearer = bearer_token(request->authorization);
+	const char *cookie = NULL;
+	size_t cookies = cookie_find(request->arena, request->cookie, app->config->session_cookie, &cookie);
+
+	if (cookies > 1 || (cookies > 0 && bearer != NULL))
+		return &error_ambiguous_credentials;
+	*token = bearer != NULL ? bearer : cookie;
+	request->credential = bearer != NULL ? "bearer" : "cookie";
+	if (*token == NULL || !text_is_visible(*token) || strlen(*token) > TOKEN_MAX)
+		return &error_unauthenticated;
+	return NULL;
+}
+
+const struct error *
+access_member(struct app *app, struct request *request, const char *organization)
+{
+	const struct error *error;
+	const char *token;
+
+	error = find_token(app, request, &token);
+	if (error != NULL)
+		return error;
+	/* An id outside its pattern belongs to nobody; the session is read all the same, for the right refusal. */
+	error = store_session_read(app, request->arena, token, text_is_id(organization) ? organization : NULL,
+				   &request->session);
+	if (error != NULL)
+		return error;
+	if (!request->session.found || request->session.use != NULL)
+		return &error_unauthenticated;
+	if (request->session.role == NULL)
+		return &error_organization_forbidden;
+	request->principal.user = request->session.user;
+	request->principal.organization = organization;
+	return NULL;
+}
+
+const struct error *
+access_user(struct app *app, struct request *request)
+{
+	const struct error *error;
+	const char *token;
+
+	error = find_token(app, request, &token);
+	if (error == NULL)
+		error = store_session_read_all(app, request->arena, token, &request->session);
+	if (error == NULL && (!request->session.found || request->session.use != NULL))
+		error = &error_unauthenticated;
+	if (error == NULL)
+		request->principal.user = request->session.user;
+	return error;
+}
+
+const struct error *
+access_same_origin(struct app *app, const struct request *request)
+{
+	if (text_equal(request->credential, "bearer"))
+		return NULL;
+	if (request->origin == NULL && request->sec_fetch_site == NULL)
+		return &error_cross_origin;
+	if (request->origin != NULL && !text_equal(request->origin, app->config->public_url.origin))
+		return &error_cross_origin;
+	if (request->sec_fetch_site != NULL && !text_equal(request->sec_fetch_site, "same-origin"))
+		return &error_cross_origin;
+	return NULL;
+}
+
+const struct error *
+access_host(struct app *app, const struct request *request)
+{
+	const struct url *public_url = &app->config->public_url;
+
+	if (!text_equal_nocase(request->host, public_url->authority) ||
+	    !text_equal_nocase(request->target_host, public_url->host))
+		return &error_misdirected;
+	return NULL;
+}

@@ -1,0 +1,390 @@
+/*
+ * libfcgi is handed each accepted connection by setting `ipcFd` and `keepConnection`, fields that its header calls
+ * internal (tests/unit/test_gateway.c pins that it works). It never accepts, never closes and never waits: connections
+ * are ours, and gateway_look has seen the whole request before libfcgi reads a byte. gateway_look is also the guard:
+ * libfcgi's record layer is not hardened, so what it gets is exactly what a web server sends for one request: BEGIN
+ * (responder), one PARAMS record and its end, STDIN records and their end, all with one id and sane lengths.
+ */
+#include "fcgi/gateway.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "common/text.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <fcgi_config.h>
+#include <fastcgi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define LOOK_MAX ((size_t)160 * 1024) /* one PARAMS record, and more body than is allowed, so that 413 can be said */
+#define PARAMS_MAX 64
+#define HEAD_MAX ((size_t)4096)
+
+struct gateway {
+	FCGX_Request fcgi;
+};
+
+bool
+gateway_prepare(void)
+{
+	return FCGX_Init() == 0;
+}
+
+struct gateway *
+gateway_open(int fd)
+{
+	struct gateway *gateway = calloc(1, sizeof *gateway);
+
+	if (gateway == NULL)
+		return NULL;
+	FCGX_InitRequest(&gateway->fcgi, -1, FCGI_FAIL_ACCEPT_ON_INTR);
+	gateway->fcgi.ipcFd = fd;
+	return gateway;
+}
+
+void
+gateway_close(struct gateway *gateway)
+{
+	if (gateway == NULL)
+		return;
+	FCGX_Free(&gateway->fcgi, 0);
+	free(gateway);
+}
+
+/* ---- look ---- */
+
+struct record {
+	unsigned type;
+	unsigned id;
+	const uint8_t *content;
+	size_t len;
+};
+
+/* The next record; *rest moves behind it. False when it is not whole yet. */
+static bool
+next_record(const uint8_t **rest, const uint8_t *end, struct record *record)
+{
+	const uint8_t *at = *rest;
+	size_t len, padding;
+
+	if (end - at < FCGI_HEADER_LEN)
+		return false;
+	len = (size_t)at[4] << 8 | at[5];
+	padding = at[6];
+	record->type = at[0] == FCGI_VERSION_1 ? at[1] : 0; /* 0 is no type: another version is refused as such */
+	record->id = (unsigned)at[2] << 8 | at[3];
+	record->content = at + FCGI_HEADER_LEN;
+	record->len = len;
+	if ((size_t)(end - at) < FCGI_HEADER_LEN + len + padding)
+		return false;
+	*rest = at + FCGI_HEADER_LEN + len + padding;
+	return true;
+}
+
+/* A length of a name-value pair (FastCGI 1.0, 3.4). */
+static bool
+pair_length(const uint8_t **at, const uint8_t *end, size_t *len)
+{
+	if (*at == end)
+		return false;
+	if ((**at & 0x80) == 0) {
+		*len = *(*at)++;
+		return true;
+	}
+	if (end - *at < 4)
+		return false;
+	*len = ((size_t)(*at)[0] & 0x7f) << 24 | (size_t)(*at)[1] << 16 | (size_t)(*at)[2] << 8 | (*at)[3];
+	*at += 4;
+	return true;
+}
+
+static bool
+params_are_sane(const struct record *record)
+{
+	const uint8_t *at = record->content;
+	const uint8_t *end = at + record->len;
+	size_t pairs = 0;
+
+	while (at < end) {
+		size_t name, value;
+
+		if (++pairs > PARAMS_MAX || !pair_length(&at, end, &name) || !pair_length(&at, end, &value) ||
+		    name == 0 || name + value > (size_t)(end - at) || memchr(at, 0, name + value) != NULL)
+			return false;
+		at += name + value;
+	}
+	return true;
+}
+
+enum expect { EXPECT_BEGIN, EXPECT_PARAMS, EXPECT_PARAMS_END, EXPECT_STDIN, EXPECT_NOTHING };
+
+/* One step: the record is what may come now. */
+static bool
+step(enum expect *expect, unsigned *id, const struct record *record)
+{
+	switch (*expect) {
+	case EXPECT_BEGIN:
+		*id = record->id;
+		*expect = EXPECT_PARAMS;
+		return record->type == FCGI_BEGIN_REQUEST && record->id != 0 && record->len == 8 &&
+		       record->content[0] == 0 && record->content[1] == FCGI_RESPONDER;
+	case EXPECT_PARAMS:
+		*expect = EXPECT_PARAMS_END;
+		return record->type == FCGI_PARAMS && record->id == *id && record->len > 0 && params_are_sane(record);
+	case EXPECT_PARAMS_END:
+		*expect = EXPECT_STDIN;
+		return record->type == FCGI_PARAMS && record->id == *id && record->len == 0;
+	case EXPECT_STDIN:
+		if (record->len == 0)
+			*expect = EXPECT_NOTHING;
+		return record->type == FCGI_STDIN && record->id == *id;
+	case EXPECT_NOTHING: break;
+	}
+	return false;
+}
+
+static enum gateway_state
+judge(const uint8_t *bytes, size_t len)
+{
+	const uint8_t *rest = bytes;
+	const uint8_t *end = bytes + len;
+	enum expect expect = EXPECT_BEGIN;
+	struct record record;
+	unsigned id = 0;
+
+	while (rest < end && next_record(&rest, end, &record)) {
+		if (!step(&expect, &id, &record))
+			return GATEWAY_INVALID;
+	}
+	if (expect == EXPECT_NOTHING)
+		return rest == end ? GATEWAY_COMPLETE : GATEWAY_INVALID; /* no web server sends ahead */
+	return len == LOOK_MAX ? GATEWAY_INVALID : GATEWAY_PARTIAL;
+}
+
+enum gateway_state
+gateway_look(int fd)
+{
+	static uint8_t bytes[LOOK_MAX];
+	ssize_t len = recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+	enum gateway_state state;
+
+	if (len == 0)
+		return GATEWAY_CLOSED;
+	if (len < 0)
+		return errno == EAGAIN || errno == EINTR ? GATEWAY_EMPTY : GATEWAY_CLOSED;
+	state = judge(bytes, (size_t)len);
+	explicit_bzero(bytes, (size_t)len); /* credentials were in it */
+	return state;
+}
+
+/* ---- read ---- */
+
+struct param {
+	const char *name;
+	size_t offset; /* of the `const char *` in struct request */
+};
+
+#define PARAM(name, member) {name, offsetof(struct request, member)}
+
+/* What nginx passes (nginx/integrations-fastcgi.conf); everything else is ignored. */
+static const struct param texts[] = {
+    PARAM("HTTP_HOST", host),
+    PARAM("REQUEST_HOST", target_host),
+    PARAM("HTTP_AUTHORIZATION", authorization),
+    PARAM("HTTP_COOKIE", cookie),
+    PARAM("HTTP_ORIGIN", origin),
+    PARAM("HTTP_SEC_FETCH_SITE", sec_fetch_site),
+    PARAM("CONTENT_TYPE", content_type),
+    PARAM("HTTP_X_REQUEST_ID", request_id),
+};
+
+static enum method
+method_of(const char *name)
+{
+	if (text_equal(name, "GET"))
+		return METHOD_GET;
+	if (text_equal(name, "HEAD"))
+		return METHOD_HEAD;
+	if (text_equal(name, "POST"))
+		return METHOD_POST;
+	if (text_equal(name, "DELETE"))
+		return METHOD_DELETE;
+	return METHOD_OTHER;
+}
+
+/* Copy one value; what is not valid UTF-8 makes the request broken, and counts as absent. */
+static const char *
+copy(struct arena *arena, struct request *request, const char *value)
+{
+	if (value[0] == '\0')
+		return NULL; /* nginx passes an absent header as an empty one */
+	if (!text_is_utf8(value, strlen(value))) {
+		request->broken = &error_request_invalid;
+		return NULL;
+	}
+	return arena_text(arena, value);
+}
+
+static void
+take_param(struct arena *arena, struct request *request, const char *name, size_t name_len, const char *value)
+{
+	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+		if (strlen(texts[i].name) == name_len && memcmp(texts[i].name, name, name_len) == 0) {
+			const char **member = (const char **)(void *)((char *)request + texts[i].offset);
+
+			*member = copy(arena, request, value);
+			return;
+		}
+	}
+	if (name_len == 14 && memcmp(name, "REQUEST_METHOD", 14) == 0) {
+		request->method = method_of(value);
+	} else if (name_len == 11 && memcmp(name, "REQUEST_URI", 11) == 0) {
+		const char *uri = copy(arena, request, value);
+		size_t path_len = uri != NULL ? strcspn(uri, "?") : 0;
+
+		if (uri != NULL) {
+			request->path = arena_copy(arena, uri, path_len);
+			request->query = uri[path_len] == '?' ? uri + path_len + 1 : "";
+		}
+	} else if (name_len == 19 && memcmp(name, "INTEGRATIONS_SERVER", 19) == 0) {
+		request->internal = text_equal(value, "internal");
+	}
+}
+
+static bool
+read_body(FCGX_Request *fcgi, struct arena *arena, struct request *request)
+{
+	static char spill[4096];
+	const char *declared = FCGX_GetParam("CONTENT_LENGTH", fcgi->envp);
+	uint64_t wanted = 0;
+	char *body;
+	int len;
+
+	if (declared != NULL && declared[0] != '\0' && !text_to_number(declared, LOOK_MAX, &wanted))
+		request->broken = &error_body_too_large;
+	if (wanted > REQUEST_BODY_MAX)
+		wanted = REQUEST_BODY_MAX;
+	body = arena_alloc(arena, (size_t)wanted + 1);
+	len = FCGX_GetStr(body, (int)wanted, fcgi->in);
+	/* The end must be read, too, or it would be taken for the start of the next request. */
+	while (FCGX_GetStr(spill, (int)sizeof spill, fcgi->in) > 0) {
+		explicit_bzero(spill, sizeof spill);
+		request->broken = &error_body_too_large;
+	}
+	if (FCGX_GetError(fcgi->in) != 0 || (uint64_t)len != wanted)
+		return false;
+	request->body = body;
+	request->body_len = (size_t)len;
+	return true;
+}
+
+bool
+gateway_read(struct gateway *gateway, struct arena *arena, struct request *request)
+{
+	FCGX_Request *fcgi = &gateway->fcgi;
+
+	memset(request, 0, sizeof *request);
+	request->arena = arena;
+	request->method = METHOD_OTHER;
+	request->path = "";
+	request->query = "";
+	request->host = "";
+	request->target_host = "";
+	request->request_id = "";
+	fcgi->keepConnection = 1; /* else FCGX_Accept_r begins by closing what it was handed */
+	fcgi->detached = 1;       /* should libfcgi close after all, it must not wait for the peer */
+	if (FCGX_Accept_r(fcgi) != 0)
+		return false;
+	for (char **param = fcgi->envp; *param != NULL; param++) {
+		const char *equals = strchr(*param, '=');
+
+		if (equals != NULL)
+			take_param(arena, request, *param, (size_t)(equals - *param), equals + 1);
+	}
+	if (request->host == NULL)
+		request->host = "";
+	if (request->target_host == NULL)
+		request->target_host = "";
+	if (request->request_id == NULL)
+		request->request_id = "";
+	return read_body(fcgi, arena, request);
+}
+
+/* ---- answer ---- */
+
+static const char *
+reason(int status)
+{
+	switch (status) {
+	case 200: return "OK";
+	case 400: return "Bad Request";
+	case 401: return "Unauthorized";
+	case 403: return "Forbidden";
+	case 404: return "Not Found";
+	case 405: return "Method Not Allowed";
+	case 409: return "Conflict";
+	case 413: return "Payload Too Large";
+	case 415: return "Unsupported Media Type";
+	case 421: return "Misdirected Request";
+	case 422: return "Unprocessable Entity";
+	case 429: return "Too Many Requests";
+	case 502: return "Bad Gateway";
+	case 503: return "Service Unavailable";
+	default: return "Internal Server Error";
+	}
+}
+
+/* The head, into `out`; names and values were checked when they were set. 0 when it does not fit. */
+static size_t
+write_head(char *out, size_t size, const struct response *response)
+{
+	int n = snprintf(out, size, "Status: %d %s\r\nContent-Length: %zu\r\n", response->status,
+			 reason(response->status), response->body_len);
+	size_t len = (size_t)n;
+
+	if (response->content_type != NULL && len < size) {
+		n = snprintf(out + len, size - len, "Content-Type: %s\r\n", response->content_type);
+		len += (size_t)n;
+	}
+	for (size_t i = 0; i < response->header_count && len < size; i++) {
+		n = snprintf(out + len, size - len, "%s: %s\r\n", response->headers[i].name,
+			     response->headers[i].value);
+		len += (size_t)n;
+	}
+	if (len + 2 > size)
+		return 0;
+	memcpy(out + len, "\r\n", 2);
+	return len + 2;
+}
+
+bool
+gateway_answer(struct gateway *gateway, const struct response *response)
+{
+	FCGX_Request *fcgi = &gateway->fcgi;
+	char head[HEAD_MAX];
+	size_t len = write_head(head, sizeof head, response);
+	int failed = len == 0;
+
+	if (!failed) {
+		FCGX_PutStr(head, (int)len, fcgi->out);
+		FCGX_PutStr(response->body, (int)response->body_len, fcgi->out);
+		failed |= FCGX_FClose(fcgi->err) != 0;
+		failed |= FCGX_FClose(fcgi->out) != 0;
+	}
+	failed |= fcgi->keepConnection == 0;
+	FCGX_Free(fcgi, 0);
+	return !failed;
+}
+
+void
+gateway_drop(struct gateway *gateway)
+{
+	/* Freed, not finished: finishing would leave a stale answer for whoever uses this struct next. */
+	FCGX_Free(&gateway->fcgi, 0);
+}

@@ -1,0 +1,340 @@
+/*
+ * The two ends of the consent flow: auth_link sends the user to the provider, callback takes what the provider sent
+ * back (RFC 6749 4.1, RFC 7636, RFC 9207, RFC 9700 4.7). The session that begins a flow must be the one that ends it.
+ */
+#include "fcgi/route.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/error.h"
+#include "common/json_read.h"
+#include "common/json_write.h"
+#include "common/random.h"
+#include "common/url.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+#include "fcgi/provider.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+#include "fcgi/tokens.h"
+
+#include <string.h>
+
+#define STATE_RANDOM 43 /* base64url characters before the point */
+#define CODE_MAX 2048
+#define ISS_MAX 512
+
+static void
+note(struct app *app, struct request *request, const char *event, const char *outcome)
+{
+	store_event_append(app, request->arena, event, request->actor, &request->principal, outcome,
+			   request->request_id);
+}
+
+/* ---- auth_link ---- */
+
+static bool
+wants_replace(struct request *request)
+{
+	bool repeated = false;
+	bool valid = true;
+	const char *value = url_query(request->arena, request->query, "replace", &repeated, &valid);
+
+	return valid && !repeated && text_equal(value, "true");
+}
+
+static const char *
+authorization_url(struct request *request, const char *state, const struct oauth_state *row)
+{
+	const struct provider *provider = request->provider;
+	struct oauth2_authorization authorization = {
+	    .endpoint = provider->authorization_endpoint,
+	    .client_id = provider->client.id,
+	    .redirect_uri = provider->redirect_uri,
+	    .scopes = &provider->all_scopes,
+	    .state = state,
+	    .nonce = provider->jwks_uri != NULL ? row->nonce : NULL,
+	    .code_challenge = crypto_pkce_challenge(request->arena, row->code_verifier),
+	    .extra = provider->authorization_parameters,
+	    .extra_count = provider->authorization_parameter_count,
+	};
+
+	return oauth2_authorization_url(request->arena, &authorization);
+}
+
+const struct error *
+route_connect_auth_link(struct app *app, struct request *request, struct response *response)
+{
+	struct arena *arena = request->arena;
+	const struct provider *provider = request->provider;
+	struct json_write *json = json_write_open(arena, RESPONSE_BODY_MAX);
+	struct oauth_state row = {.principal = request->principal,
+				  .binding = request->session.binding,
+				  .credential = request->credential,
+				  .issuer = provider->issuer,
+				  .client_id = provider->client.id,
+				  .replace = wants_replace(request)};
+	const struct error *error;
+	const char *state;
+	bool removed = false;
+
+	error = store_state_admit(app, arena, &request->principal, app->config->limit_auth_link,
+				  &request->retry_after, &removed);
+	if (error != NULL)
+		return error;
+	if (removed)
+		return &error_organization_forbidden;
+	if (request->retry_after > 0)
+		return &error_rate_limited;
+	row.code_verifier = random_token(arena);
+	row.nonce = random_token(arena);
+	state = arena_format(arena, "%s.%s", random_token(arena), request->principal.organization);
+	error = store_state_write(app, arena, state, &row);
+	if (error != NULL)
+		return error;
+	json_write_object(json, NULL);
+	json_write_string(json, "auth_link", authorization_url(request, state, &row));
+	json_write_object_end(json);
+	return response_json(response, json);
+}
+
+/* ---- callback ---- */
+
+/* What the page posted; absent members are NULL. */
+struct callback {
+	const char *code;
+	const char *state;
+	const char *iss;
+	const char *error;
+};
+
+/* A member that may be absent: a string of at most `max` bytes. */
+static bool
+take_text(const struct json *body, const char *key, size_t max, const char **value)
+{
+	*value = json_string(body, key);
+	if (json_member(body, key) == NULL)
+		return true;
+	return *value != NULL && strlen(*value) <= max;
+}
+
+static const struct error *
+read_callback(const struct json *body, struct callback *callback)
+{
+	if (body == NULL || !take_text(body, "code", CODE_MAX, &callback->code) ||
+	    !take_text(body, "state", REQUEST_BODY_MAX, &callback->state) ||
+	    !take_text(body, "iss", ISS_MAX, &callback->iss) ||
+	    !take_text(body, "error", REQUEST_BODY_MAX, &callback->error))
+		return &error_body_invalid;
+	if ((callback->code == NULL) == (callback->error == NULL))
+		return &error_body_invalid;
+	if (callback->code != NULL && (callback->state == NULL || callback->code[0] == '\0'))
+		return &error_body_invalid;
+	return NULL;
+}
+
+/* 43 base64url characters, a point and an organization's id: nothing else can be a stored state. */
+static bool
+is_state(const char *state)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+	return strlen(state) > STATE_RANDOM && strspn(state, alphabet) >= STATE_RANDOM && state[STATE_RANDOM] == '.' &&
+	       text_is_id(state + STATE_RANDOM + 1);
+}
+
+static bool
+is_ours(const struct request *request, const struct oauth_state *row)
+{
+	const struct principal *principal = &request->principal;
+	const struct provider *provider = request->provider;
+
+	return text_equal(row->binding, request->session.binding) &&
+	       text_equal(row->credential, request->credential) &&
+	       text_equal(row->principal.user, principal->user) &&
+	       text_equal(row->principal.organization, principal->organization) &&
+	       text_equal(row->principal.service, principal->service) && text_equal(row->issuer, provider->issuer) &&
+	       text_equal(row->client_id, provider->client.id);
+}
+
+/* Spend the state; whatever is wrong with it, the answer is one and the same. */
+static const struct error *
+take_state(struct app *app, struct request *request, const char *state, struct oauth_state *row)
+{
+	const struct error *error;
+	bool found = false;
+
+	if (is_state(state)) {
+		error = store_state_take(app, request->arena, state, row, &found);
+		if (error != NULL)
+			return error;
+	}
+	if (found && is_ours(request, row))
+		return NULL;
+	note(app, request, "state_refused", found ? "foreign" : "unknown");
+	return &error_state_invalid;
+}
+
+static const struct error *
+check_issuer(const struct request *request, const char *iss)
+{
+	const struct provider *provider = request->provider;
+
+	if (iss == NULL ? provider->iss_required : !text_equal(iss, provider->issuer))
+		return &error_issuer_mismatch;
+	return NULL;
+}
+
+/* The provider gave no refresh token: the stored one serves on, if it is the same account's and works now. */
+static const struct error *
+keep_refresh_token(struct app *app, struct request *request, const struct grant *grant, struct integration *integration,
+		   struct credential *credential)
+{
+	const struct token_wish wish = {.force = true, .ask_again = true};
+	struct integration record;
+	struct credential stored;
+	enum token_verdict verdict;
+	const struct error *error;
+	bool done = false;
+
+	error = tokens_fresh(app, request, &wish, &record, &stored, &verdict);
+	if (error != NULL)
+		return error;
+	if (verdict != TOKEN_GOOD || !text_equal(record.oauth_user_id, grant->account))
+		return &error_offline_access_missing;
+	integration->id = record.id;
+	integration->connected_at = record.connected_at;
+	credential->refresh_token = stored.refresh_token;
+	credential->handed_out_until = stored.handed_out_until;
+	error = store_integration_refresh(app, request->arena, request->provider, integration, credential,
+					  record.generation, &done);
+	if (error == NULL && !done) /* somebody else changed the connection at this moment */
+		error = &error_offline_access_missing;
+	return error;
+}
+
+/* Both accounts are named to the user whose they are, so that the choice is clear. */
+static const struct error *
+mismatch(struct app *app, struct request *request, const struct integration *old, const struct grant *grant)
+{
+	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
+	const char *chosen = grant->email != NULL ? grant->email : grant->account;
+
+	request->detail = arena_format(request->arena,
+				       "You chose %s, but this connection is for %s: choose that account, or replace the "
+				       "connection.",
+				       chosen, stored);
+	request->extension[0].name = "stored_account";
+	request->extension[0].value = stored;
+	request->extension[1].name = "chosen_account";
+	request->extension[1].value = chosen;
+	note(app, request, "account_mismatch", "refused");
+	return &error_account_mismatch;
+}
+
+static const struct error *
+connect(struct app *app, struct request *request, const struct oauth_state *row, const struct grant *grant,
+	struct integration *integration, struct credential *credential)
+{
+	const struct provider *provider = request->provider;
+	struct integration old;
+	struct credential old_credential;
+	enum store_outcome outcome;
+	enum grant_use use;
+	const struct error *error;
+	bool revoked;
+
+	error = store_grant_add(app, request->arena, provider->issuer, grant->account, &request->principal);
+	if (error != NULL)
+		return error;
+	error = store_integration_connect(app, request->arena, provider, integration, credential, row->replace, &outcome,
+					  &old, &old_credential);
+	if (error != NULL)
+		return error;
+	switch (outcome) {
+	case STORE_CREATED: note(app, request, "connected", "ok"); break;
+	case STORE_RECONNECTED: note(app, request, "reconnected", "ok"); break;
+	case STORE_REPLACED:
+		/* The new connection stands, whatever becomes of the old grant. */
+		if (tokens_let_go(app, request, &old, &old_credential, &use, &revoked) != NULL)
+			revoked = false;
+		note(app, request, "replaced", revoked ? "revoked" : "not_revoked");
+		break;
+	case STORE_MISMATCH: return mismatch(app, request, &old, grant);
+	case STORE_REMOVED: return &error_organization_forbidden;
+	}
+	return NULL;
+}
+
+/* Store what was granted, if it is of any use. */
+static const struct error *
+store_grant(struct app *app, struct request *request, const struct oauth_state *row, const struct grant *grant,
+	    struct integration *integration)
+{
+	const struct provider *provider = request->provider;
+	char now[CLOCK_RFC3339_SIZE];
+	struct credential credential = {.state = CREDENTIAL_OPEN,
+					.access_token = grant->tokens.access_token,
+					.refresh_token = grant->tokens.refresh_token,
+					.issued_at = grant->issued_at,
+					.expires_at = grant->issued_at + grant->tokens.expires_in,
+					.issuer = provider->issuer,
+					.client_id = provider->client.id};
+	const struct error *error;
+
+	clock_rfc3339(clock_wall(), now);
+	*integration = (struct integration){.id = random_id(request->arena),
+					    .principal = request->principal,
+					    .status = "valid",
+					    .oauth_user_id = grant->account,
+					    .oauth_email = grant->email,
+					    .scopes = grant->scopes,
+					    .connected_at = arena_text(request->arena, now),
+					    .validated_at = arena_text(request->arena, now)};
+	integration->missing_scopes = provider_missing_scopes(request->arena, provider, &grant->scopes);
+	if (provider->mcp_scopes.count > 0 && integration->missing_scopes.count == provider->mcp_scopes.count)
+		return &error_scopes_missing;
+	if (grant->tokens.refresh_token != NULL)
+		return connect(app, request, row, grant, integration, &credential);
+	error = keep_refresh_token(app, request, grant, integration, &credential);
+	if (error == NULL)
+		note(app, request, "reconnected", "ok");
+	return error;
+}
+
+const struct error *
+route_connect_callback(struct app *app, struct request *request, struct response *response)
+{
+	struct callback callback = {0};
+	struct oauth_state row;
+	struct grant grant;
+	struct integration integration;
+	struct json_write *json;
+	const struct error *error;
+
+	error = read_callback(request->json, &callback);
+	if (error != NULL)
+		return error;
+	if (callback.state != NULL)
+		error = take_state(app, request, callback.state, &row);
+	if (error == NULL)
+		error = check_issuer(request, callback.iss);
+	if (error != NULL)
+		return error;
+	if (callback.error != NULL)
+		return text_equal(callback.error, "access_denied") ? &error_consent_declined
+								   : &error_authorization_failed;
+	error = tokens_exchange(app, request, &row, callback.code, &grant);
+	if (error == NULL)
+		error = store_grant(app, request, &row, &grant, &integration);
+	if (error != NULL) {
+		tokens_discard(app, request, &grant);
+		return error;
+	}
+	json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	json_write_object(json, NULL);
+	response_record(json, "integration", &integration);
+	json_write_object_end(json);
+	return response_json(response, json);
+}

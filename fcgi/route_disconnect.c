@@ -1,0 +1,58 @@
+/*
+ * Forget a connection, then revoke it where that hurts no other. What is stored is gone before anything is asked of the
+ * provider, so a provider that cannot be reached does not make this fail; the answer says what became of the grant.
+ */
+#include "fcgi/route.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/json_write.h"
+#include "fcgi/app.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+#include "fcgi/tokens.h"
+
+/* When the last token that a program got from here ends, if that is still to come. */
+static const char *
+access_until(struct arena *arena, const struct credential *credential)
+{
+	char text[CLOCK_RFC3339_SIZE];
+
+	if (credential->handed_out_until <= clock_wall())
+		return NULL;
+	clock_rfc3339(credential->handed_out_until, text);
+	return arena_text(arena, text);
+}
+
+const struct error *
+route_disconnect(struct app *app, struct request *request, struct response *response)
+{
+	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	struct integration record;
+	struct credential credential;
+	enum grant_use use = GRANT_OTHERS;
+	const struct error *error;
+	const char *revocation;
+	bool revoked = false;
+	bool found;
+
+	error = store_integration_delete(app, request->arena, request->provider, &request->principal, &record,
+					 &credential, &found);
+	if (error != NULL)
+		return error;
+	if (!found)
+		return &error_integration_not_found;
+	/* It is deleted: should the store fail from here on, the grant counts as used by others and is not revoked. */
+	if (tokens_let_go(app, request, &record, &credential, &use, &revoked) != NULL)
+		revoked = false;
+	revocation = revoked ? "revoked" : use == GRANT_SAME_USER ? "kept_shared" : "not_revoked";
+	store_event_append(app, request->arena, "disconnected", request->actor, &request->principal, revocation,
+			   request->request_id);
+	json_write_object(json, NULL);
+	json_write_string(json, "service", request->principal.service);
+	json_write_string(json, "revocation", revocation);
+	json_write_string(json, "access_until", revoked ? NULL : access_until(request->arena, &credential));
+	json_write_object_end(json);
+	return response_json(response, json);
+}

@@ -1,0 +1,29 @@
+/* The current user's own connections in one organization. The hot path: two rounds to Redis and one JSON document. */
+#include "fcgi/route.h"
+
+#include "common/json_write.h"
+#include "fcgi/app.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+
+const struct error *
+route_integrations_list(struct app *app, struct request *request, struct response *response)
+{
+	struct json_write *json;
+	struct integration *integrations;
+	const struct error *error;
+	size_t count;
+
+	error = store_integration_list(app, request->arena, request->principal.organization, request->principal.user,
+				       &integrations, &count);
+	if (error != NULL)
+		return error;
+	json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	json_write_object(json, NULL);
+	json_write_array(json, "integrations");
+	for (size_t i = 0; i < count; i++)
+		response_record(json, NULL, &integrations[i]);
+	json_write_array_end(json);
+	json_write_object_end(json);
+	return response_json(response, json);
+}

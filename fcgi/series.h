@@ -1,0 +1,56 @@
+/* The program's own metrics: registered once before fork, then counted through these functions (/metrics). */
+#ifndef FCGI_SERIES_H
+#define FCGI_SERIES_H
+
+#include "fcgi/request.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct app;
+struct config;
+struct metrics;
+struct app_metrics;
+
+enum provider_endpoint {
+	ENDPOINT_EXCHANGE,
+	ENDPOINT_REFRESH,
+	ENDPOINT_REVOKE,
+	ENDPOINT_USERINFO,
+	ENDPOINT_KEYS,
+	ENDPOINT_COUNT
+};
+
+enum provider_outcome {
+	OUTCOME_OK,
+	OUTCOME_REFUSED,     /* the provider answered, and the answer was no */
+	OUTCOME_UNREACHABLE, /* no usable answer */
+	OUTCOME_COUNT
+};
+
+/* Workers that are alive write a 1 here; the parent and the even spread of connections read it. */
+struct app_gauges {
+	size_t ready;
+	size_t connections;
+	size_t in_flight;
+	size_t waiting;
+	size_t memory;
+};
+
+/* Register everything; before metrics_freeze. NULL without memory. */
+struct app_metrics *series_open(struct metrics *metrics);
+void series_close(struct app_metrics *series);
+
+const struct app_gauges *series_gauges(const struct app_metrics *series);
+
+/* The short name of a provider endpoint, for logs. */
+const char *series_endpoint_name(enum provider_endpoint endpoint);
+
+void series_request(struct app *app, size_t route, enum method method, int status, int64_t microseconds);
+void series_provider_call(struct app *app, enum provider_endpoint endpoint, enum provider_outcome outcome,
+			  int64_t microseconds);
+void series_overloaded(struct app *app);   /* a request that waited too long for its turn */
+void series_event_lost(struct app *app);   /* an audit entry that could not be sent */
+void series_log_dropped(struct app *app, uint64_t lines);
+
+#endif

@@ -1,0 +1,34 @@
+/* The providers' public keys for id_tokens (JWK sets), kept in each worker as long as the provider's max-age allows. */
+#ifndef FCGI_SIGNING_KEYS_H
+#define FCGI_SIGNING_KEYS_H
+
+#include "common/jwt.h"
+
+#include <stdbool.h>
+
+struct app;
+struct arena;
+struct config;
+struct error;
+struct json;
+struct provider;
+struct request;
+struct signing_keys;
+
+struct signing_keys *signing_keys_open(const struct config *config);
+void signing_keys_close(struct signing_keys *keys);
+
+/*
+ * Have the provider's keys at hand, fetched now unless they are fresh; parks. Called before a code is sent, so that a
+ * provider whose keys cannot be had costs nobody a code. error_provider_unreachable.
+ */
+const struct error *signing_keys_need(struct app *app, struct request *request, const struct provider *provider);
+
+/*
+ * Check `token`; an unknown key makes it fetch the keys once more, at most once a minute. error_identity_invalid, with
+ * the reason logged, or error_provider_unreachable.
+ */
+const struct error *signing_keys_verify(struct app *app, struct request *request, const struct provider *provider,
+					const char *token, const struct json **claims);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * A short memory of a failed refresh: integrations:refresh_failure:{organization:user}:<service>, "<generation>
+ * <verdict>", with expiry. Those who waited for that refresh learn its end from here instead of asking the provider
+ * themselves, one after the other. It speaks of one generation only: new tokens are not held back by an old failure.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "fcgi/app.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define KIND "integrations:refresh_failure"
+
+void
+store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int verdict, int64_t ms)
+{
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SET", store_key_connection(arena, KIND, &record->principal),
+		  arena_format(arena, "%s %d", record->generation, verdict), "PX",
+		  arena_format(arena, "%lld", (long long)ms), NULL);
+	(void)redis_send(app->redis, &batch, "memory of a failed refresh");
+}
+
+const struct error *
+store_failure_read(struct app *app, struct arena *arena, const struct integration *record, int *verdict)
+{
+	struct redis_batch batch;
+	const struct error *error;
+	const char *text;
+	size_t len = strlen(record->generation);
+
+	*verdict = 0;
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "GET", store_key_connection(arena, KIND, &record->principal), NULL);
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL || batch.reply[0]->type != REDIS_STRING)
+		return error;
+	text = batch.reply[0]->text;
+	if (strncmp(text, record->generation, len) == 0 && text[len] == ' ')
+		*verdict = atoi(text + len + 1);
+	return NULL;
+}

@@ -1,0 +1,37 @@
+/*
+ * The mark of the last finished validation: integrations:validated:{organization:user}:<service>, a random value with
+ * expiry. Who waited for another's validation knows by a changed mark that it came to an end, and did not just vanish.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "common/random.h"
+#include "fcgi/app.h"
+
+#define KIND "integrations:validated"
+#define KEEP_MS "60000"
+
+void
+store_validation_mark(struct app *app, struct arena *arena, const struct principal *principal)
+{
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SET", store_key_connection(arena, KIND, principal), random_id(arena), "PX", KEEP_MS, NULL);
+	(void)redis_send(app->redis, &batch, "mark of a validation");
+}
+
+const struct error *
+store_validation_read(struct app *app, struct arena *arena, const struct principal *principal, const char **mark)
+{
+	struct redis_batch batch;
+	const struct error *error;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "GET", store_key_connection(arena, KIND, principal), NULL);
+	error = redis_run(app->redis, &batch, true);
+	if (error == NULL)
+		*mark = batch.reply[0]->type == REDIS_STRING ? batch.reply[0]->text : "";
+	return error;
+}

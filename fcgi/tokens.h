@@ -1,0 +1,109 @@
+/*
+ * The life of a token: exchange, refresh, validate, revoke; one tokens_*.c each. Used by several routes.
+ *
+ * What a provider says about a connection is a verdict, not an error: errors returned here are only those of our own
+ * store and limits. Every function works for request->principal, within request->deadline_ms, and parks the fiber.
+ */
+#ifndef FCGI_TOKENS_H
+#define FCGI_TOKENS_H
+
+#include "common/oauth2.h"
+#include "fcgi/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct app;
+struct error;
+struct provider;
+struct request;
+
+enum token_verdict {
+	TOKEN_GOOD,
+	TOKEN_GONE,        /* nothing is stored (any more) */
+	TOKEN_DEAD,        /* the provider said invalid_grant */
+	TOKEN_UNREADABLE,  /* stored tokens do not open */
+	TOKEN_FOREIGN,     /* stored tokens belong to another issuer or client id */
+	TOKEN_POLICY,      /* the provider's or its customer's policy forbids it; tokens are kept */
+	TOKEN_CLIENT,      /* the provider refuses us as a client: an operator must act */
+	TOKEN_UNREACHABLE, /* no usable answer */
+	TOKEN_IDENTITY     /* the provider named another account than the stored one */
+};
+
+/* What a verdict means for a record (status, status_reason, whether the provider has answered) and for a caller. */
+struct token_meaning {
+	const char *status;
+	const char *reason;
+	bool answered;
+	const struct error *error;
+};
+const struct token_meaning *tokens_meaning(enum token_verdict verdict);
+
+/* ---- tokens_exchange.c ---- */
+
+/* What the provider gave for a code. */
+struct grant {
+	struct oauth2_tokens tokens; /* access_token NULL: nothing was given */
+	const char *account;
+	const char *email;           /* NULL: not known */
+	struct words scopes;         /* granted, after aliases */
+	int64_t issued_at;
+};
+
+/*
+ * Exchange `code` for tokens and find out whose they are: id_token, or userinfo where the provider has no keys. The
+ * provider's keys are at hand before the code is sent. Where tokens came but were not acceptable, grant->tokens tells,
+ * so that the caller can discard them.
+ */
+const struct error *tokens_exchange(struct app *app, struct request *request, const struct oauth_state *state,
+				    const char *code, struct grant *grant);
+
+/* Revoke the tokens of an exchange that is refused, unless a stored connection may share their grant. */
+void tokens_discard(struct app *app, struct request *request, const struct grant *grant);
+
+/* ---- tokens_fresh.c ---- */
+
+struct token_wish {
+	int64_t minimum_seconds; /* refresh when less is left, but never before half of the token's life is over */
+	const char *refused;     /* hex SHA-256 of an access token that the provider refused: refresh if it is still this one */
+	bool force;              /* refresh whatever is left */
+	bool ask_again;          /* ask the provider even where it has said no before */
+};
+
+/*
+ * Read the connection and refresh its access token where that is due: once over all workers and hosts (README,
+ * Refresh). On TOKEN_GOOD *record and *credential are current. On any other verdict but TOKEN_GONE they are what is
+ * stored; an access token in it may still be valid. TOKEN_DEAD has been noted in the record.
+ */
+const struct error *tokens_fresh(struct app *app, struct request *request, const struct token_wish *wish,
+				 struct integration *record, struct credential *credential,
+				 enum token_verdict *verdict);
+
+/* ---- tokens_validate.c ---- */
+
+/*
+ * Ask the provider about the connection, refreshing first where due, and store the new status. Concurrent calls for one
+ * connection, on all workers and hosts, share one. *found is false when nothing is stored.
+ */
+const struct error *tokens_validate(struct app *app, struct request *request, struct integration *record, bool *found);
+
+/* The account that userinfo names for `access_token`; *email may be NULL. TOKEN_GOOD, or why not: TOKEN_DEAD means
+ * that the provider refused the token. */
+enum token_verdict tokens_userinfo(struct app *app, struct request *request, const char *access_token,
+				   const char **account, const char **email);
+
+/* ---- tokens_revoke.c ---- */
+
+#define TOKENS_REVOKE_MS 3000
+
+/* Revoke `token` at the provider, within TOKENS_REVOKE_MS. True when it is dead now. */
+bool tokens_revoke(struct app *app, struct request *request, const char *token);
+
+/*
+ * A connection was deleted or replaced: forget that it used its grant, and revoke the grant where nobody else uses it.
+ * `use` tells who does; *revoked whether it is dead now.
+ */
+const struct error *tokens_let_go(struct app *app, struct request *request, const struct integration *record,
+				  const struct credential *credential, enum grant_use *use, bool *revoked);
+
+#endif

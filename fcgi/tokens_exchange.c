@@ -1,0 +1,199 @@
+/*
+ * A ladder: keys at hand, code sent (once, on a fresh connection: libcurl may repeat a request on a dead kept one),
+ * answer judged, identity checked, scopes read. What the provider says about itself is believed only after the checks
+ * of OpenID Connect Core 3.1.3.7.
+ */
+#include "fcgi/tokens.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/json_read.h"
+#include "fcgi/app.h"
+#include "fcgi/provider.h"
+#include "fcgi/provider_call.h"
+#include "fcgi/request.h"
+#include "fcgi/signing_keys.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define ACCOUNT_MAX 255 /* OpenID Connect Core 2: sub */
+#define EMAIL_MAX 320
+
+static const struct error *
+refusal(const struct request *request, enum oauth2_failure failure, long status, const char *code)
+{
+	switch (failure) {
+	case OAUTH2_CLIENT:
+		provider_complain(request, request->provider, ENDPOINT_EXCHANGE, status, code,
+				  "check the client id, its secret and the redirect URIs registered at the provider "
+				  "(integrations check prints them)");
+		return &error_provider_misconfigured;
+	case OAUTH2_TRANSIENT:
+		provider_complain(request, request->provider, ENDPOINT_EXCHANGE, status, code,
+				  "look at the provider's status page; the user can try again");
+		return &error_provider_unreachable;
+	case OAUTH2_POLICY:
+		provider_complain(request, request->provider, ENDPOINT_EXCHANGE, status, code,
+				  "an administrator of the user's account at the provider must allow this application");
+		return &error_authorization_failed;
+	case OAUTH2_INVALID_GRANT:
+	case OAUTH2_OK: break;
+	}
+	return &error_code_rejected;
+}
+
+static const struct error *
+send_code(struct app *app, struct request *request, const struct oauth_state *state, const char *code,
+	  struct grant *grant)
+{
+	const struct provider *provider = request->provider;
+	struct http_request call = {.method = "POST", .url = provider->token_endpoint, .once = true};
+	struct http_response response;
+	enum oauth2_failure failure;
+	const struct error *error;
+	const char *refused;
+
+	call.body = oauth2_code_request(request->arena, &provider->client, code, provider->redirect_uri,
+					state->code_verifier, &call.authorization);
+	grant->issued_at = clock_wall(); /* the time of sending: the token cannot be older (RFC 6749 5.1) */
+	error = provider_call(app, request, provider, ENDPOINT_EXCHANGE, &call, &response);
+	if (error != NULL)
+		return error;
+	failure = oauth2_token_answer(request->arena, response.status, response.body, response.len, &grant->tokens,
+				      &refused);
+	if (failure != OAUTH2_OK) {
+		grant->tokens = (struct oauth2_tokens){0};
+		return refusal(request, failure, response.status, refused);
+	}
+	return NULL;
+}
+
+static bool
+is_account(const char *account)
+{
+	return account != NULL && strlen(account) <= ACCOUNT_MAX && text_is_visible(account);
+}
+
+static const char *
+usable_email(const char *email)
+{
+	return email != NULL && email[0] != '\0' && strlen(email) <= EMAIL_MAX ? email : NULL;
+}
+
+static const struct error *
+identify_by_token(struct app *app, struct request *request, const struct oauth_state *state, struct grant *grant)
+{
+	const struct provider *provider = request->provider;
+	struct oauth2_identity_check check = {.issuers = &provider->id_token_issuers,
+					      .client_id = provider->client.id,
+					      .nonce = state->nonce,
+					      .access_token = grant->tokens.access_token,
+					      .now = clock_wall()};
+	const struct json *claims = NULL;
+	const struct error *error;
+	const char *wrong;
+
+	if (grant->tokens.id_token == NULL) {
+		provider_complain(request, provider, ENDPOINT_EXCHANGE, 200, "no id_token came",
+				  "the provider file's scopes must include openid");
+		return &error_identity_invalid;
+	}
+	error = signing_keys_verify(app, request, provider, grant->tokens.id_token, &claims);
+	if (error != NULL)
+		return error;
+	wrong = oauth2_check_identity(request->arena, claims, &check);
+	if (wrong == NULL && !is_account(json_string(claims, "sub")))
+		wrong = "sub";
+	if (wrong != NULL) {
+		provider_complain(request, provider, ENDPOINT_EXCHANGE, 200,
+				  arena_format(request->arena, "the id_token's claim %s is wrong", wrong),
+				  "check the clock of this host, and issuer and client id in the settings");
+		return &error_identity_invalid;
+	}
+	grant->account = json_string(claims, "sub");
+	grant->email = usable_email(json_string(claims, "email"));
+	return NULL;
+}
+
+static const struct error *
+identify_by_userinfo(struct app *app, struct request *request, struct grant *grant)
+{
+	const char *account = NULL;
+	const char *email = NULL;
+
+	switch (tokens_userinfo(app, request, grant->tokens.access_token, &account, &email)) {
+	case TOKEN_GOOD: break;
+	case TOKEN_UNREACHABLE: return &error_provider_unreachable;
+	default: return &error_identity_invalid;
+	}
+	if (!is_account(account))
+		return &error_identity_invalid;
+	grant->account = account;
+	grant->email = usable_email(email);
+	return NULL;
+}
+
+const struct error *
+tokens_exchange(struct app *app, struct request *request, const struct oauth_state *state, const char *code,
+		struct grant *grant)
+{
+	const struct provider *provider = request->provider;
+	const struct error *error = NULL;
+	struct words scopes;
+
+	memset(grant, 0, sizeof *grant);
+	if (provider->jwks_uri != NULL)
+		error = signing_keys_need(app, request, provider);
+	if (error == NULL)
+		error = send_code(app, request, state, code, grant);
+	if (error == NULL && provider->jwks_uri != NULL)
+		error = identify_by_token(app, request, state, grant);
+	else if (error == NULL)
+		error = identify_by_userinfo(app, request, grant);
+	if (error != NULL)
+		return error;
+	/* Without `scope` in the answer, what was asked for was granted (RFC 6749 5.1). */
+	scopes = grant->tokens.scope != NULL ? words_split(request->arena, grant->tokens.scope) : provider->all_scopes;
+	grant->scopes = provider_canonical_scopes(request->arena, provider, &scopes);
+	return NULL;
+}
+
+/* Whose tokens these are, as far as can be told; a forged claim can only keep tokens alive, never kill others. */
+static const char *
+claimed_account(struct request *request, const struct grant *grant)
+{
+	const struct json *claims;
+
+	if (grant->account != NULL)
+		return grant->account;
+	if (grant->tokens.id_token == NULL)
+		return NULL;
+	claims = jwt_claims_unverified(request->arena, grant->tokens.id_token);
+	return is_account(json_string(claims, "sub")) ? json_string(claims, "sub") : NULL;
+}
+
+void
+tokens_discard(struct app *app, struct request *request, const struct grant *grant)
+{
+	const struct provider *provider = request->provider;
+	const char *account = claimed_account(request, grant);
+	struct integration own;
+	enum grant_use use = GRANT_FREE;
+	bool found = false;
+
+	if (grant->tokens.access_token == NULL)
+		return;
+	if (store_integration_read(app, request->arena, &request->principal, &own, &found) != NULL)
+		return;
+	if (found && (account == NULL || grant->account == NULL || text_equal(own.oauth_user_id, account)))
+		return;
+	if (account != NULL && store_grant_use(app, request->arena, provider->issuer, account, &request->principal, NULL,
+					       &use) != NULL)
+		return;
+	if (use == GRANT_FREE)
+		(void)tokens_revoke(app, request,
+				    grant->tokens.refresh_token != NULL ? grant->tokens.refresh_token
+									: grant->tokens.access_token);
+}

@@ -1,0 +1,171 @@
+/*
+ * Validation really asks the provider: a refresh when one is due, then one cheap authenticated call (userinfo). Of
+ * concurrent validations of one connection one asks: inside a process by a flight, between processes by a lease. The
+ * others answer from the record it stored.
+ */
+#include "fcgi/tokens.h"
+
+#include "common/arena.h"
+#include "common/crypto.h"
+#include "common/error.h"
+#include "common/fiber.h"
+#include "common/flight.h"
+#include "common/json_read.h"
+#include "common/loop.h"
+#include "common/random.h"
+#include "fcgi/app.h"
+#include "fcgi/provider.h"
+#include "fcgi/provider_call.h"
+#include "fcgi/request.h"
+
+#include <stddef.h>
+
+#define POLL_MS 25
+#define MINIMUM_SECONDS 300
+
+static const char *
+field_text(struct arena *arena, const struct json *answer, const char *field)
+{
+	const struct json *member = json_member(answer, field);
+
+	/* Some providers number their accounts. */
+	if (member == NULL || (member->type != JSON_STRING && member->type != JSON_NUMBER))
+		return NULL;
+	return arena_text(arena, member->text);
+}
+
+enum token_verdict
+tokens_userinfo(struct app *app, struct request *request, const char *access_token, const char **account,
+		const char **email)
+{
+	const struct provider *provider = request->provider;
+	struct http_request call = {.method = "GET", .url = provider->userinfo_endpoint};
+	struct http_response response;
+	const struct json *answer;
+
+	call.authorization = arena_format(request->arena, "Bearer %s", access_token);
+	if (provider_call(app, request, provider, ENDPOINT_USERINFO, &call, &response) != NULL)
+		return TOKEN_UNREACHABLE;
+	if (response.status == 401)
+		return TOKEN_DEAD;
+	if (response.status == 403) {
+		provider_complain(request, provider, ENDPOINT_USERINFO, response.status, "the provider forbids the call",
+				  "an administrator of the user's account at the provider must allow this application");
+		return TOKEN_POLICY;
+	}
+	answer = response.status == 200 ? json_read(request->arena, response.body, response.len) : NULL;
+	*account = field_text(request->arena, answer, provider->account_field);
+	*email = field_text(request->arena, answer, provider->email_field);
+	if (*account == NULL) {
+		provider_complain(request, provider, ENDPOINT_USERINFO, response.status, "no usable answer came",
+				  "look at the provider's status page, and at userinfo_fields in the provider file");
+		return TOKEN_UNREACHABLE;
+	}
+	return TOKEN_GOOD;
+}
+
+/* Refresh where due, then ask who the token belongs to. A refused token is refreshed and asked about once more. */
+static const struct error *
+ask(struct app *app, struct request *request, struct integration *record, enum token_verdict *verdict)
+{
+	struct token_wish wish = {.minimum_seconds = MINIMUM_SECONDS, .ask_again = true};
+	struct credential credential;
+	char refused[CRYPTO_SHA256_HEX];
+
+	for (int round = 0; round < 2; round++) {
+		const struct error *error = tokens_fresh(app, request, &wish, record, &credential, verdict);
+		const char *account = NULL;
+		const char *email = NULL;
+
+		if (error != NULL || *verdict != TOKEN_GOOD)
+			return error;
+		*verdict = tokens_userinfo(app, request, credential.access_token, &account, &email);
+		if (*verdict == TOKEN_GOOD && !text_equal(account, record->oauth_user_id))
+			*verdict = TOKEN_IDENTITY;
+		if (*verdict != TOKEN_DEAD)
+			return NULL;
+		crypto_sha256_hex(credential.access_token, refused);
+		wish.refused = refused;
+	}
+	/* A token that was new a moment ago is refused: that says nothing about the grant. */
+	*verdict = TOKEN_UNREACHABLE;
+	return NULL;
+}
+
+static const struct error *
+validate(struct app *app, struct request *request, struct integration *record, bool *found)
+{
+	enum token_verdict verdict = TOKEN_UNREACHABLE;
+	const struct token_meaning *meaning;
+	const struct error *error;
+	bool stored = false;
+
+	error = ask(app, request, record, &verdict);
+	*found = verdict != TOKEN_GONE;
+	if (error != NULL || !*found)
+		return error;
+	meaning = tokens_meaning(verdict);
+	record->status = meaning->status;
+	record->status_reason = meaning->reason;
+	error = store_integration_status(app, request->arena, record, meaning->answered, &stored);
+	if (error == NULL && !stored) /* reconnected or disconnected meanwhile: what is there now counts */
+		error = store_integration_read(app, request->arena, &request->principal, record, found);
+	if (error == NULL)
+		store_event_append(app, request->arena, "validated", request->actor, &request->principal, record->status,
+				   request->request_id);
+	return error;
+}
+
+/* As the leader of this process: validate, or wait for the process that does. */
+static const struct error *
+lead(struct app *app, struct request *request, struct integration *record, bool *found)
+{
+	struct arena *arena = request->arena;
+	const char *before;
+	const struct error *error = store_validation_read(app, arena, &request->principal, &before);
+
+	while (error == NULL) {
+		struct lease *lease;
+		const char *mark;
+
+		error = store_lease_take(app, arena, LEASE_VALIDATE, &request->principal, &lease);
+		if (error == NULL)
+			error = store_validation_read(app, arena, &request->principal, &mark);
+		if (error == NULL && !text_equal(mark, before))
+			error = store_integration_read(app, arena, &request->principal, record, found);
+		else if (error == NULL && lease != NULL)
+			error = validate(app, request, record, found);
+		else if (error == NULL && loop_now_ms(app->loop) + 2 * POLL_MS < request->deadline_ms) {
+			fiber_sleep(POLL_MS + (int64_t)random_below(POLL_MS));
+			continue;
+		} else if (error == NULL)
+			error = &error_overloaded;
+		if (lease != NULL) {
+			if (error == NULL)
+				store_validation_mark(app, arena, &request->principal);
+			store_lease_release(app, arena, lease);
+		}
+		break;
+	}
+	return error;
+}
+
+const struct error *
+tokens_validate(struct app *app, struct request *request, struct integration *record, bool *found)
+{
+	const struct principal *principal = &request->principal;
+	const char *key = arena_format(request->arena, "validate %s %s %s", principal->organization, principal->user,
+				       principal->service);
+	const struct error *error = NULL;
+	struct flight flight;
+
+	switch (flight_join(app->flights, &flight, key, request->deadline_ms, &error)) {
+	case FLIGHT_LEADER:
+		error = lead(app, request, record, found);
+		flight_end(&flight, error);
+		return error;
+	case FLIGHT_TIMEOUT: return &error_overloaded;
+	case FLIGHT_FOLLOWER: break;
+	}
+	return error != NULL ? error : store_integration_read(app, request->arena, principal, record, found);
+}
