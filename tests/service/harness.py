@@ -150,9 +150,9 @@ class Host:
         return self.serve.children()
 
     def stop(self):
-        status = self.serve.stop()
+        """nginx first: with its kept connections gone, the workers have nothing left to wait for."""
         self.nginx.stop()
-        return status
+        return self.serve.stop()
 
 
 class Session:
