@@ -12,12 +12,10 @@
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define FIELD_NAME(name) name,
 #define NO_TIME "1970-01-01T00:00:00Z"
-#define SCAN_COUNT "500"
 
 static const char *const record_fields[] = {STORE_RECORD_FIELDS(FIELD_NAME)};
 

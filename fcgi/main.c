@@ -1,0 +1,92 @@
+/* The table of commands. */
+#include "common/crypto.h"
+#include "fcgi/cmd.h"
+#include "fcgi/store.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define VERSION "0.1.0"
+
+static int cmd_version(int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *arguments;
+	const char *does;
+} commands[] = {
+    {"serve", cmd_serve, "", "serve requests in the foreground until SIGTERM; SIGHUP reads the settings again"},
+    {"check", cmd_check, "", "check settings, Redis and providers; print the redirect URIs to register"},
+    {"session", cmd_session,
+     "create --user U --org O[:role] [--org ...] [--ttl 8h] [--email E] [--name N] [--use gateway --mcps \"gmail "
+     "...\"]",
+     "store a session and print its token on the last line"},
+    {"session", cmd_session, "revoke -", "end the session whose token is on standard input"},
+    {"keys", cmd_keys, "new", "print a new line for the key ring TOKEN_KEYS"},
+    {"list", cmd_list, "--org O [--user U] [--json]", "show an organization's connections with their status"},
+    {"version", cmd_version, "", "print the version"},
+};
+
+#define COMMAND_COUNT (sizeof commands / sizeof *commands)
+
+static void
+print_usage(FILE *out)
+{
+	fprintf(out, "Usage:\n");
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		const struct command *command = &commands[i];
+
+		fprintf(out, "  integrations %s%s%s\n        %s\n", command->name,
+			command->arguments[0] != '\0' ? " " : "", command->arguments, command->does);
+	}
+	fprintf(out, "Settings come from the environment; the README lists them. No secret is ever an argument.\n");
+}
+
+static int
+cmd_version(int argc, char **argv)
+{
+	if (argc > 1)
+		return cmd_usage("version", "takes no arguments, but got \"%s\"", argv[1]);
+	printf("integrations %s\n", VERSION);
+	return CMD_OK;
+}
+
+static int
+run(int argc, char **argv)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return commands[i].run(argc, argv);
+	}
+	fprintf(stderr, "integrations: there is no command \"%s\"\n", argv[0]);
+	print_usage(stderr);
+	return CMD_USAGE;
+}
+
+int
+main(int argc, char **argv)
+{
+	int status;
+
+	if (argc < 2) {
+		print_usage(stderr);
+		return CMD_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		print_usage(stdout);
+		return CMD_OK;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	if (!crypto_open()) {
+		fprintf(stderr, "integrations: OpenSSL lacks SHA-256 or AES-256-GCM; install Debian's libssl3\n");
+		return CMD_FAILED;
+	}
+	store_prepare();
+	status = run(argc - 1, argv + 1);
+	crypto_close();
+	if (fflush(stdout) != 0 && status == CMD_OK)
+		status = CMD_FAILED;
+	return status;
+}

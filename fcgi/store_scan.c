@@ -1,0 +1,141 @@
+/*
+ * Looking at more than one user, for the commands: a scan over the keys of Redis, which workers have neither the right
+ * nor the time for.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "fcgi/app.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PREFIX "integration:{"
+#define KEYS_AT_ONCE "1000"
+
+/* Principals found so far; grows by doubling, the arena's limit is the bound. */
+struct found {
+	struct principal *items;
+	size_t count;
+	size_t size;
+};
+
+/* "integration:{organization:user}:service" taken apart; false for what is no key of ours. */
+static bool
+key_parse(struct arena *arena, const char *key, struct principal *out)
+{
+	const char *organization = key + strlen(PREFIX);
+	const char *colon;
+	const char *brace;
+
+	if (strncmp(key, PREFIX, strlen(PREFIX)) != 0)
+		return false;
+	colon = strchr(organization, ':');
+	brace = colon != NULL ? strchr(colon, '}') : NULL;
+	if (brace == NULL || brace[1] != ':')
+		return false;
+	out->organization = arena_copy(arena, organization, (size_t)(colon - organization));
+	out->user = arena_copy(arena, colon + 1, (size_t)(brace - colon - 1));
+	out->service = brace + 2;
+	return text_is_id(out->organization) && text_is_id(out->user) && text_is_name(out->service);
+}
+
+static void
+put(struct arena *arena, struct found *found, const struct principal *principal)
+{
+	if (found->count == found->size) {
+		size_t size = found->size > 0 ? 2 * found->size : 64;
+		struct principal *items = arena_alloc(arena, size * sizeof *items);
+
+		if (found->count > 0)
+			memcpy(items, found->items, found->count * sizeof *items);
+		found->items = items;
+		found->size = size;
+	}
+	found->items[found->count++] = *principal;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	const struct principal *left = a;
+	const struct principal *right = b;
+	int by_user = strcmp(left->user, right->user);
+
+	return by_user != 0 ? by_user : strcmp(left->service, right->service);
+}
+
+/* A scan may name a key twice. */
+static void
+sort_unique(struct found *found)
+{
+	size_t kept = 0;
+
+	if (found->count == 0)
+		return;
+	qsort(found->items, found->count, sizeof *found->items, compare);
+	for (size_t i = 1; i < found->count; i++) {
+		if (compare(&found->items[kept], &found->items[i]) != 0)
+			found->items[++kept] = found->items[i];
+	}
+	found->count = kept + 1;
+}
+
+static const struct error *
+scan(struct app *app, struct arena *arena, const char *organization, const char *user, struct found *found)
+{
+	const char *pattern = arena_format(arena, PREFIX "%s:%s}:*", organization, user != NULL ? user : "*");
+	const char *cursor = "0";
+	const struct error *err;
+
+	do {
+		struct redis_batch batch;
+		const struct redis_reply *keys;
+		struct principal principal;
+
+		redis_batch_init(&batch, arena);
+		redis_add(&batch, "SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE, NULL);
+		if ((err = redis_run(app->redis, &batch, true)) != NULL)
+			return err;
+		cursor = redis_item(batch.reply[0], 0);
+		if (cursor == NULL || batch.reply[0]->count != 2 || batch.reply[0]->items[1]->type != REDIS_ARRAY)
+			return &error_store_unavailable;
+		keys = batch.reply[0]->items[1];
+		for (size_t i = 0; i < keys->count; i++) {
+			const char *key = redis_item(keys, i);
+
+			if (key != NULL && key_parse(arena, key, &principal))
+				put(arena, found, &principal);
+		}
+	} while (strcmp(cursor, "0") != 0);
+	sort_unique(found);
+	return NULL;
+}
+
+const struct error *
+store_integration_scan(struct app *app, struct arena *arena, const char *organization, const char *user,
+		       struct integration **out, size_t *count)
+{
+	struct found found = {.count = 0};
+	const struct error *err;
+
+	*count = 0;
+	if ((err = scan(app, arena, organization, user, &found)) != NULL)
+		return err;
+	*out = arena_alloc(arena, (found.count + 1) * sizeof **out);
+	for (size_t from = 0; from < found.count; from += REDIS_BATCH_MAX) {
+		struct redis_batch batch;
+
+		redis_batch_init(&batch, arena);
+		for (size_t i = from; i < found.count && i < from + REDIS_BATCH_MAX; i++)
+			store_record_add(&batch, &found.items[i]);
+		if ((err = redis_run(app->redis, &batch, true)) != NULL)
+			return err;
+		for (size_t i = 0; i < batch.count; i++) {
+			if (store_record_parse(arena, &found.items[from + i], batch.reply[i], &(*out)[*count]))
+				(*count)++;
+		}
+	}
+	return NULL;
+}
