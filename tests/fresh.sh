@@ -1,0 +1,118 @@
+#!/bin/bash
+# Runs both commands, deploy/run.sh and tests/run.sh, in a bare Debian 12 that debootstrap makes, with git and nothing else
+# installed before. Needs root and debootstrap; takes its mirror and its proxy from this machine's apt. The bare system is
+# kept as build/fresh/base.tar. What is tested is the last commit, not the work tree.
+set -euo pipefail
+
+cd "$(dirname "$(readlink -f "$0")")/.."
+checkout=$PWD
+suite=bookworm
+base=$checkout/build/fresh/base.tar
+logs=$checkout/build/fresh
+
+fail() {
+	echo "fresh.sh: $1" >&2
+	exit 1
+}
+
+[ "$(id -u)" = 0 ] || fail "needs root: chroot and mounts"
+command -v debootstrap >/dev/null || fail "needs debootstrap: apt-get install debootstrap"
+mkdir -p "$logs"
+
+system=$(mktemp -d "${TMPDIR:-/tmp}/integrations-fresh.XXXXXX")
+cleanup() {
+	local mounted
+	# The innermost first.
+	awk -v root="$system/" 'index($2, root) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mounted; do
+		umount -l "$mounted"
+	done
+	rm -rf --one-file-system "$system"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+if [ ! -s "$base" ]; then
+	mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' | awk -v suite=$suite '$2 == suite && $3 == "main" { print $1; exit }')
+	[ -n "$mirror" ] || fail "apt names no mirror for $suite"
+	echo "Making a bare Debian ($suite)"
+	debootstrap --variant=minbase --include=git,ca-certificates "$suite" "$system" "$mirror" >"$logs/debootstrap.log" 2>&1 ||
+		fail "debootstrap failed: see $logs/debootstrap.log"
+	tar cf "$base.new" -C "$system" .
+	mv "$base.new" "$base"
+else
+	tar xf "$base" -C "$system"
+fi
+
+# The way to the mirror is this machine's; so is the resolver.
+rm -rf "$system/etc/apt/sources.list.d" "$system/etc/apt/apt.conf.d" "$system/etc/apt/trusted.gpg.d"
+cp -aL /etc/apt/. "$system/etc/apt/"
+rm -f "$system/etc/resolv.conf"
+cp -L /etc/resolv.conf /etc/hosts "$system/etc/"
+[ ! -d /usr/local/share/ca-certificates ] || cp -aL /usr/local/share/ca-certificates/. "$system/usr/local/share/ca-certificates/"
+for signed in /usr/share/keyrings/*; do
+	[ -e "$system$signed" ] || cp -L "$signed" "$system/usr/share/keyrings/"
+done
+
+mount -t proc proc "$system/proc"
+mount --rbind /sys "$system/sys"
+mount --make-rslave "$system/sys"
+mount --rbind /dev "$system/dev"
+mount --make-rslave "$system/dev"
+mkdir "$system/source"
+mount --bind "$checkout" "$system/source"
+mount -o remount,bind,ro "$system/source"
+
+inside() {
+	chroot "$system" /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+		"${passed_on[@]}" "$@"
+}
+# Only what reaches the registries.
+passed_on=()
+for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+	[ -z "${!name:-}" ] || passed_on+=("$name=${!name}")
+done
+command -v npm >/dev/null && passed_on+=("npm_config_registry=$(npm config get registry)")
+
+inside update-ca-certificates >/dev/null 2>&1 || true
+inside git -c safe.directory='*' clone -q file:///source /root/integrations
+
+free_port() {
+	/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+passed_on+=("PORT=$(free_port)" "INTERNAL_PORT=$(free_port)")
+
+# served NAME: run.sh until it is ready; the page behind the link; the end.
+served() {
+	local log=$logs/$1.log begun=$SECONDS link pid
+	inside /root/integrations/deploy/run.sh >"$log" 2>&1 &
+	pid=$!
+	until grep -q '^Ready: ' "$log"; do
+		kill -0 $pid 2>/dev/null || { tail -n 40 "$log"; fail "run.sh ended: see $log"; }
+		[ $((SECONDS - begun)) -lt 900 ] || fail "run.sh is not ready after 15 minutes: see $log"
+		sleep 0.2
+	done
+	echo "$1: ready after $((SECONDS - begun)) s"
+	link=$(sed -n 's/^Ready: //p' "$log")
+	inside /usr/bin/python3 - "$link" <<'PYTHON' || fail "the demo does not work: $link"
+import json, sys, urllib.request, http.cookiejar
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}),
+                                     urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+page = opener.open(sys.argv[1], timeout=10)
+assert page.url.endswith("/integrations"), page.url
+assert "<title>Integrations</title>" in page.read().decode()
+me = json.load(opener.open(page.url.replace("/integrations", "/api/me"), timeout=10))
+assert me["user_id"] == "ada", me
+PYTHON
+	kill -TERM $pid
+	wait $pid || fail "run.sh ended with status $?: see $log"
+}
+
+served first-run
+served second-run
+
+echo "Running tests/run.sh: $logs/tests.log"
+status=0
+inside /root/integrations/tests/run.sh >"$logs/tests.log" 2>&1 || status=$?
+grep -E '^[a-z-]+ +[0-9]+ passed' "$logs/tests.log" || true
+tail -n 1 "$logs/tests.log"
+exit $status
