@@ -63,6 +63,18 @@ const struct error *store_session_write(struct app *app, struct arena *arena, co
 /* *existed tells whether there was one. */
 const struct error *store_session_delete(struct app *app, struct arena *arena, const char *token, bool *existed);
 
+/* ---- store_caller.c: caller:<sha256> ---- */
+
+struct caller {
+	bool found;
+	const char *name;
+	struct words mcps;
+	struct words organizations; /* "*": all */
+};
+
+/* The caller whose key is `key`. */
+const struct error *store_caller_read(struct app *app, struct arena *arena, const char *key, struct caller *out);
+
 /* ---- store_state.c: oauth_state:<sha256 of the whole state>, integrations:states:{...} ---- */
 
 struct oauth_state {
@@ -108,6 +120,7 @@ struct integration {
 	const char *oauth_email;   /* NULL: not known */
 	struct words scopes;
 	struct words missing_scopes;
+	bool member_removed;      /* a tombstone of the member stands (read with the tokens only) */
 	const char *connected_at; /* RFC 3339 */
 	const char *updated_at;
 	const char *validated_at; /* NULL: never */
@@ -130,6 +143,15 @@ struct credential {
 	const char *issuer;
 	const char *client_id;
 };
+
+/*
+ * Note that the access token was handed to a program (until when DELETE cannot take access back); does not wait.
+ */
+void store_integration_handed_out(struct app *app, struct arena *arena, const struct integration *integration,
+				  const struct credential *credential);
+
+/* Note that the provider refused the access token, so that the next use refreshes it; does not wait. */
+void store_integration_refused(struct app *app, struct arena *arena, const struct integration *integration);
 
 /* One connection's record; *found is false when nothing is stored. */
 const struct error *store_integration_read(struct app *app, struct arena *arena, const struct principal *principal,
