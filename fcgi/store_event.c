@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "fcgi/app.h"
+#include "fcgi/series.h"
 
 #define KEEP_MS (90LL * 24 * 60 * 60 * 1000)
 #define KEEP_USES "100000"
@@ -70,6 +71,8 @@ store_event_append(struct app *app, struct arena *arena, const char *event, cons
 	add_field(argv, &argc, "request_id", request_id);
 	redis_batch_init(&batch, arena);
 	redis_add_argv(&batch, argc, argv);
-	if (!redis_send(app->redis, &batch, "audit entry"))
-		log_lost(event, actor, principal, outcome, request_id);
+	if (redis_send(app->redis, &batch, "audit entry"))
+		return;
+	series_event_lost(app);
+	log_lost(event, actor, principal, outcome, request_id);
 }
