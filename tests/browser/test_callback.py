@@ -1,0 +1,454 @@
+"""/integrations/{service}/callback in a real browser: the three phases, and every way in which it can go wrong."""
+
+import json
+import re
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import pytest
+from conftest import BrowserProduct, Person
+from visitor import SCOPES, SHORT_TIMEOUT, problem
+
+ADA = "ada@example.com"
+GRACE = "grace@workspace.example"
+PATH = "/integrations/google/callback"
+POST = r"/callback$"
+STATE = "A" * 43 + ".acme"
+
+# Notes each phase: when it began, what stood there.
+WATCH_PHASES = """
+if (location.pathname.endsWith('/callback')) {
+  const seen = [];
+  new MutationObserver(() => {
+    const title = document.querySelector('h1')?.textContent;
+    if (!title) return;
+    if (seen.at(-1)?.title !== title) seen.push({ title, at: Date.now(), search: location.search });
+    seen.at(-1).text = document.body.innerText;
+    sessionStorage.setItem('phases', JSON.stringify(seen));
+  }).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+}
+"""
+
+
+def phases(visitor):
+    """What was noted; for the page that came after the callback page."""
+    return json.loads(visitor.js("const seen = sessionStorage.getItem('phases'); sessionStorage.removeItem('phases'); return seen"))
+
+
+def query_of(location):
+    return dict(parse_qsl(urlsplit(location).query))
+
+
+def failed(visitor, words, seconds=10):
+    visitor.wait(lambda: visitor.heading() == "Failed to connect integration", "the phase of failure", seconds)
+    visitor.wait_text(words, "#content")
+    assert visitor.driver.title == "Failed to connect integration"
+    assert visitor.button("Back to integrations").get_attribute("href") == visitor.base + "/integrations"
+    assert visitor.focused() in ("Failed to connect integration", ""), "the focus is where the reading begins"
+
+
+# Success
+
+
+def test_three_phases_then_back(visitor, person, google):
+    visitor.inject_script(WATCH_PHASES)
+    visitor.inject({"path": POST, "delay": 0.4})
+    visitor.open_integrations()
+    visitor.click("Connect")
+    visitor.consent(ADA)
+    visitor.wait(lambda: visitor.heading() == "Connecting integration…", "the first phase")
+    visitor.wait_path("/integrations", 15)
+    visitor.settle()
+    seen = phases(visitor)
+    assert [each["title"] for each in seen] == ["Connecting integration…", "Integration connected"]
+    connected = seen[-1]
+    assert connected["search"] == ""
+    assert 750 <= visitor.js("return performance.timeOrigin") - connected["at"] <= 1500
+    assert f"The Google account {ADA} is now connected for {person.name} ({person.email})." in connected["text"]
+    assert "Google connected." in connected["text"], "the toast"
+    assert visitor.wait_toast("Google connected.")
+    assert visitor.texts("article .badge") == ["Valid"]
+    assert visitor.js("return {...sessionStorage}") == {}
+    assert google.counters()["exchanges"] == 1
+
+
+def test_the_toast_comes_once(visitor, person):
+    visitor.connect(ADA)
+    visitor.wait_toast("Google connected.")
+    visitor.open_integrations()
+    visitor.wait_text("Last checked")
+    assert visitor.toasts() == []
+
+
+def test_nothing_secret_stays(visitor, person):
+    visitor.inject({"path": POST, "delay": 1.5})
+    location = person.authorize()
+    secrets = [query_of(location)[name] for name in ("code", "state")]
+    visitor.open(location)
+    visitor.wait(lambda: visitor.calls(), "the posting")
+    for secret in secrets:
+        assert visitor.page_holds(secret) == []
+    assert visitor.url == visitor.base + PATH
+    visitor.wait_path("/integrations", 15)
+    visitor.settle()
+    for secret in secrets:
+        assert visitor.page_holds(secret) == []
+    assert not [entry for entry in visitor.history() if "code=" in entry or "state=" in entry]
+    assert not [entry for entry in visitor.history() if "/callback" in entry], "Back does not lead to the callback"
+
+
+def test_address_is_clean_although_nothing_else_loads(visitor, person):
+    """The shared module does not arrive: the code is gone from the address all the same."""
+    visitor.cdp("Network.setBlockedURLs", urls=["*/common.js"])
+    try:
+        location = person.authorize()
+        visitor.open(location)
+        failed(visitor, "This page could not be loaded completely, so nothing was connected.")
+        assert visitor.url == visitor.base + PATH
+        assert not [entry for entry in visitor.history() if "code=" in entry]
+    finally:
+        visitor.cdp("Network.setBlockedURLs", urls=[])
+
+
+def test_what_is_posted(visitor, person):
+    visitor.inject_script("""
+      window.bodies = [];
+      const real = window.fetch;
+      window.fetch = (path, options) => { if (options?.body) window.bodies.push(options.body); return real(path, options); };
+    """)
+    visitor.inject({"path": POST, "delay": 1})
+    location = person.authorize()
+    visitor.open(location)
+    visitor.wait(lambda: visitor.js("return window.bodies.length") == 1, "the posting")
+    query = query_of(location)
+    assert json.loads(visitor.js("return window.bodies[0]")) == {name: query[name] for name in ("code", "state", "iss")}
+
+
+def test_reload_does_not_post_twice(visitor, person, google):
+    visitor.inject({"path": POST, "delay": 3})
+    visitor.open(person.authorize())
+    visitor.wait(lambda: visitor.calls(), "the posting")
+    visitor.heal()
+    visitor.inject()
+    visitor.driver.refresh()
+    visitor.wait(lambda: visitor.heading() == "Nothing left to do here", "the calm word")
+    assert "This sign-in was handled already" in visitor.text("#content")
+    assert visitor.calls() == []
+    visitor.click("Back to integrations")
+    visitor.wait_path("/integrations")
+
+
+def test_opened_without_a_query(visitor, person):
+    visitor.open(PATH)
+    visitor.wait(lambda: visitor.heading() == "Nothing left to do here", "the calm word")
+    assert visitor.axe() == []
+
+
+def test_in_another_tab(visitor, person):
+    visitor.open_integrations()
+    location = person.authorize(organization="globex")
+    visitor.driver.switch_to.new_window("tab")
+    visitor.open(location)
+    visitor.wait_path("/integrations", 15)
+    visitor.settle()
+    assert visitor.texts("article .badge") == ["Valid"]
+    assert visitor.js("return document.querySelector('select').value") == "globex", "where it was connected"
+
+
+@pytest.mark.parametrize("same_site", ["Strict", "Lax"])
+def test_from_another_site(visitor, person, product, same_site):
+    """The way back begins at the provider's site, so a strict cookie is missing for the page but not for its requests."""
+    visitor.sign_out()
+    visitor.sign_in(person.session.token, same_site=same_site)
+    link = person.session.begin("acme")
+    visitor.open(link.replace("://localhost:", "://127.0.0.1:"))
+    visitor.consent(ADA)
+    visitor.wait_path("/integrations", 15)
+    visitor.settle()
+    assert visitor.texts("article .badge") == ["Valid"]
+
+
+def test_some_permissions_unticked(visitor, person):
+    visitor.inject_script(WATCH_PHASES)
+    visitor.connect(ADA, untick=["google_calendar", "google_drive"])
+    assert "Some permissions were left out." in phases(visitor)[-1]["text"]
+    assert len(visitor.texts(".mcps .lacks")) == 2
+
+
+def test_names_do_not_hold_up_the_outcome(visitor, person):
+    visitor.inject_script(WATCH_PHASES)
+    visitor.inject({"path": "/api/(me|services)$", "fail": True})
+    visitor.open(person.authorize())
+    visitor.wait_path("/integrations", 15)
+    assert f"The Google account {ADA} is now connected." in phases(visitor)[-1]["text"]
+
+
+# What the person did
+
+
+def test_cancel(visitor, person):
+    visitor.open_integrations()
+    visitor.click("Connect")
+    visitor.consent(ADA, cancel=True)
+    failed(visitor, "You pressed Cancel at Google, so nothing was changed. You can connect whenever you like.")
+    assert visitor.url == visitor.base + PATH
+    visitor.click("Try again")
+    visitor.consent(ADA)
+    visitor.wait_path("/integrations", 15)
+
+
+def test_cancel_of_a_reconnect_changes_nothing(visitor, person):
+    visitor.open_connected(person)
+    before = person.integrations()
+    visitor.click("Reconnect")
+    visitor.consent(ADA, cancel=True)
+    failed(visitor, "You pressed Cancel at Google")
+    assert person.integrations() == before
+    visitor.click("Back to integrations")
+    visitor.wait(lambda: visitor.texts("article .badge") == ["Valid"], "the connection as before")
+
+
+def test_all_permissions_unticked(visitor, person):
+    visitor.open_integrations()
+    visitor.click("Connect")
+    visitor.consent(ADA, untick=list(SCOPES))
+    failed(visitor, "No permission that the MCPs need was ticked at Google, so nothing was changed. "
+                    "Try again and tick at least one.")
+    assert visitor.has_button("Try again")
+    assert person.integrations() == []
+
+
+def test_another_account_then_replace(visitor, person):
+    visitor.open_connected(person)
+    visitor.click("Reconnect")
+    visitor.consent(GRACE)
+    failed(visitor, f"Google is connected as {ADA}, but you chose {GRACE}. The connection to {ADA} was left as it is.")
+    assert not visitor.has_button("Try again")
+    assert person.integrations()[0]["oauth_email"] == ADA
+    visitor.click("Replace")
+    visitor.consent(GRACE)
+    visitor.wait_path("/integrations", 15)
+    visitor.wait_text(GRACE, "article")
+    assert person.integrations()[0]["oauth_email"] == GRACE
+
+
+def test_another_account_then_back(visitor, person):
+    visitor.open_connected(person)
+    visitor.click("Reconnect")
+    visitor.consent(GRACE)
+    failed(visitor, f"you chose {GRACE}")
+    visitor.click("Back to integrations")
+    visitor.wait_text(ADA, "article")
+    assert visitor.texts("article .badge") == ["Valid"]
+
+
+def test_replace_that_fails(visitor, person):
+    visitor.open_connected(person)
+    visitor.inject({"path": "replace=true", **problem("rate_limited", 429, {"Retry-After": "9"})})
+    visitor.click("Reconnect")
+    visitor.consent(GRACE)
+    failed(visitor, f"you chose {GRACE}")
+    visitor.click("Replace")
+    visitor.wait_toast("Too many attempts. Try again in 9 seconds.")
+    assert visitor.has_button("Replace") and visitor.focused() == "Replace"
+
+
+# What the provider did
+
+
+def test_no_lasting_access(visitor, person, google):
+    visitor.open_integrations()
+    google.fault("exchange", "answer", omit=["refresh_token"])
+    visitor.click("Connect")
+    visitor.consent(ADA)
+    failed(visitor, "Google gave no lasting access, so nothing was changed.")
+
+
+def test_provider_down(visitor, person, google):
+    visitor.open_integrations()
+    google.fault("exchange", "status", times=None, status=503)
+    visitor.click("Connect")
+    visitor.consent(ADA)
+    failed(visitor, "Google could not be reached, so nothing was changed.", 15)
+    assert visitor.has_button("Try again")
+
+
+def test_slow_provider(visitor, person, google):
+    visitor.open_integrations()
+    google.fault("exchange", "delay", seconds=5.5)
+    visitor.click("Connect")
+    visitor.consent(ADA)
+    visitor.wait_text("The provider is slow to answer. Please keep this page open.", "#content")
+    assert visitor.heading() == "Connecting integration…"
+    visitor.wait_path("/integrations", 15)
+
+
+def test_wrong_issuer(visitor, person):
+    location = person.authorize()
+    query = query_of(location)
+    visitor.open(PATH + "?" + urlencode({**query, "iss": "https://elsewhere.example"}))
+    failed(visitor, "The answer did not come from Google, so nothing was connected.")
+
+
+# What the address held
+
+
+def test_used_state(visitor, person, google):
+    location = person.authorize()
+    visitor.open(location)
+    visitor.wait_path("/integrations", 15)
+    visitor.open(location)
+    failed(visitor, "This sign-in is not valid any more")
+    assert google.counters()["exchanges"] == 1
+    assert len(person.integrations()) == 1
+
+
+@pytest.mark.parametrize("query", [
+    {"code": "4/0AMARKER", "state": STATE},
+    {"code": "4/0AMARKER", "state": "A" * 43 + ".someone-else"},
+    {"code": "4/0AMARKER", "state": "A" * 43 + "./../../me"},
+    {"code": "4/0AMARKER", "state": "short.acme"},
+    {"code": "4/0AMARKER", "state": ""},
+    {"code": "4/0AMARKER"},
+    {"code": "", "state": STATE},
+    [("code", "4/0AMARKER"), ("code", "another"), ("state", STATE)],
+    [("code", "4/0AMARKER"), ("state", STATE), ("state", STATE)],
+])
+def test_invented_or_broken_query(visitor, person, query):
+    visitor.open(PATH + "?" + urlencode(query))
+    visitor.wait(lambda: visitor.heading() == "Failed to connect integration", "the phase of failure")
+    posted = [call for call in visitor.calls() if call.startswith("POST")]
+    assert all(re.fullmatch(r"POST /api/organizations/[A-Za-z0-9_-]{1,64}/integrations/google/callback", each)
+               for each in posted)
+    assert visitor.url == visitor.base + PATH
+    assert visitor.page_holds("4/0AMARKER") == []
+    assert "Back to integrations" in visitor.text()
+
+
+def test_error_without_a_state(visitor, person):
+    visitor.inject()
+    visitor.open(PATH + "?error=access_denied")
+    failed(visitor, "You pressed Cancel at Google")
+    visitor.open(PATH + "?error=server_error")
+    failed(visitor, "Google did not complete the sign-in, so nothing was changed.")
+    assert not [call for call in visitor.calls() if call.startswith("POST")]
+
+
+def test_other_error_of_the_provider(visitor, person, google):
+    google.fault("authorize", "callback", error="temporarily_unavailable")
+    visitor.open_integrations()
+    visitor.click("Connect")
+    visitor.consent(ADA)
+    failed(visitor, "Google did not complete the sign-in, so nothing was changed.")
+
+
+def test_hostile_query_is_never_shown(visitor, person):
+    hostile = "<img src=x onerror=\"document.title='owned'\">"
+    for name in ("error", "error_description", "code", "state", "iss", "scope"):
+        query = {"error": "access_denied", "state": STATE, name: hostile}
+        visitor.open(PATH + "?" + urlencode(query))
+        visitor.wait(lambda: visitor.heading() == "Failed to connect integration", "the phase of failure")
+        assert "onerror" not in visitor.js("return document.documentElement.outerHTML")
+        assert not visitor.all("main img")
+
+
+def test_service_that_is_not_offered(visitor, person):
+    visitor.open(f"/integrations/{quote('other_service')}/callback?code=x&state={STATE}")
+    failed(visitor, "This service is not offered here.")
+    assert not visitor.has_button("Try again")
+
+
+# What the service said
+
+
+CODES = [
+    (problem("code_rejected", 400), "Google did not accept the sign-in", True),
+    (problem("identity_invalid", 502), "The identity that Google sent could not be verified", True),
+    (problem("provider_misconfigured", 502), "An administrator of this service must correct its settings.", False),
+    (problem("provider_unreachable", 502), "Google could not be reached", True),
+    (problem("organization_forbidden", 403), "You have no access to this organization.", False),
+    (problem("cross_origin", 403), "Reload the page and try again.", True),
+    (problem("rate_limited", 429, {"Retry-After": "3"}), "Too many attempts. Try again in 3 seconds.", True),
+    (problem("account_mismatch", 409), "The detail of account_mismatch.", False),
+    (problem("something_new", 400), "The detail of something_new.", True),
+    (problem("store_unavailable", 503), "It is not known whether the account was connected", True),
+    (problem("overloaded", 503), "It is not known whether the account was connected", True),
+    (problem("internal_error", 500), "It is not known whether the account was connected", True),
+    ({"fail": True}, "It is not known whether the account was connected", True),
+]
+
+
+@pytest.mark.parametrize("answer, words, again", CODES, ids=lambda value: value if isinstance(value, str) else "")
+def test_refusals_in_words(visitor, person, answer, words, again):
+    visitor.inject({"path": POST, **answer})
+    visitor.open(f"{PATH}?code=4/0AMARKER&state={STATE}")
+    failed(visitor, words)
+    assert visitor.has_button("Try again") == again
+    if "body" in answer:
+        assert "Reference: 0123456789abcdef" in visitor.text("#content")
+    assert len([call for call in visitor.calls() if call.startswith("POST")]) == 1
+
+
+def test_no_answer_in_time(visitor, person):
+    visitor.inject_script(SHORT_TIMEOUT)
+    visitor.inject({"path": POST, "hang": True})
+    visitor.open(f"{PATH}?code=4/0AMARKER&state={STATE}")
+    failed(visitor, "The server took too long to answer.")
+
+
+def test_offline_meanwhile(visitor, person):
+    visitor.inject({"path": POST, "delay": 1})
+    visitor.open(f"{PATH}?code=4/0AMARKER&state={STATE}")
+    visitor.wait(lambda: visitor.calls(), "the posting")
+    visitor.network(offline=True)
+    failed(visitor, "You are offline.")
+    visitor.network()
+
+
+def test_store_down(visitor, person, product):
+    location = person.authorize()
+    with product.store_stopped():
+        visitor.open(location)
+        failed(visitor, "The service cannot reach its storage at the moment.")
+
+
+# Not signed in, or somebody else
+
+
+def test_not_signed_in(visitor, person, google):
+    location = person.authorize()
+    visitor.sign_out()
+    visitor.open(location)
+    failed(visitor, "You are not signed in, so nothing was connected. After signing in, connect again.")
+    assert google.counters()["exchanges"] == 0
+    assert person.integrations() == []
+
+
+def test_somebody_else_is_signed_in(visitor, product, person, new_person, google):
+    location = person.authorize()
+    other = new_person()
+    visitor.open(location)
+    failed(visitor, "was begun in another session")
+    assert person.integrations() == [] and other.integrations() == []
+    assert google.counters()["exchanges"] == 0
+
+
+def test_sign_in_and_back(tmp_path_factory, chromium, visitor):
+    """SIGN_IN_URL is set: told so, taken there, and back to /integrations, where it can be begun again."""
+    from visitor import Visitor
+    product = BrowserProduct(tmp_path_factory.mktemp("signin"), environment={"SIGN_IN_URL": "https://localhost:1/login?x=1"})
+    product.start()
+    try:
+        person = Person(product)
+        other = Visitor(chromium, product.public_url)
+        other.forget_everything()
+        other.inject_script("sessionStorage.setItem('sign-in-attempt', String(Date.now()))")
+        other.open(person.authorize())
+        failed(other, "You are not signed in")
+        assert other.button("Sign in").get_attribute("href") == (
+            "https://localhost:1/login?x=1&return_to=%2Fintegrations")
+        other.heal()
+        other.open("/integrations")
+        other.wait_text("You are not signed in")
+        other.heal()
+    finally:
+        product.stop()
