@@ -57,11 +57,10 @@ struct arena {
 	void *arg;
 };
 
+/* The caller has compared `size` with the limit. */
 static struct chunk *
 add_chunk(struct arena *arena, size_t size)
 {
-	if (size > arena->limit - arena->held)
-		return NULL;
 	struct chunk *chunk = calloc(1, sizeof *chunk + size);
 	if (chunk == NULL)
 		return NULL;

@@ -3,7 +3,8 @@
  * once, long before yajl's own stack has grown. Memory of yajl and of the tree is the arena's.
  *
  * Escapes of surrogates are checked before yajl sees the text: it turns a lone one into a question mark, and its
- * reading of truncated ones has been wrong more than once.
+ * reading of truncated ones has been wrong more than once. As NUL is refused there, too, in both its spellings, every
+ * string of the tree is whole.
  */
 #include "common/json_read.h"
 
@@ -53,15 +54,6 @@ yajl_leave(void *arena, void *bytes)
 {
 	(void)arena;
 	(void)bytes;
-}
-
-/* Copy a string of the document; NULL when it holds a NUL. */
-static const char *
-copy_string(struct reader *reader, const unsigned char *text, size_t len)
-{
-	if (memchr(text, '\0', len) != NULL)
-		return NULL;
-	return arena_copy(reader->arena, text, len);
 }
 
 /* Hang a new value into the tree; NULL when there are too many. */
@@ -117,10 +109,9 @@ static int
 on_string(void *reader, const unsigned char *text, size_t len)
 {
 	struct json *value = add_value(reader, JSON_STRING);
-	if (value == NULL)
-		return 0;
-	value->text = copy_string(reader, text, len);
-	return value->text != NULL;
+	if (value != NULL)
+		value->text = arena_copy(((struct reader *)reader)->arena, text, len);
+	return value != NULL;
 }
 
 static int
@@ -128,9 +119,9 @@ on_key(void *arg, const unsigned char *text, size_t len)
 {
 	struct reader *reader = arg;
 	const struct json *object = reader->open[reader->depth - 1];
-	reader->key = copy_string(reader, text, len);
+	reader->key = arena_copy(reader->arena, text, len);
 	/* With few members a search costs less than a table would. */
-	return reader->key != NULL && object->count < MEMBERS_MAX && json_member(object, reader->key) == NULL;
+	return object->count < MEMBERS_MAX && json_member(object, reader->key) == NULL;
 }
 
 static int

@@ -85,7 +85,7 @@ static bool
 begin_value(struct json_write *json, const char *key)
 {
 	bool member = json->depth > 0 && json->in_object[json->depth - 1];
-	if (member != (key != NULL) || (json->depth == 0 && json->begun))
+	if (member != (key != NULL))
 		json->failed = true;
 	if (json->failed)
 		return false;

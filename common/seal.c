@@ -258,7 +258,7 @@ char *
 seal_key_id(struct arena *arena, const char *sealed)
 {
 	const char *point = sealed == NULL ? NULL : strchr(sealed, '.');
-	if (point == NULL || point - sealed > ID_MAX)
+	if (point == NULL)
 		return NULL;
 	char *id = arena_copy(arena, sealed, (size_t)(point - sealed));
 	return is_key_id(id) ? id : NULL;

@@ -49,12 +49,12 @@ make_lower(char *text)
 static bool
 is_number(const char *label)
 {
-	if (label[0] == '0' && (label[1] == 'x' || label[1] == 'X'))
-		return label[2 + strspn(label + 2, "0123456789abcdefABCDEF")] == '\0';
+	if (label[0] == '0' && label[1] == 'x')
+		return label[2 + strspn(label + 2, "0123456789abcdef")] == '\0';
 	return label[strspn(label, "0123456789")] == '\0';
 }
 
-/* A dotted quad, or a name of labels whose last one could not be read as a number. */
+/* In lower case: a dotted quad, or a name of labels whose last one could not be read as a number. */
 static bool
 is_host(const char *host)
 {
@@ -206,11 +206,9 @@ decode(struct arena *arena, const char *text, size_t len)
 		if (c == '+') {
 			c = ' ';
 		} else if (c == '%') {
-			int high = i + 2 < len ? hex_value(text[i + 1]) : -1;
-			int low = i + 2 < len ? hex_value(text[i + 2]) : -1;
-			if (high < 0 || low < 0)
+			if (len - i < 3 || hex_value(text[i + 1]) < 0 || hex_value(text[i + 2]) < 0)
 				return NULL;
-			c = (char)(high * 16 + low);
+			c = (char)(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
 			i += 2;
 		}
 		decoded[count++] = c;

@@ -99,6 +99,7 @@ stays_failed(void **state)
 	buf_add(&buf, "ab");
 	buf_add(&buf, "cde");
 	assert_null(buf_text(&buf));
+	assert_string_equal(buf.data, "ab");
 	buf_add(&buf, "c");
 	buf_add_char(&buf, 'c');
 	buf_add_bytes(&buf, "c", 1);
@@ -106,6 +107,18 @@ stays_failed(void **state)
 	assert_null(buf_text(&buf));
 	assert_string_equal(buf.data, "ab");
 	assert_true(buf.failed);
+}
+
+static void
+a_failed_format_leaves_no_trace(void **state)
+{
+	(void)state;
+	struct buf buf;
+	buf_init(&buf, arena, 10);
+	buf_add(&buf, "ab");
+	buf_addf(&buf, "%d", 123456789);
+	assert_null(buf_text(&buf));
+	assert_string_equal(buf.data, "ab");
 }
 
 static void
@@ -127,6 +140,7 @@ main(void)
 	    cmocka_unit_test(builds_text_by_every_function),
 	    cmocka_unit_test(holds_exactly_its_maximum),
 	    cmocka_unit_test(stays_failed),
+	    cmocka_unit_test(a_failed_format_leaves_no_trace),
 	    cmocka_unit_test(refuses_a_length_that_would_overflow),
 	};
 	return cmocka_run_group_tests_name("buf", tests, open_arena, close_arena);

@@ -31,6 +31,7 @@ static EVP_PKEY *rsa;
 static EVP_PKEY *other_rsa;
 static EVP_PKEY *p256;
 static EVP_PKEY *p384;
+static int salt_length = RSA_PSS_SALTLEN_DIGEST;
 
 static int
 open_all(void **state)
@@ -131,7 +132,7 @@ sign_bytes(EVP_PKEY *pkey, const char *digest, bool pss, const char *text)
 	assert_int_equal(EVP_DigestSignInit_ex(context, &options, digest, NULL, NULL, pkey, NULL), 1);
 	if (pss) {
 		assert_int_equal(EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PSS_PADDING), 1);
-		assert_int_equal(EVP_PKEY_CTX_set_rsa_pss_saltlen(options, RSA_PSS_SALTLEN_DIGEST), 1);
+		assert_int_equal(EVP_PKEY_CTX_set_rsa_pss_saltlen(options, salt_length), 1);
 	}
 	assert_int_equal(EVP_DigestSign(context, signature, &len, (const uint8_t *)text, strlen(text)), 1);
 	EVP_MD_CTX_free(context);
@@ -437,6 +438,54 @@ refuses_signatures_of_other_sizes(void **state)
 	jwt_keys_close(keys);
 }
 
+/* RFC 7518 3.5: the salt is as long as the digest. */
+static void
+refuses_other_salt_lengths(void **state)
+{
+	(void)state;
+	struct jwt_keys *keys = open_set(rsa_jwk(rsa, ""));
+	assert_non_null(keys);
+	static const int lengths[] = {0, 16, 20, 31, 33, 64, RSA_PSS_SALTLEN_MAX};
+	for (size_t i = 0; i < LENGTH(lengths); i++) {
+		salt_length = lengths[i];
+		const char *token = make_token(rsa, "SHA256", true, "{\"alg\":\"PS256\"}", CLAIMS);
+		assert_int_equal(verify(keys, &every_algorithm, token), JWT_BAD_SIGNATURE);
+	}
+	salt_length = RSA_PSS_SALTLEN_DIGEST;
+	jwt_keys_close(keys);
+}
+
+/* A good signature with something behind it is not a good one. */
+static void
+refuses_longer_signatures(void **state)
+{
+	(void)state;
+	struct jwt_keys *keys = open_every_key();
+	const struct {
+		EVP_PKEY *pkey;
+		const char *digest;
+		const char *header;
+	} rows[] = {{rsa, "SHA256", "{\"alg\":\"RS256\",\"kid\":\"r\"}"},
+		    {p256, "SHA256", "{\"alg\":\"ES256\",\"kid\":\"p\"}"},
+		    {p384, "SHA384", "{\"alg\":\"ES384\",\"kid\":\"q\"}"}};
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		const char *text = arena_format(arena, "%s.%s", encode(rows[i].header), encode(CLAIMS));
+		const char *signature = sign_bytes(rows[i].pkey, rows[i].digest, false, text);
+		size_t len;
+		const uint8_t *bytes = text_base64url_decode(arena, signature, &len);
+		assert_non_null(bytes);
+		uint8_t *longer = arena_alloc(arena, len + 3);
+		memcpy(longer, bytes, len);
+		for (size_t more = 0; more <= 3; more++) {
+			const char *token =
+			    arena_format(arena, "%s.%s", text, text_base64url(arena, longer, len + more));
+			assert_int_equal(verify(keys, &every_algorithm, token),
+					 more == 0 ? JWT_VALID : JWT_BAD_SIGNATURE);
+		}
+	}
+	jwt_keys_close(keys);
+}
+
 static void
 bounds_tokens(void **state)
 {
@@ -512,6 +561,16 @@ skips_unusable_keys(void **state)
 	    ec_jwk(p256, "P-256", ",\"alg\":\"RS256\""),
 	};
 	EVP_PKEY_free(small);
+	/* Coordinates that are far too long have no room in a point. */
+	uint8_t *bytes = arena_alloc(arena, 4096);
+	memset(bytes, 1, 4096);
+	for (size_t len = 33; len <= 4096; len += 127) {
+		const char *coordinate = text_base64url(arena, bytes, len);
+		assert_null(open_set(arena_format(arena, "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}",
+						  coordinate, y)));
+		assert_null(open_set(arena_format(arena, "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"%s\",\"y\":\"%s\"}",
+						  x, coordinate)));
+	}
 	const char *token = make_token(rsa, "SHA256", false, "{\"alg\":\"RS256\"}", CLAIMS);
 	for (size_t i = 0; i < LENGTH(rows); i++) {
 		struct jwt_keys *keys = open_set(rows[i]);
@@ -622,6 +681,8 @@ main(void)
 	    cmocka_unit_test(every_character_counts),
 	    cmocka_unit_test(refuses_malformed_tokens),
 	    cmocka_unit_test(refuses_signatures_of_other_sizes),
+	    cmocka_unit_test(refuses_other_salt_lengths),
+	    cmocka_unit_test(refuses_longer_signatures),
 	    cmocka_unit_test(bounds_tokens),
 	    cmocka_unit_test(reads_claims_without_a_check),
 	    cmocka_unit_test(skips_unusable_keys),

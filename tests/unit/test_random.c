@@ -98,6 +98,11 @@ numbers_stay_below_and_are_even(void **state)
 	/* Expected 10,000 each with a deviation of 93: a miss by 700 happens once in 10^13 runs. */
 	for (size_t i = 0; i < BELOW; i++)
 		assert_in_range(seen[i], 9300, 10700);
+	/* Of three quarters of all numbers the lowest third would come up half of the time if none were drawn again. */
+	unsigned low = 0;
+	for (int i = 0; i < DRAWS; i++)
+		low += random_below(0xc0000000) < 0x40000000;
+	assert_in_range(low, DRAWS / 3 - 1000, DRAWS / 3 + 1000);
 	for (int i = 0; i < 100; i++) {
 		assert_int_equal(random_below(1), 0);
 		assert_true(random_below(UINT32_MAX) < UINT32_MAX);
