@@ -24,7 +24,7 @@
 
 #define ARENA_FIRST (64 * 1024)
 #define ARENA_LIMIT (64 * 1024 * 1024)
-#define WORKERS_MAX 256
+#define WORKERS_MAX 56 /* all of them twice, during a reload, fit the 128 slots of cmd_serve.c */
 #define IN_FLIGHT_MAX 65536
 #define LIMIT_MAX 1000000
 
@@ -41,10 +41,11 @@ static void
 read_public_url(struct config_reader *reader)
 {
 	struct config *config = reader->config;
+	size_t before = reader->mistakes->count;
 	const char *text = config_setting(reader, "PUBLIC_URL");
 
 	if (text == NULL) {
-		if (reader->need == CONFIG_ALL)
+		if (reader->need == CONFIG_ALL && reader->mistakes->count == before)
 			config_mistake(reader, "PUBLIC_URL",
 				       "is not set -> give the address of the site, such as https://app.example.com");
 		return;
