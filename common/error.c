@@ -4,6 +4,9 @@
  */
 #include "common/error.h"
 
+#include <stddef.h>
+#include <string.h>
+
 const struct error error_unauthenticated = {
     401,
     "unauthenticated",
@@ -220,3 +223,47 @@ const struct error error_internal = {
     "Internal error",
     "Try again; if it fails again, report it to an operator with the request id.",
 };
+
+static const struct error *const all[] = {
+    &error_unauthenticated,
+    &error_ambiguous_credentials,
+    &error_organization_forbidden,
+    &error_caller_forbidden,
+    &error_cross_origin,
+    &error_misdirected,
+    &error_route_not_found,
+    &error_service_not_found,
+    &error_integration_not_found,
+    &error_method_not_allowed,
+    &error_body_invalid,
+    &error_body_too_large,
+    &error_content_type_unsupported,
+    &error_request_invalid,
+    &error_state_invalid,
+    &error_issuer_mismatch,
+    &error_consent_declined,
+    &error_authorization_failed,
+    &error_code_rejected,
+    &error_identity_invalid,
+    &error_scopes_missing,
+    &error_offline_access_missing,
+    &error_account_mismatch,
+    &error_reconnect_required,
+    &error_provider_misconfigured,
+    &error_provider_unreachable,
+    &error_provider_refused_token,
+    &error_store_unavailable,
+    &error_rate_limited,
+    &error_overloaded,
+    &error_internal,
+};
+
+const struct error *
+error_find(const char *code)
+{
+	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+		if (strcmp(all[i]->code, code) == 0)
+			return all[i];
+	}
+	return NULL;
+}

@@ -56,4 +56,7 @@ extern const struct error error_rate_limited;
 extern const struct error error_overloaded;
 extern const struct error error_internal;
 
+/* The error with this code, or NULL. */
+const struct error *error_find(const char *code);
+
 #endif

@@ -1,6 +1,7 @@
 /* Identity comes from the session and from nowhere else: no header, body, query or stored state names a user. */
 #include "fcgi/access.h"
 
+#include "common/arena.h"
 #include "common/cookie.h"
 #include "common/error.h"
 #include "common/text.h"
@@ -83,6 +84,74 @@ access_user(struct app *app, struct request *request)
 	if (error == NULL)
 		request->principal.user = request->session.user;
 	return error;
+}
+
+/* The bearer alone; NULL when there is none that could be known. */
+static const char *
+program_token(const struct request *request)
+{
+	const char *token = bearer_token(request->authorization);
+
+	return token != NULL && text_is_visible(token) && strlen(token) <= TOKEN_MAX ? token : NULL;
+}
+
+const struct error *
+access_caller(struct app *app, struct request *request, const char *organization)
+{
+	const char *key = program_token(request);
+	const struct error *error;
+
+	if (key == NULL)
+		return &error_unauthenticated;
+	error = store_caller_read(app, request->arena, key, &request->caller);
+	if (error != NULL)
+		return error;
+	if (!request->caller.found)
+		return &error_unauthenticated;
+	request->actor = arena_format(request->arena, "caller:%s", request->caller.name);
+	if (!text_is_id(organization))
+		return &error_caller_forbidden;
+	request->principal.organization = organization;
+	if (words_contain(&request->caller.organizations, "*") ||
+	    words_contain(&request->caller.organizations, organization))
+		return NULL;
+	return &error_caller_forbidden;
+}
+
+bool
+access_caller_has(const struct request *request, const char *mcp)
+{
+	return words_contain(&request->caller.mcps, mcp);
+}
+
+const struct error *
+access_gateway(struct app *app, struct request *request, const char *organization)
+{
+	const char *token = program_token(request);
+	const struct error *error;
+
+	if (token == NULL)
+		return &error_unauthenticated;
+	error = store_session_read(app, request->arena, token, text_is_id(organization) ? organization : NULL,
+				   &request->session);
+	if (error != NULL)
+		return error;
+	if (!request->session.found || !text_equal(request->session.use, "gateway"))
+		return &error_unauthenticated;
+	if (request->session.role == NULL)
+		return &error_organization_forbidden;
+	request->principal.user = request->session.user;
+	request->principal.organization = organization;
+	request->actor = arena_format(request->arena, "user:%s", request->session.user);
+	return NULL;
+}
+
+const struct error *
+access_program_origin(struct app *app, const struct request *request)
+{
+	if (request->origin != NULL && !text_equal(request->origin, app->config->public_url.origin))
+		return &error_cross_origin;
+	return NULL;
 }
 
 const struct error *

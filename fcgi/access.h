@@ -2,6 +2,8 @@
 #ifndef FCGI_ACCESS_H
 #define FCGI_ACCESS_H
 
+#include <stdbool.h>
+
 struct app;
 struct error;
 struct request;
@@ -16,8 +18,26 @@ const struct error *access_member(struct app *app, struct request *request, cons
 /* The same for a route that names no organization; request->session then holds them all. */
 const struct error *access_user(struct app *app, struct request *request);
 
+/*
+ * A program of the platform: a caller's key as bearer, and `organization` in its list. Fills request->caller. Before
+ * anything about a user is read: error_unauthenticated, error_caller_forbidden or error_store_unavailable.
+ */
+const struct error *access_caller(struct app *app, struct request *request, const char *organization);
+
+/* The caller's MCPs include `mcp`. */
+bool access_caller_has(const struct request *request, const char *mcp);
+
+/*
+ * An AI teammate in the gateway: a session for that use as bearer (a cookie is no credential here) with access to
+ * `organization`. Fills what access_member fills.
+ */
+const struct error *access_gateway(struct app *app, struct request *request, const char *organization);
+
 /* With the cookie, a request that changes something must come from our own pages: error_cross_origin. */
 const struct error *access_same_origin(struct app *app, const struct request *request);
+
+/* Where a program sends an Origin, a browser may be behind it: it must be our own (error_cross_origin). */
+const struct error *access_program_origin(struct app *app, const struct request *request);
 
 /* The request came to PUBLIC_URL's host: error_misdirected. */
 const struct error *access_host(struct app *app, const struct request *request);

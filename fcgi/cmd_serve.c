@@ -31,12 +31,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SLOTS 128            /* workers at once, those that drain counted */
+#define SLOTS 128 /* workers at once, those that drain counted */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MOST_MS 10000
-#define LIVED_LONG_MS 10000  /* a worker that lived this long is replaced at once when it dies */
-#define READY_MS 10000       /* for a new worker to serve, before its predecessor is kept */
-#define END_MS 25000         /* for all workers to drain, before they are killed */
+#define LIVED_LONG_MS 10000 /* a worker that lived this long is replaced at once when it dies */
+#define READY_MS 10000      /* for a new worker to serve, before its predecessor is kept */
+#define END_MS 25000        /* for all workers to drain, before they are killed */
 
 enum child_state { CHILD_NONE, CHILD_SERVING, CHILD_DRAINING };
 
@@ -197,7 +197,7 @@ child_died(struct parent *parent, size_t slot, int status)
 		if (now - child->started_ms >= LIVED_LONG_MS)
 			place->backoff_ms = 0;
 		place->start_at_ms = now + place->backoff_ms;
-		place->backoff_ms = place->backoff_ms == 0                      ? BACKOFF_FIRST_MS
+		place->backoff_ms = place->backoff_ms == 0                    ? BACKOFF_FIRST_MS
 				    : place->backoff_ms * 2 < BACKOFF_MOST_MS ? place->backoff_ms * 2
 									      : BACKOFF_MOST_MS;
 	}
@@ -470,8 +470,9 @@ cmd_serve(int argc, char **argv)
 	int status;
 
 	if (argc > 1) {
-		fprintf(stderr, "integrations serve takes no arguments, not even %s; its settings are environment "
-				"variables\n",
+		fprintf(stderr,
+			"integrations serve takes no arguments, not even %s; its settings are environment "
+			"variables\n",
 			argv[1]);
 		return 64;
 	}

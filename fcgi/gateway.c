@@ -14,9 +14,9 @@
 #include "fcgi/response.h"
 
 #include <errno.h>
-#include <fcgiapp.h>
-#include <fcgi_config.h>
 #include <fastcgi.h>
+#include <fcgi_config.h>
+#include <fcgiapp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,7 +190,10 @@ struct param {
 	size_t offset; /* of the `const char *` in struct request */
 };
 
-#define PARAM(name, member) {name, offsetof(struct request, member)}
+#define PARAM(name, member)                                                                                            \
+	{                                                                                                              \
+		name, offsetof(struct request, member)                                                                 \
+	}
 
 /* What nginx passes (nginx/integrations-fastcgi.conf); everything else is ignored. */
 static const struct param texts[] = {
@@ -202,6 +205,7 @@ static const struct param texts[] = {
     PARAM("HTTP_SEC_FETCH_SITE", sec_fetch_site),
     PARAM("CONTENT_TYPE", content_type),
     PARAM("HTTP_X_REQUEST_ID", request_id),
+    PARAM("GATEWAY_CODE", gateway_code),
 };
 
 static enum method
@@ -253,7 +257,9 @@ take_param(struct arena *arena, struct request *request, const char *name, size_
 			request->query = uri[path_len] == '?' ? uri + path_len + 1 : "";
 		}
 	} else if (name_len == 19 && memcmp(name, "INTEGRATIONS_SERVER", 19) == 0) {
-		request->internal = text_equal(value, "internal");
+		request->server = text_equal(value, "internal")  ? SERVER_INTERNAL
+				  : text_equal(value, "gateway") ? SERVER_GATEWAY
+								 : SERVER_PUBLIC;
 	}
 }
 

@@ -15,6 +15,9 @@ struct provider;
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_DELETE, METHOD_OTHER };
 
+/* Which nginx server or location a request came through; only nginx says so. */
+enum server { SERVER_PUBLIC, SERVER_INTERNAL, SERVER_GATEWAY };
+
 #define REQUEST_BODY_MAX (16 * 1024)
 
 struct request {
@@ -32,26 +35,34 @@ struct request {
 	const char *sec_fetch_site;
 	const char *content_type;
 	const char *request_id;
-	bool internal;             /* came through the private server */
+	const char *gateway_code; /* SERVER_GATEWAY: the code of a refusal to be answered */
+	enum server server;
 	const char *body;
 	size_t body_len;
 	const struct error *broken; /* what the edge found wrong with it, answered where the order of refusals says */
 
 	/* from the router and access.c: the caller's identity, and from nowhere else */
-	struct principal principal; /* user from the session, the rest from the path; each NULL until checked */
+	struct principal principal; /* user from the session (from the path for a caller), the rest from the path; each
+				     * NULL until checked */
 	struct session session;
-	const char *credential;     /* "cookie" or "bearer" */
-	const char *actor;          /* for the audit: "user:<id>" or "caller:<name>" */
+	struct caller caller;            /* routes for programs */
+	const char *mcp;                 /* of the path, in the gateway */
+	const char *rest;                /* of the path, in the proxy: behind the service, with its slash */
+	const char *credential;          /* "cookie" or "bearer" */
+	const char *actor;               /* for the audit: "user:<id>" or "caller:<name>" */
 	const struct provider *provider; /* of the path's service */
-	const struct json *json;    /* the parsed body, an object; NULL without one */
-	int64_t deadline_ms;        /* loop_now_ms by which all provider calls and lease waits end */
+	const struct json *json;         /* the parsed body, an object; NULL without one */
+	int64_t deadline_ms;             /* loop_now_ms by which all provider calls and lease waits end */
 
 	/* for the answer */
-	const struct error *error;     /* what went wrong, for the log; NULL: nothing */
-	const char *detail;            /* overrides the error's sentence; NULL: does not */
-	int64_t retry_after;           /* seconds; 0: the default of the error, if any */
-	const char *allow;             /* Allow of a 405 */
-	struct { const char *name; const char *value; } extension[2]; /* further members of the problem body */
+	const struct error *error; /* what went wrong, for the log; NULL: nothing */
+	const char *detail;        /* overrides the error's sentence; NULL: does not */
+	int64_t retry_after;       /* seconds; 0: the default of the error, if any */
+	const char *allow;         /* Allow of a 405 */
+	struct {
+		const char *name;
+		const char *value;
+	} extension[2]; /* further members of the problem body */
 };
 
 #endif

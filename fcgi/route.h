@@ -32,6 +32,14 @@ route_function route_disconnect;
 /* route_mcps.c */
 route_function route_mcps;
 
+/* route_token.c */
+route_function route_token;
+
+/* route_gateway.c */
+route_function route_gateway_mcp;
+route_function route_gateway_proxy;
+route_function route_gateway_refusal;
+
 /* route_health.c */
 route_function route_health_alive;
 route_function route_health_ready;

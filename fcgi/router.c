@@ -12,6 +12,7 @@
 #include "fcgi/access.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/route.h"
@@ -20,9 +21,11 @@
 #include <strings.h>
 
 enum access {
-	ACCESS_INTERNAL, /* the private server; no session */
-	ACCESS_USER,     /* a user session */
-	ACCESS_MEMBER    /* a user session with access to the organization of the path */
+	ACCESS_ANYBODY, /* no credentials: what can reach the private server, or a refusal being spelled out */
+	ACCESS_USER,    /* a user session */
+	ACCESS_MEMBER,  /* a user session with access to the organization of the path */
+	ACCESS_CALLER,  /* a caller's key that is good for the organization of the path */
+	ACCESS_GATEWAY  /* a gateway session with access to the organization of the path */
 };
 
 #define GET (1u << METHOD_GET)
@@ -31,7 +34,8 @@ enum access {
 #define DELETE (1u << METHOD_DELETE)
 
 struct route {
-	const char *pattern;
+	enum server server;
+	const char *pattern; /* {rest} stands for everything behind its slash */
 	unsigned methods;
 	enum access access;
 	bool changes; /* something is stored: with a cookie it must be same-origin */
@@ -39,20 +43,25 @@ struct route {
 };
 
 #define API "/api/organizations/{organization_id}"
+#define TOKEN "/internal/organizations/{organization_id}/users/{user_id}/integrations/{service}/token"
 
 static const struct route routes[] = {
-    {"none", 0, ACCESS_INTERNAL, false, NULL},
-    {"/api/me", GET | HEAD, ACCESS_USER, false, route_me},
-    {"/api/services", GET | HEAD, ACCESS_USER, false, route_services},
-    {API "/integrations", GET | HEAD, ACCESS_MEMBER, false, route_integrations_list},
-    {API "/integrations/{service}", POST, ACCESS_MEMBER, true, route_validate},
-    {API "/integrations/{service}", DELETE, ACCESS_MEMBER, true, route_disconnect},
-    {API "/integrations/{service}/auth_link", GET, ACCESS_MEMBER, true, route_connect_auth_link},
-    {API "/integrations/{service}/callback", POST, ACCESS_MEMBER, true, route_connect_callback},
-    {API "/mcps", GET | HEAD, ACCESS_MEMBER, false, route_mcps},
-    {"/healthz", GET | HEAD, ACCESS_INTERNAL, false, route_health_alive},
-    {"/readyz", GET | HEAD, ACCESS_INTERNAL, false, route_health_ready},
-    {"/metrics", GET | HEAD, ACCESS_INTERNAL, false, route_health_metrics},
+    {SERVER_PUBLIC, "none", 0, ACCESS_ANYBODY, false, NULL},
+    {SERVER_PUBLIC, "/api/me", GET | HEAD, ACCESS_USER, false, route_me},
+    {SERVER_PUBLIC, "/api/services", GET | HEAD, ACCESS_USER, false, route_services},
+    {SERVER_PUBLIC, API "/integrations", GET | HEAD, ACCESS_MEMBER, false, route_integrations_list},
+    {SERVER_PUBLIC, API "/integrations/{service}", POST, ACCESS_MEMBER, true, route_validate},
+    {SERVER_PUBLIC, API "/integrations/{service}", DELETE, ACCESS_MEMBER, true, route_disconnect},
+    {SERVER_PUBLIC, API "/integrations/{service}/auth_link", GET, ACCESS_MEMBER, true, route_connect_auth_link},
+    {SERVER_PUBLIC, API "/integrations/{service}/callback", POST, ACCESS_MEMBER, true, route_connect_callback},
+    {SERVER_PUBLIC, API "/mcps", GET | HEAD, ACCESS_MEMBER, false, route_mcps},
+    {SERVER_INTERNAL, TOKEN, POST, ACCESS_CALLER, false, route_token},
+    {SERVER_INTERNAL, "/healthz", GET | HEAD, ACCESS_ANYBODY, false, route_health_alive},
+    {SERVER_INTERNAL, "/readyz", GET | HEAD, ACCESS_ANYBODY, false, route_health_ready},
+    {SERVER_INTERNAL, "/metrics", GET | HEAD, ACCESS_ANYBODY, false, route_health_metrics},
+    {SERVER_GATEWAY, "/mcp/{organization_id}/{mcp}", GET | POST | DELETE, ACCESS_GATEWAY, false, route_gateway_mcp},
+    {SERVER_GATEWAY, "/proxy/{organization_id}/{service}/{rest}", GET | HEAD, ACCESS_GATEWAY, false,
+     route_gateway_proxy},
 };
 
 #define ROUTE_COUNT (sizeof routes / sizeof routes[0])
@@ -60,7 +69,10 @@ static const struct route routes[] = {
 /* What the path's placeholders stand for, unchecked. */
 struct captures {
 	const char *organization;
+	const char *user;
 	const char *service;
+	const char *mcp;
+	const char *rest;
 };
 
 size_t
@@ -81,6 +93,19 @@ segment_length(const char *path)
 	return strcspn(path, "/");
 }
 
+/* Where the value of the placeholder that `pattern` begins with goes. */
+static const char **
+capture(struct captures *captures, const char *pattern)
+{
+	switch (pattern[1]) {
+	case 'o': return &captures->organization;
+	case 'u': return &captures->user;
+	case 's': return &captures->service;
+	case 'm': return &captures->mcp;
+	default: return &captures->rest;
+	}
+}
+
 /* Compare segment by segment; the path is raw, so that nginx and we can only agree or answer 404. */
 static bool
 match(struct arena *arena, const char *pattern, const char *path, struct captures *captures)
@@ -90,13 +115,14 @@ match(struct arena *arena, const char *pattern, const char *path, struct capture
 		size_t pattern_len = segment_length(++pattern);
 		size_t path_len = segment_length(++path);
 
+		if (strcmp(pattern, "{rest}") == 0) {
+			captures->rest = path - 1;
+			return true;
+		}
 		if (*pattern == '{') {
-			const char **capture = strncmp(pattern, "{service}", pattern_len) == 0 ? &captures->service
-											      : &captures->organization;
-
 			if (path_len == 0)
 				return false;
-			*capture = arena_copy(arena, path, path_len);
+			*capture(captures, pattern) = arena_copy(arena, path, path_len);
 		} else if (pattern_len != path_len || memcmp(pattern, path, path_len) != 0) {
 			return false;
 		}
@@ -129,7 +155,7 @@ find(struct request *request, size_t *index, struct captures *captures)
 	for (size_t i = 1; i < ROUTE_COUNT; i++) {
 		struct captures found;
 
-		if ((routes[i].access == ACCESS_INTERNAL) != request->internal ||
+		if (routes[i].server != request->server || routes[i].run == NULL ||
 		    !match(request->arena, routes[i].pattern, request->path, &found))
 			continue;
 		*index = i;
@@ -171,55 +197,113 @@ read_body(struct request *request)
 	return NULL;
 }
 
+static const struct error *
+check_credentials(struct app *app, struct request *request, const struct route *route, const struct captures *captures)
+{
+	switch (route->access) {
+	case ACCESS_USER: return access_user(app, request);
+	case ACCESS_MEMBER: return access_member(app, request, captures->organization);
+	case ACCESS_CALLER: return access_caller(app, request, captures->organization);
+	case ACCESS_GATEWAY: return access_gateway(app, request, captures->organization);
+	case ACCESS_ANYBODY: break;
+	}
+	return NULL;
+}
+
+static const struct error *
+check_origin(struct app *app, struct request *request, const struct route *route)
+{
+	if (route->access == ACCESS_GATEWAY)
+		return access_program_origin(app, request);
+	if (!route->changes)
+		return NULL;
+	request->actor = arena_format(request->arena, "user:%s", request->principal.user);
+	return access_same_origin(app, request);
+}
+
+/* What the path names, once it is known who asks. */
+static const struct error *
+check_target(struct app *app, struct request *request, const struct captures *captures)
+{
+	request->mcp = captures->mcp;
+	request->rest = captures->rest;
+	if (captures->service == NULL)
+		return NULL;
+	request->provider = config_provider(app->config, captures->service);
+	if (request->provider == NULL)
+		return &error_service_not_found;
+	request->principal.service = request->provider->service;
+	if (captures->user == NULL)
+		return NULL;
+	if (!text_is_id(captures->user))
+		return &error_integration_not_found;
+	request->principal.user = captures->user;
+	return NULL;
+}
+
 /* Everything before the route, in the order of refusals. */
 static const struct error *
 admit(struct app *app, struct request *request, const struct route *route, const struct captures *captures)
 {
+	const struct error *error = check_credentials(app, request, route, captures);
+
+	if (error == NULL)
+		error = check_origin(app, request, route);
+	if (error == NULL)
+		error = check_target(app, request, captures);
+	return error != NULL ? error : read_body(request);
+}
+
+static void
+refuse(struct app *app, struct request *request, struct response *response, const struct error *error)
+{
+	request->error = error;
+	if (error == &error_unauthenticated && app->config->sign_in_url != NULL) {
+		request->extension[0].name = "sign_in_url";
+		request->extension[0].value = app->config->sign_in_url;
+	}
+	response_problem(response, request, error);
+	if (request->server == SERVER_GATEWAY && request->gateway_code == NULL) { /* to nginx's auth_request */
+		response->status = error == &error_unauthenticated ? 401 : 403;
+		(void)response_header(response, "X-Gateway-Code", error->code);
+	}
+}
+
+/* A refusal that nginx brings back to have it spelled out; that an upstream refused the token is found out by asking.
+ */
+static bool
+is_refusal(const struct request *request)
+{
+	return request->server == SERVER_GATEWAY && request->gateway_code != NULL &&
+	       !text_equal(request->gateway_code, error_provider_refused_token.code);
+}
+
+static const struct error *
+answer(struct app *app, struct request *request, struct response *response, size_t *index)
+{
+	struct captures captures = {0};
 	const struct error *error = NULL;
 
-	if (route->access == ACCESS_INTERNAL)
-		return request->broken;
-	if (route->access == ACCESS_USER)
-		error = access_user(app, request);
-	else
-		error = access_member(app, request, captures->organization);
-	if (error == NULL && route->changes) {
-		request->actor = arena_format(request->arena, "user:%s", request->principal.user);
-		error = access_same_origin(app, request);
+	if (is_refusal(request)) {
+		(void)find(request, index, &captures);
+		return route_gateway_refusal(app, request, response);
 	}
-	if (error != NULL)
-		return error;
-	if (captures->service != NULL) {
-		request->principal.service = captures->service;
-		request->provider = config_provider(app->config, captures->service);
-		if (request->provider == NULL)
-			return &error_service_not_found;
-	}
-	return read_body(request);
+	if (request->server != SERVER_INTERNAL)
+		error = access_host(app, request);
+	if (error == NULL)
+		error = find(request, index, &captures);
+	if (error == NULL)
+		error = admit(app, request, &routes[*index], &captures);
+	return error != NULL ? error : routes[*index].run(app, request, response);
 }
 
 size_t
 router_run(struct app *app, struct request *request, struct response *response)
 {
-	struct captures captures = {0};
-	const struct error *error = NULL;
 	size_t index = 0;
+	const struct error *error = answer(app, request, response, &index);
 
-	if (!request->internal)
-		error = access_host(app, request);
-	if (error == NULL)
-		error = find(request, &index, &captures);
-	if (error == NULL)
-		error = admit(app, request, &routes[index], &captures);
-	if (error == NULL)
-		error = routes[index].run(app, request, response);
-	if (error == &error_unauthenticated && app->config->sign_in_url != NULL) {
-		request->extension[0].name = "sign_in_url";
-		request->extension[0].value = app->config->sign_in_url;
-	}
-	if (error != NULL) {
-		request->error = error;
-		response_problem(response, request, error);
-	}
+	if (error != NULL)
+		refuse(app, request, response, error);
 	return index;
 }

@@ -22,9 +22,9 @@ static const char *const record_fields[] = {STORE_RECORD_FIELDS(FIELD_NAME)};
 _Static_assert(sizeof record_fields / sizeof *record_fields == STORE_RECORD_COUNT, "record fields and enum differ");
 
 /* Record and tokens of one moment: a pipeline of two commands could show the record of one account and the tokens of
- * the one that has just replaced it. */
+ * the one that has just replaced it. The tombstone is an argument: as a key it would need the right to write it. */
 static struct redis_script read_script = {
-    .source = "return {" STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "}\n",
+    .source = "return {" STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL ", redis.call('EXISTS', ARGV[1])}\n",
 };
 
 void
@@ -208,7 +208,7 @@ store_integration_read_tokens(struct app *app, struct arena *arena, const struct
 {
 	const char *const keys[] = {store_key_connection(arena, "integration", principal),
 				    store_key_connection(arena, "credential", principal), NULL};
-	const char *const arguments[] = {NULL};
+	const char *const arguments[] = {store_key_member(arena, "removed", principal), NULL};
 	const struct redis_reply *reply;
 	const struct error *err;
 
@@ -216,9 +216,10 @@ store_integration_read_tokens(struct app *app, struct arena *arena, const struct
 	reply = store_run_script(app, arena, &read_script, keys, arguments, true, &err);
 	if (reply == NULL)
 		return err;
-	if (reply->type != REDIS_ARRAY || reply->count != 2)
+	if (reply->type != REDIS_ARRAY || reply->count != 3)
 		return &error_store_unavailable;
 	*found = store_record_parse(arena, principal, reply->items[0], out);
+	out->member_removed = reply->items[2]->integer != 0;
 	if (*found)
 		store_credential_parse(app, arena, provider, principal, reply->items[1], credential);
 	return NULL;

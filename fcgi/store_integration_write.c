@@ -74,6 +74,18 @@ static struct redis_script status_script = {
 	      "return 1\n",
 };
 
+/* KEYS: record, tokens. ARGV: generation, expiry. */
+static struct redis_script handed_out_script = {
+    .source = "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end\n"
+	      "return redis.call('HSET', KEYS[2], 'handed_out_until', ARGV[2])\n",
+};
+
+/* KEYS: record, tokens. ARGV: generation. */
+static struct redis_script refused_script = {
+    .source = "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end\n"
+	      "return redis.call('HSET', KEYS[2], 'expires_at', '0')\n",
+};
+
 static struct redis_script delete_script = {
     .source = "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
 	      "redis.call('DEL', KEYS[1], KEYS[2])\n"
@@ -86,6 +98,8 @@ store_integration_write_prepare(void)
 	redis_script_prepare(&connect_script);
 	redis_script_prepare(&refresh_script);
 	redis_script_prepare(&status_script);
+	redis_script_prepare(&handed_out_script);
+	redis_script_prepare(&refused_script);
 	redis_script_prepare(&delete_script);
 }
 
@@ -347,4 +361,36 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 	if (*found)
 		store_credential_parse(app, arena, provider, principal, reply->items[1], credential);
 	return NULL;
+}
+
+static void
+send_note(struct app *app, struct arena *arena, const struct principal *principal, const struct redis_script *script,
+	  const char *const *arguments, const char *what)
+{
+	const char *const keys[] = {store_key_connection(arena, "integration", principal),
+				    store_key_connection(arena, "credential", principal), NULL};
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add_script(&batch, script, keys, arguments);
+	(void)redis_send(app->redis, &batch, what);
+}
+
+void
+store_integration_handed_out(struct app *app, struct arena *arena, const struct integration *integration,
+			     const struct credential *credential)
+{
+	const char *const arguments[] = {integration->generation, number(arena, credential->expires_at), NULL};
+
+	if (credential->handed_out_until < credential->expires_at)
+		send_note(app, arena, &integration->principal, &handed_out_script, arguments,
+			  "note of a handed-out token");
+}
+
+void
+store_integration_refused(struct app *app, struct arena *arena, const struct integration *integration)
+{
+	const char *const arguments[] = {integration->generation, NULL};
+
+	send_note(app, arena, &integration->principal, &refused_script, arguments, "note of a refused token");
 }

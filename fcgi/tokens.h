@@ -45,8 +45,8 @@ const struct token_meaning *tokens_meaning(enum token_verdict verdict);
 struct grant {
 	struct oauth2_tokens tokens; /* access_token NULL: nothing was given */
 	const char *account;
-	const char *email;           /* NULL: not known */
-	struct words scopes;         /* granted, after aliases */
+	const char *email;   /* NULL: not known */
+	struct words scopes; /* granted, after aliases */
 	int64_t issued_at;
 };
 
@@ -65,9 +65,11 @@ void tokens_discard(struct app *app, struct request *request, const struct grant
 
 struct token_wish {
 	int64_t minimum_seconds; /* refresh when less is left, but never before half of the token's life is over */
-	const char *refused;     /* hex SHA-256 of an access token that the provider refused: refresh if it is still this one */
-	bool force;              /* refresh whatever is left */
-	bool ask_again;          /* ask the provider even where it has said no before */
+	const char
+	    *refused; /* hex SHA-256 of an access token that the provider refused: refresh if it is still this one */
+	int64_t refused_rest_seconds; /* but not when that token is younger */
+	bool force;                   /* refresh whatever is left */
+	bool ask_again;               /* ask the provider even where it has said no before */
 };
 
 /*
@@ -78,6 +80,21 @@ struct token_wish {
 const struct error *tokens_fresh(struct app *app, struct request *request, const struct token_wish *wish,
 				 struct integration *record, struct credential *credential,
 				 enum token_verdict *verdict);
+
+/* ---- tokens_hand_out.c ---- */
+
+struct handed_out {
+	struct integration record;
+	struct credential credential;
+	const char *warning; /* why the token is not as fresh as wished; NULL: it is */
+};
+
+/*
+ * A fresh access token for a program, if every one of `scopes` (after aliases) is granted. Errors: nothing stored, dead
+ * or unreadable, a scope missing, the member removed, or the provider failing while no stored token is left.
+ */
+const struct error *tokens_hand_out(struct app *app, struct request *request, const struct token_wish *wish,
+				    const struct words *scopes, struct handed_out *out);
 
 /* ---- tokens_validate.c ---- */
 

@@ -28,11 +28,11 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#define POLL_MS 20        /* for another process's refresh, and up to as much again */
-#define REMEMBER_MS 1000  /* a failure, and up to as much again */
+#define POLL_MS 20       /* for another process's refresh, and up to as much again */
+#define REMEMBER_MS 1000 /* a failure, and up to as much again */
 #define REMEMBER_MOST_S 60
 #define STORE_AGAIN_MS 100
-#define JITTER_S 60       /* tokens of a team that were issued together are not refreshed together */
+#define JITTER_S 60 /* tokens of a team that were issued together are not refreshed together */
 
 static const struct token_meaning meanings[] = {
     [TOKEN_GOOD] = {"valid", NULL, true, NULL},
@@ -76,7 +76,7 @@ is_due(const struct attempt *attempt)
 		return true;
 	if (wish->force)
 		return text_equal(attempt->record->generation, attempt->first_generation);
-	if (wish->refused != NULL) {
+	if (wish->refused != NULL && clock_wall() - credential->issued_at >= wish->refused_rest_seconds) {
 		char hash[CRYPTO_SHA256_HEX];
 
 		crypto_sha256_hex(credential->access_token, hash);
@@ -200,16 +200,15 @@ store_tokens(struct attempt *attempt, const char *generation, bool *stored)
 	bool failed_before = false;
 
 	for (;;) {
-		const struct error *error =
-		    store_integration_refresh(app, request->arena, request->provider, attempt->record, attempt->credential,
-					      generation, stored);
+		const struct error *error = store_integration_refresh(
+		    app, request->arena, request->provider, attempt->record, attempt->credential, generation, stored);
 		struct integration record;
 		struct credential credential;
 		bool found;
 
 		if (error == NULL && !*stored && failed_before) {
-			error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal,
-							      &record, &credential, &found);
+			error = store_integration_read_tokens(app, request->arena, request->provider,
+							      &request->principal, &record, &credential, &found);
 			if (error == NULL && found && text_equal(credential.access_token, access_token)) {
 				*attempt->record = record;
 				*stored = true;

@@ -1,0 +1,170 @@
+/*
+ * What nginx asks before it forwards a request of the MCP gateway or the API proxy (auth_request): may this session do
+ * that, where does it go, and with which token. The answer's headers are for nginx alone; its location is internal.
+ *
+ * auth_request knows 2xx, 401 and 403. So a refusal is one of these with its code in a header, and nginx comes back
+ * with that code (GATEWAY_CODE) to have the problem body with the true status made here.
+ */
+#include "fcgi/route.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "fcgi/access.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+#include "fcgi/provider.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+#include "fcgi/tokens.h"
+
+#include <string.h>
+#include <strings.h>
+
+#define MINIMUM_S 60      /* nobody waits for a refresh in the middle of a conversation without need */
+#define REFUSED_REST_S 60 /* an upstream that keeps refusing costs one refresh a minute */
+
+/* The MCP of the path, with the provider that it needs. */
+static const struct provider_mcp *
+find_mcp(struct app *app, struct request *request)
+{
+	for (size_t i = 0; i < app->config->provider_count; i++) {
+		const struct provider *provider = app->config->providers[i];
+
+		for (size_t j = 0; j < provider->mcp_count; j++) {
+			if (!text_equal(provider->mcps[j].mcp, request->mcp) || provider->mcps[j].upstream == NULL)
+				continue;
+			request->provider = provider;
+			request->principal.service = provider->service;
+			return &provider->mcps[j];
+		}
+	}
+	return NULL;
+}
+
+static bool
+session_has(const struct request *request, const char *mcp)
+{
+	struct words mcps = words_split(request->arena, request->session.mcps);
+
+	return words_contain(&mcps, mcp);
+}
+
+static const struct error *
+allow(struct response *response, const char *token, const char *upstream)
+{
+	const struct error *error = response_header(response, "X-Gateway-Upstream", upstream);
+
+	if (error == NULL)
+		error = response_header(response, "X-Gateway-Authorization",
+					arena_format(response->arena, "Bearer %s", token));
+	return error;
+}
+
+/* The upstream answered 401 to the token that it just got: have the next request refresh it. */
+static void
+note_refused(struct app *app, struct request *request)
+{
+	struct integration record;
+	struct credential credential;
+	bool found = false;
+
+	if (store_integration_read_tokens(app, request->arena, request->provider, &request->principal, &record,
+					  &credential, &found) != NULL ||
+	    !found || clock_wall() - credential.issued_at < REFUSED_REST_S)
+		return;
+	store_integration_refused(app, request->arena, &record);
+}
+
+static const struct error *
+hand_over(struct app *app, struct request *request, struct response *response, const struct words *scopes,
+	  const char *upstream)
+{
+	const struct token_wish wish = {.minimum_seconds = MINIMUM_S};
+	struct words wanted = provider_canonical_scopes(request->arena, request->provider, scopes);
+	struct handed_out handed;
+	const struct error *error;
+
+	if (text_equal(request->gateway_code, error_provider_refused_token.code)) {
+		note_refused(app, request);
+		return &error_provider_refused_token;
+	}
+	error = tokens_hand_out(app, request, &wish, &wanted, &handed);
+	return error != NULL ? error : allow(response, handed.credential.access_token, upstream);
+}
+
+const struct error *
+route_gateway_mcp(struct app *app, struct request *request, struct response *response)
+{
+	const struct provider_mcp *mcp = find_mcp(app, request);
+
+	if (mcp == NULL)
+		return &error_route_not_found;
+	if (!session_has(request, mcp->mcp))
+		return &error_caller_forbidden;
+	return hand_over(app, request, response, &mcp->scopes, mcp->upstream);
+}
+
+/*
+ * The rest of the path is forwarded as it came, so it must mean the same to everybody who reads it: no dot segments, no
+ * empty ones, no encoded slashes, dots or backslashes that somebody might undo.
+ */
+static bool
+is_plain(const char *path)
+{
+	static const char *const traps[] = {"//", "/.", "\\", ";", "%2e", "%2f", "%5c", "%25", "%00"};
+
+	if (path[0] != '/')
+		return false;
+	for (size_t i = 0; i < sizeof traps / sizeof traps[0]; i++) {
+		if (strcasestr(path, traps[i]) != NULL)
+			return false;
+	}
+	return true;
+}
+
+/* `path` is an allowed one or lies below it: "/gmail/v1" allows "/gmail/v1" and "/gmail/v1/users", not "/gmail/v10". */
+static bool
+is_allowed(const struct provider *provider, const char *path)
+{
+	for (size_t i = 0; i < provider->api_paths.count; i++) {
+		const char *prefix = provider->api_paths.items[i];
+		size_t len = strlen(prefix);
+
+		while (len > 0 && prefix[len - 1] == '/')
+			len--;
+		if (strncmp(path, prefix, len) == 0 && (path[len] == '\0' || path[len] == '/'))
+			return true;
+	}
+	return false;
+}
+
+const struct error *
+route_gateway_proxy(struct app *app, struct request *request, struct response *response)
+{
+	const struct provider *provider = request->provider;
+	const struct words none = {0};
+	const char *upstream;
+
+	if (provider->api_base == NULL || !is_plain(request->rest) || !is_allowed(provider, request->rest))
+		return &error_route_not_found;
+	/* The token opens everything that was granted, so the session must be good for all of it. */
+	for (size_t i = 0; i < provider->mcp_count; i++) {
+		if (!session_has(request, provider->mcps[i].mcp))
+			return &error_caller_forbidden;
+	}
+	upstream = arena_format(request->arena, "%s%s%s%s", provider->api_base, request->rest,
+				request->query[0] != '\0' ? "?" : "", request->query);
+	return hand_over(app, request, response, &none, upstream);
+}
+
+const struct error *
+route_gateway_refusal(struct app *app, struct request *request, struct response *response)
+{
+	const struct error *error = error_find(request->gateway_code);
+
+	(void)app;
+	(void)response;
+	return error != NULL ? error : &error_internal;
+}

@@ -1,0 +1,140 @@
+/* A fresh access token for a program of the platform. The refresh token never leaves the service. */
+#include "fcgi/route.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/json_read.h"
+#include "common/json_write.h"
+#include "fcgi/access.h"
+#include "fcgi/app.h"
+#include "fcgi/provider.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+#include "fcgi/tokens.h"
+
+#include <string.h>
+
+#define MINIMUM_DEFAULT_S 300
+#define MINIMUM_MOST_S 1800
+#define REFUSED_REST_S 60 /* a caller that keeps refusing costs one refresh a minute */
+#define SCOPES_MAX 64
+#define HASH_DIGITS 64
+
+static const struct error *
+read_minimum(const struct json *body, struct token_wish *wish)
+{
+	const struct json *member = json_member(body, "minimum_seconds");
+
+	if (member == NULL)
+		return NULL;
+	if (member->type != JSON_NUMBER || !json_integer(body, "minimum_seconds", &wish->minimum_seconds) ||
+	    wish->minimum_seconds < 0 || wish->minimum_seconds > MINIMUM_MOST_S)
+		return &error_body_invalid;
+	return NULL;
+}
+
+static const struct error *
+read_refused(const struct json *body, struct token_wish *wish)
+{
+	const char *hash = json_string(body, "refused");
+
+	if (json_member(body, "refused") == NULL)
+		return NULL;
+	if (hash == NULL || strlen(hash) != HASH_DIGITS || strspn(hash, "0123456789abcdef") != HASH_DIGITS)
+		return &error_body_invalid;
+	wish->refused = hash;
+	wish->refused_rest_seconds = REFUSED_REST_S;
+	return NULL;
+}
+
+static const struct error *
+read_scopes(struct arena *arena, const struct json *body, struct words *scopes)
+{
+	const struct json *member = json_member(body, "scopes");
+
+	*scopes = (struct words){0};
+	if (member == NULL)
+		return NULL;
+	if (member->type != JSON_ARRAY || member->count > SCOPES_MAX)
+		return &error_body_invalid;
+	scopes->items = arena_alloc(arena, (member->count + 1) * sizeof *scopes->items);
+	for (const struct json *item = member->first; item != NULL; item = item->next) {
+		if (item->type != JSON_STRING || !text_is_visible(item->text))
+			return &error_body_invalid;
+		scopes->items[scopes->count++] = item->text;
+	}
+	return NULL;
+}
+
+/* The scopes of those MCPs of the service that the caller serves, after aliases. False when it serves none. */
+static bool
+scopes_of_caller(struct request *request, struct words *scopes)
+{
+	const struct provider *provider = request->provider;
+	const char *joined = "";
+	bool any = false;
+
+	for (size_t i = 0; i < provider->mcp_count; i++) {
+		if (!access_caller_has(request, provider->mcps[i].mcp))
+			continue;
+		any = true;
+		joined = arena_format(request->arena, "%s %s", joined,
+				      words_join(request->arena, &provider->mcps[i].scopes));
+	}
+	*scopes = words_split(request->arena, joined);
+	*scopes = provider_canonical_scopes(request->arena, provider, scopes);
+	return any;
+}
+
+static const struct error *
+forbid(struct app *app, struct request *request, const char *outcome)
+{
+	store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->principal, outcome,
+			   request->request_id);
+	return &error_caller_forbidden;
+}
+
+static const struct error *
+answer(struct request *request, struct response *response, const struct handed_out *handed)
+{
+	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	char expires_at[CLOCK_RFC3339_SIZE];
+
+	clock_rfc3339(handed->credential.expires_at, expires_at);
+	json_write_object(json, NULL);
+	json_write_string(json, "access_token", handed->credential.access_token);
+	json_write_string(json, "token_type", "Bearer");
+	json_write_string(json, "expires_at", expires_at);
+	json_write_words(json, "scopes", &handed->record.scopes);
+	json_write_string(json, "oauth_user_id", handed->record.oauth_user_id);
+	if (handed->warning != NULL)
+		json_write_string(json, "warning", handed->warning);
+	json_write_object_end(json);
+	return response_json(response, json);
+}
+
+const struct error *
+route_token(struct app *app, struct request *request, struct response *response)
+{
+	struct token_wish wish = {.minimum_seconds = MINIMUM_DEFAULT_S};
+	struct handed_out handed;
+	struct words wanted;
+	struct words allowed;
+	const struct error *error;
+
+	if (!scopes_of_caller(request, &allowed))
+		return forbid(app, request, "mcp");
+	error = read_minimum(request->json, &wish);
+	if (error == NULL)
+		error = read_refused(request->json, &wish);
+	if (error == NULL)
+		error = read_scopes(request->arena, request->json, &wanted);
+	if (error != NULL)
+		return error;
+	wanted = provider_canonical_scopes(request->arena, request->provider, &wanted);
+	if (words_minus(request->arena, &wanted, &allowed).count > 0)
+		return forbid(app, request, "scope");
+	error = tokens_hand_out(app, request, &wish, &wanted, &handed);
+	return error != NULL ? error : answer(request, response, &handed);
+}

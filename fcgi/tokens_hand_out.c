@@ -1,0 +1,53 @@
+/*
+ * An access token for a program, by the token route or the gateway: fresh, of the right member, with the scopes that
+ * were asked for; noted, so that DELETE can say until when it lasts.
+ */
+#include "fcgi/tokens.h"
+
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/error.h"
+#include "fcgi/app.h"
+#include "fcgi/request.h"
+
+/* While the stored token is still good, a provider that fails is no reason to withhold it. */
+static bool
+is_still_usable(const struct credential *credential, const struct token_wish *wish, enum token_verdict verdict)
+{
+	char hash[CRYPTO_SHA256_HEX];
+
+	if (verdict != TOKEN_UNREACHABLE && verdict != TOKEN_CLIENT && verdict != TOKEN_POLICY)
+		return false;
+	if (credential->state != CREDENTIAL_OPEN || credential->expires_at <= clock_wall())
+		return false;
+	crypto_sha256_hex(credential->access_token, hash);
+	return !text_equal(hash, wish->refused);
+}
+
+const struct error *
+tokens_hand_out(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
+		struct handed_out *out)
+{
+	const struct error *error;
+	enum token_verdict verdict;
+	struct words missing;
+
+	out->warning = NULL;
+	error = tokens_fresh(app, request, wish, &out->record, &out->credential, &verdict);
+	if (error != NULL)
+		return error;
+	if (out->record.member_removed)
+		return &error_organization_forbidden;
+	if (verdict != TOKEN_GOOD) {
+		if (!is_still_usable(&out->credential, wish, verdict))
+			return tokens_meaning(verdict)->error;
+		out->warning = tokens_meaning(verdict)->reason;
+	}
+	missing = words_minus(request->arena, scopes, &out->record.scopes);
+	if (missing.count > 0)
+		return &error_scopes_missing;
+	store_integration_handed_out(app, request->arena, &out->record, &out->credential);
+	store_event_append(app, request->arena, "token_issued", request->actor, &request->principal,
+			   out->warning != NULL ? out->warning : "ok", request->request_id);
+	return NULL;
+}
