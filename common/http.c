@@ -20,8 +20,8 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#define IDLE_CONNECTIONS 64   /* kept for reuse */
-#define IDLE_SECONDS 50       /* and for how long: less than providers keep theirs */
+#define IDLE_CONNECTIONS 64 /* kept for reuse */
+#define IDLE_SECONDS 50     /* and for how long: less than providers keep theirs */
 #define SPARE_HANDLES 64
 #define BODY_FIRST 4096
 #define SYSTEM_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
@@ -423,7 +423,8 @@ set_options(struct call *call, const struct http_request *request, int64_t ms)
 		const char *body = request->body != NULL ? request->body : "";
 
 		curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body); /* not copied: it stays in the arena, and is wiped there */
+		curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
+				 body); /* not copied: it stays in the arena, and is wiped there */
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
 	}
 	if (request->once) {

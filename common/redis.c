@@ -31,8 +31,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define WORDS_MAX 64          /* in one command */
-#define ARRAY_MAX 1000000     /* elements in one reply array; the arena's limit is the real bound */
+#define WORDS_MAX 64      /* in one command */
+#define ARRAY_MAX 1000000 /* elements in one reply array; the arena's limit is the real bound */
 #define SCRATCH_MAX (64 * 1024)
 
 enum state { DOWN, CONNECTING, UP };
@@ -82,9 +82,9 @@ struct redis {
 	struct connect_waiter *connect_waiters;
 	struct fiber *connector; /* waits for the socket to become writable */
 	bool connector_woken;
-	bool dirty;              /* something was appended in this turn */
-	struct arena *scratch;   /* replies that nobody reads */
-	int64_t complained_ms;   /* last log line about the connection: at most one a second */
+	bool dirty;            /* something was appended in this turn */
+	struct arena *scratch; /* replies that nobody reads */
+	int64_t complained_ms; /* last log line about the connection: at most one a second */
 };
 
 /* One set of series per process. */

@@ -1,7 +1,7 @@
 /*
- * getaddrinfo_a does the waiting on a thread of glibc's own; the loop asks it every few milliseconds whether it is done,
- * which needs no signal and no second thread's callback. Entries are few (one per provider host and Redis host) and
- * live as long as the process.
+ * getaddrinfo_a does the waiting on a thread of glibc's own; the loop asks it every few milliseconds whether it is
+ * done, which needs no signal and no second thread's callback. Entries are few (one per provider host and Redis host)
+ * and live as long as the process.
  */
 #include "common/resolve.h"
 
@@ -50,7 +50,8 @@ take_answer(struct entry *entry, int64_t now)
 	struct resolved found = {0};
 
 	for (int family = 0; family < 2; family++) {
-		for (struct addrinfo *a = entry->request.ar_result; a != NULL && found.count < RESOLVE_MAX; a = a->ai_next) {
+		for (struct addrinfo *a = entry->request.ar_result; a != NULL && found.count < RESOLVE_MAX;
+		     a = a->ai_next) {
 			const void *address = NULL;
 
 			if (a->ai_family == AF_INET && family == 0)

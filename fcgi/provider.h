@@ -31,9 +31,9 @@ struct provider {
 	const char *userinfo_endpoint;
 	const char *jwks_uri; /* NULL: the account is read from userinfo, no id_token is asked for */
 	struct words id_token_algs;
-	struct words scopes; /* asked for identity */
-	struct words all_scopes; /* identity and every MCP's: what an authorization asks for */
-	struct words mcp_scopes; /* every MCP's, after aliases */
+	struct words scopes;              /* asked for identity */
+	struct words all_scopes;          /* identity and every MCP's: what an authorization asks for */
+	struct words mcp_scopes;          /* every MCP's, after aliases */
 	struct oauth2_parameter *aliases; /* name: alias, value: what it stands for */
 	size_t alias_count;
 	struct oauth2_parameter *authorization_parameters;
@@ -56,7 +56,8 @@ struct provider *provider_parse(struct arena *arena, const char *service, const 
 				bool allow_loopback, const char **mistake);
 
 /* `scopes` with every alias replaced by what it stands for. */
-struct words provider_canonical_scopes(struct arena *arena, const struct provider *provider, const struct words *scopes);
+struct words provider_canonical_scopes(struct arena *arena, const struct provider *provider,
+				       const struct words *scopes);
 
 /* MCP scopes that are not among `granted` (both after aliases). */
 struct words provider_missing_scopes(struct arena *arena, const struct provider *provider, const struct words *granted);

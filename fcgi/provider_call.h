@@ -11,8 +11,8 @@ struct provider;
 struct request;
 
 /*
- * Send `call` (its deadline is cut to the request's own) to `endpoint` of `provider` and park until the answer is there.
- * NULL when there is an answer, whatever its status; error_provider_unreachable otherwise.
+ * Send `call` (its deadline is cut to the request's own) to `endpoint` of `provider` and park until the answer is
+ * there. NULL when there is an answer, whatever its status; error_provider_unreachable otherwise.
  */
 const struct error *provider_call(struct app *app, struct request *request, const struct provider *provider,
 				  enum provider_endpoint endpoint, struct http_request *call,
@@ -20,7 +20,7 @@ const struct error *provider_call(struct app *app, struct request *request, cons
 
 /* Log that an answer was not what was wanted: the endpoint, the status, and `what` (a fixed text, never the
  * provider's). */
-void provider_complain(const struct request *request, const struct provider *provider,
-		       enum provider_endpoint endpoint, long status, const char *what, const char *action);
+void provider_complain(const struct request *request, const struct provider *provider, enum provider_endpoint endpoint,
+		       long status, const char *what, const char *action);
 
 #endif

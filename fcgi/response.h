@@ -22,7 +22,10 @@ struct response {
 	const char *body;
 	size_t body_len;
 	size_t header_count;
-	struct { const char *name; const char *value; } headers[RESPONSE_HEADERS_MAX];
+	struct {
+		const char *name;
+		const char *value;
+	} headers[RESPONSE_HEADERS_MAX];
 };
 
 /* Start the answer to a request: 200, empty. */

@@ -79,8 +79,8 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 	const char *state;
 	bool removed = false;
 
-	error = store_state_admit(app, arena, &request->principal, app->config->limit_auth_link,
-				  &request->retry_after, &removed);
+	error = store_state_admit(app, arena, &request->principal, app->config->limit_auth_link, &request->retry_after,
+				  &removed);
 	if (error != NULL)
 		return error;
 	if (removed)
@@ -150,8 +150,7 @@ is_ours(const struct request *request, const struct oauth_state *row)
 	const struct principal *principal = &request->principal;
 	const struct provider *provider = request->provider;
 
-	return text_equal(row->binding, request->session.binding) &&
-	       text_equal(row->credential, request->credential) &&
+	return text_equal(row->binding, request->session.binding) && text_equal(row->credential, request->credential) &&
 	       text_equal(row->principal.user, principal->user) &&
 	       text_equal(row->principal.organization, principal->organization) &&
 	       text_equal(row->principal.service, principal->service) && text_equal(row->issuer, provider->issuer) &&
@@ -221,10 +220,11 @@ mismatch(struct app *app, struct request *request, const struct integration *old
 	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
 	const char *chosen = grant->email != NULL ? grant->email : grant->account;
 
-	request->detail = arena_format(request->arena,
-				       "You chose %s, but this connection is for %s: choose that account, or replace the "
-				       "connection.",
-				       chosen, stored);
+	request->detail =
+	    arena_format(request->arena,
+			 "You chose %s, but this connection is for %s: choose that account, or replace the "
+			 "connection.",
+			 chosen, stored);
 	request->extension[0].name = "stored_account";
 	request->extension[0].value = stored;
 	request->extension[1].name = "chosen_account";
@@ -248,8 +248,8 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 	error = store_grant_add(app, request->arena, provider->issuer, grant->account, &request->principal);
 	if (error != NULL)
 		return error;
-	error = store_integration_connect(app, request->arena, provider, integration, credential, row->replace, &outcome,
-					  &old, &old_credential);
+	error = store_integration_connect(app, request->arena, provider, integration, credential, row->replace,
+					  &outcome, &old, &old_credential);
 	if (error != NULL)
 		return error;
 	switch (outcome) {

@@ -18,7 +18,7 @@ static const char *const outcome_names[] = {"ok", "refused", "unreachable"};
 #define METHOD_COUNT (METHOD_OTHER + 1)
 
 struct app_metrics {
-	size_t *requests; /* [route][method][status] */
+	size_t *requests;  /* [route][method][status] */
 	size_t *durations; /* [route] */
 	size_t provider[ENDPOINT_COUNT][OUTCOME_COUNT];
 	size_t provider_duration[ENDPOINT_COUNT];

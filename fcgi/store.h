@@ -43,10 +43,10 @@ struct session {
 	const char *email;
 	const char *name;
 	const char *sid;
-	const char *use;  /* NULL, or "gateway" */
-	const char *mcps; /* for "gateway" */
-	const char *binding; /* what a flow is bound to: "sid:<sid>", else "token:<sha256>" */
-	const char *role;    /* in the organization asked for; NULL: none */
+	const char *use;           /* NULL, or "gateway" */
+	const char *mcps;          /* for "gateway" */
+	const char *binding;       /* what a flow is bound to: "sid:<sid>", else "token:<sha256>" */
+	const char *role;          /* in the organization asked for; NULL: none */
 	size_t organization_count; /* store_session_read_all only; sorted by id */
 	struct session_organization *organizations;
 };
@@ -117,7 +117,7 @@ struct integration {
 	const char *status;        /* "valid", "invalid", "unknown" */
 	const char *status_reason; /* NULL: none */
 	const char *oauth_user_id;
-	const char *oauth_email;   /* NULL: not known */
+	const char *oauth_email; /* NULL: not known */
 	struct words scopes;
 	struct words missing_scopes;
 	bool member_removed;      /* a tombstone of the member stands (read with the tokens only) */
@@ -137,7 +137,7 @@ struct credential {
 	enum credential_state state;
 	const char *access_token;
 	const char *refresh_token;
-	int64_t issued_at;  /* wall clock, seconds */
+	int64_t issued_at; /* wall clock, seconds */
 	int64_t expires_at;
 	int64_t handed_out_until; /* latest expiry of a token given to a program; 0: none was */
 	const char *issuer;
@@ -158,9 +158,9 @@ const struct error *store_integration_read(struct app *app, struct arena *arena,
 					   struct integration *out, bool *found);
 
 /* The same with its tokens, in one round. */
-const struct error *store_integration_read_tokens(struct app *app, struct arena *arena,
-						  const struct provider *provider, const struct principal *principal,
-						  struct integration *out, struct credential *credential, bool *found);
+const struct error *store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
+						  const struct principal *principal, struct integration *out,
+						  struct credential *credential, bool *found);
 
 /* The user's records in an organization for all enabled services, sorted by service. */
 const struct error *store_integration_list(struct app *app, struct arena *arena, const char *organization,
@@ -273,9 +273,9 @@ const struct error *store_grant_use(struct app *app, struct arena *arena, const 
 /* ---- store_event.c: events:{organization}, events:{organization}:use ---- */
 
 /*
- * Append an audit entry without waiting; one that cannot be sent is counted and logged. `event`: connected, reconnected,
- * replaced, disconnected, refresh_failed, removed, state_refused, account_mismatch, caller_forbidden (kept 90 days);
- * validated, refreshed, token_issued (kept by number). `actor`: "user:<id>" or "caller:<name>".
+ * Append an audit entry without waiting; one that cannot be sent is counted and logged. `event`: connected,
+ * reconnected, replaced, disconnected, refresh_failed, removed, state_refused, account_mismatch, caller_forbidden (kept
+ * 90 days); validated, refreshed, token_issued (kept by number). `actor`: "user:<id>" or "caller:<name>".
  */
 void store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
 			const struct principal *principal, const char *outcome, const char *request_id);

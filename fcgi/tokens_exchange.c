@@ -61,8 +61,8 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	error = provider_call(app, request, provider, ENDPOINT_EXCHANGE, &call, &response);
 	if (error != NULL)
 		return error;
-	failure = oauth2_token_answer(request->arena, response.status, response.body, response.len, &grant->tokens,
-				      &refused);
+	failure =
+	    oauth2_token_answer(request->arena, response.status, response.body, response.len, &grant->tokens, &refused);
 	if (failure != OAUTH2_OK) {
 		grant->tokens = (struct oauth2_tokens){0};
 		return refusal(request, failure, response.status, refused);
@@ -189,8 +189,8 @@ tokens_discard(struct app *app, struct request *request, const struct grant *gra
 		return;
 	if (found && (account == NULL || grant->account == NULL || text_equal(own.oauth_user_id, account)))
 		return;
-	if (account != NULL && store_grant_use(app, request->arena, provider->issuer, account, &request->principal, NULL,
-					       &use) != NULL)
+	if (account != NULL &&
+	    store_grant_use(app, request->arena, provider->issuer, account, &request->principal, NULL, &use) != NULL)
 		return;
 	if (use == GRANT_FREE)
 		(void)tokens_revoke(app, request,

@@ -45,7 +45,8 @@ tokens_let_go(struct app *app, struct request *request, const struct integration
 	*use = GRANT_OTHERS; /* until it is known that nobody does */
 	error = store_grant_remove(app, request->arena, issuer, record->oauth_user_id, &record->principal);
 	if (error == NULL)
-		error = store_grant_use(app, request->arena, issuer, record->oauth_user_id, &record->principal, NULL, use);
+		error =
+		    store_grant_use(app, request->arena, issuer, record->oauth_user_id, &record->principal, NULL, use);
 	if (error != NULL)
 		return error;
 	if (*use == GRANT_FREE && credential->state == CREDENTIAL_OPEN)

@@ -49,7 +49,8 @@ tokens_userinfo(struct app *app, struct request *request, const char *access_tok
 	if (response.status == 401)
 		return TOKEN_DEAD;
 	if (response.status == 403) {
-		provider_complain(request, provider, ENDPOINT_USERINFO, response.status, "the provider forbids the call",
+		provider_complain(request, provider, ENDPOINT_USERINFO, response.status,
+				  "the provider forbids the call",
 				  "an administrator of the user's account at the provider must allow this application");
 		return TOKEN_POLICY;
 	}
@@ -111,8 +112,8 @@ validate(struct app *app, struct request *request, struct integration *record, b
 	if (error == NULL && !stored) /* reconnected or disconnected meanwhile: what is there now counts */
 		error = store_integration_read(app, request->arena, &request->principal, record, found);
 	if (error == NULL)
-		store_event_append(app, request->arena, "validated", request->actor, &request->principal, record->status,
-				   request->request_id);
+		store_event_append(app, request->arena, "validated", request->actor, &request->principal,
+				   record->status, request->request_id);
 	return error;
 }
 

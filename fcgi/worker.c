@@ -41,13 +41,13 @@
 
 #define ARENA_FIRST 4096
 #define ARENA_MAX ((size_t)1024 * 1024)
-#define REQUEST_MS 8000        /* for all provider calls and lease waits of one request */
-#define WAIT_MS 1000           /* unread, before it is answered 503 */
+#define REQUEST_MS 8000 /* for all provider calls and lease waits of one request */
+#define WAIT_MS 1000    /* unread, before it is answered 503 */
 #define WAIT_LOOK_MS 50
-#define PARTIAL_MS 10000       /* for the rest of a request that began to come */
+#define PARTIAL_MS 10000 /* for the rest of a request that began to come */
 #define PARTIAL_LOOK_MS 5
 #define DRAIN_MS 20000
-#define SPREAD_SLACK 4         /* connections above the average that a worker may hold before it lets others accept */
+#define SPREAD_SLACK 4 /* connections above the average that a worker may hold before it lets others accept */
 #define SPREAD_PAUSE_MS 1
 #define MEMORY_LOOK_MS 5000
 #define SPARE_JOBS 1024
@@ -65,8 +65,8 @@ struct connection {
 	struct loop_io *io;
 	struct gateway *gateway;
 	enum connection_state state;
-	bool gone;        /* the peer closed while its request ran: the answer is dropped */
-	int64_t since_ms; /* in this state */
+	bool gone;                          /* the peer closed while its request ran: the answer is dropped */
+	int64_t since_ms;                   /* in this state */
 	struct connection *next, *previous; /* in the list of its state: partial or waiting */
 };
 
@@ -555,8 +555,8 @@ drain(void *arg)
 	loop_io_set(worker->listen_io, 0);
 	while (accept_one(worker)) /* what already waits was promised an answer */
 		continue;
-	log_message(LOG_LEVEL_INFO, "worker_draining", "the worker accepts no more and serves its connections to their end",
-		    NULL);
+	log_message(LOG_LEVEL_INFO, "worker_draining",
+		    "the worker accepts no more and serves its connections to their end", NULL);
 	if (worker->connections == 0)
 		loop_stop(worker->loop);
 	else
@@ -568,7 +568,8 @@ drained_too_long(void *arg)
 {
 	struct worker *worker = arg;
 
-	log_message(LOG_LEVEL_WARN, "worker_drain_forced", "connections were still open 20 s after the worker was told to end",
+	log_message(LOG_LEVEL_WARN, "worker_drain_forced",
+		    "connections were still open 20 s after the worker was told to end",
 		    "set keepalive_timeout and keepalive_time in the web server's upstream as the shipped file does");
 	loop_stop(worker->loop);
 }
@@ -630,9 +631,10 @@ open_app(struct worker *worker)
 	if (app->resolver == NULL || app->flights == NULL || app->signing_keys == NULL)
 		return false;
 	app->redis = redis_open(worker->loop, app->resolver, app->metrics, "records", config->redis_url);
-	app->sessions = text_equal(config->redis_url, config->session_redis_url)
-			    ? app->redis
-			    : redis_open(worker->loop, app->resolver, app->metrics, "sessions", config->session_redis_url);
+	app->sessions =
+	    text_equal(config->redis_url, config->session_redis_url)
+		? app->redis
+		: redis_open(worker->loop, app->resolver, app->metrics, "sessions", config->session_redis_url);
 	app->http = http_open(worker->loop, app->resolver, &http);
 	return app->redis != NULL && app->sessions != NULL && app->http != NULL;
 }

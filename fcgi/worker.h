@@ -12,7 +12,7 @@ struct worker_settings {
 	const struct config *config;
 	struct metrics *metrics;
 	const struct app_metrics *series;
-	size_t slot;  /* of the metrics, this worker's own */
+	size_t slot; /* of the metrics, this worker's own */
 	size_t slots;
 	int listen_fd; /* in non-blocking mode, shared by all workers */
 	int ready_fd;  /* one byte is written to it when the worker serves; -1: none */
