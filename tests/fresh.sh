@@ -74,7 +74,7 @@ done
 command -v npm >/dev/null && passed_on+=("npm_config_registry=$(npm config get registry)")
 
 inside update-ca-certificates >/dev/null 2>&1 || true
-inside git -c safe.directory='*' clone -q file:///source /root/integrations
+inside git -c safe.directory='*' clone -q file:///source /srv/integrations
 
 free_port() {
 	/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
@@ -84,7 +84,7 @@ passed_on+=("PORT=$(free_port)" "INTERNAL_PORT=$(free_port)")
 # served NAME: run.sh until it is ready; the page behind the link; the end.
 served() {
 	local log=$logs/$1.log begun=$SECONDS link pid
-	inside /root/integrations/deploy/run.sh >"$log" 2>&1 &
+	inside /srv/integrations/deploy/run.sh >"$log" 2>&1 &
 	pid=$!
 	until grep -q '^Ready: ' "$log"; do
 		kill -0 $pid 2>/dev/null || { tail -n 40 "$log"; fail "run.sh ended: see $log"; }
@@ -112,7 +112,7 @@ served second-run
 
 echo "Running tests/run.sh: $logs/tests.log"
 status=0
-inside /root/integrations/tests/run.sh >"$logs/tests.log" 2>&1 || status=$?
+inside /srv/integrations/tests/run.sh >"$logs/tests.log" 2>&1 || status=$?
 grep -E '^[a-z-]+ +[0-9]+ passed' "$logs/tests.log" || true
 tail -n 1 "$logs/tests.log"
 exit $status
