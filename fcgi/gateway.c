@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define LOOK_MAX ((size_t)160 * 1024) /* one PARAMS record, and more body than is allowed, so that 413 can be said */
 #define PARAMS_MAX 64
@@ -54,6 +55,8 @@ gateway_close(struct gateway *gateway)
 	if (gateway == NULL)
 		return;
 	FCGX_Free(&gateway->fcgi, 0);
+	if (gateway->fcgi.ipcFd >= 0) /* else libfcgi has closed it, in the middle of a request that it would not read */
+		close(gateway->fcgi.ipcFd);
 	free(gateway);
 }
 

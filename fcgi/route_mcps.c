@@ -19,8 +19,8 @@ find(const struct integration *integrations, size_t count, const char *service)
 }
 
 static void
-write_mcp(struct json_write *json, struct arena *arena, const struct provider *provider,
-	  const struct provider_mcp *mcp, const struct integration *record)
+write_mcp(struct json_write *json, struct arena *arena, const struct provider *provider, const struct provider_mcp *mcp,
+	  const struct integration *record)
 {
 	struct words wanted = provider_canonical_scopes(arena, provider, &mcp->scopes);
 	struct words missing = {0};

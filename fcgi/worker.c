@@ -181,7 +181,6 @@ close_connection(struct connection *connection)
 	set_state(connection, CONNECTION_IDLE);
 	loop_io_close(connection->io);
 	gateway_close(connection->gateway);
-	close(connection->fd);
 	free(connection);
 	worker->connections--;
 	update_gauges(worker);
@@ -455,27 +454,31 @@ look_at_partial(void *arg)
 		loop_timer_set(worker->partial_timer, PARTIAL_LOOK_MS);
 }
 
-static bool
+static void
 adopt(struct worker *worker, int fd)
 {
 	struct connection *connection = calloc(1, sizeof *connection);
 
-	if (connection == NULL)
-		return false;
+	if (connection == NULL) {
+		close(fd);
+		return;
+	}
 	connection->worker = worker;
 	connection->fd = fd;
 	connection->gateway = gateway_open(fd);
 	connection->io = loop_io_open(worker->loop, fd, LOOP_READ, connection_readable, connection);
 	if (connection->gateway == NULL || connection->io == NULL) {
-		gateway_close(connection->gateway);
 		loop_io_close(connection->io);
+		if (connection->gateway != NULL)
+			gateway_close(connection->gateway);
+		else
+			close(fd);
 		free(connection);
-		return false;
+		return;
 	}
 	worker->connections++;
 	update_gauges(worker);
 	look(connection); /* its first request is usually there already */
-	return true;
 }
 
 /* Clearly more connections here than on the average worker. */
@@ -510,8 +513,7 @@ accept_one(struct worker *worker)
 		}
 		return false;
 	}
-	if (!adopt(worker, fd))
-		close(fd);
+	adopt(worker, fd);
 	return true;
 }
 
