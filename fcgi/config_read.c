@@ -20,8 +20,6 @@
 #define FILE_MAX (64 * 1024)
 #define SECRET_SUFFIX "_CLIENT_SECRET"
 
-extern char **environ;
-
 void
 config_mistake(struct config_reader *reader, const char *name, const char *text)
 {

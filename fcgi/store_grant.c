@@ -122,7 +122,7 @@ take_out(struct app *app, struct arena *arena, const char *key, const char *issu
 		return err;
 	redis_batch_init(&batch, arena);
 	add_holding(&batch, principal);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+	if (redis_run(app->redis, &batch, true) != NULL)
 		return change(app, arena, "SADD", key, name);
 	holding_parse(&batch, 0, &holding);
 	if (is_holding(&holding, issuer, account))
