@@ -18,7 +18,30 @@ def product(shared_product):
     """One product for all tests, with nothing stored and the stand-in as new. A test leaves its parts running."""
     shared_product.forget()
     yield shared_product
-    shared_product.scan()
+    shared_product.scan(whole=False)
+
+
+# A service without keys: who has connected says userinfo. It takes the client's secret in a header, and must name itself.
+PLAIN = {"name": "Plain", "description": "Connect Plain.", "jwks_uri": None, "client_auth": "basic", "iss_required": True,
+         "mcps": [{"mcp": "plain_mail", "name": "Plain Mail", "description": "Read mail.",
+                   "scopes": ["https://www.googleapis.com/auth/gmail.readonly"]}]}
+
+
+@pytest.fixture(scope="session")
+def shared_duo(tmp_path_factory):
+    product = Product(tmp_path_factory.mktemp("duo"), services={"plain": PLAIN},
+                      environment={"LIMIT_AUTH_LINK": "0", "LIMIT_VALIDATE": "0"})
+    product.start()
+    yield product
+    product.stop()
+
+
+@pytest.fixture
+def duo(shared_duo):
+    """As `product`, with a second service, `plain`, and without limits on auth_link and validate."""
+    shared_duo.forget()
+    yield shared_duo
+    shared_duo.scan(whole=False)
 
 
 @pytest.fixture
