@@ -127,8 +127,8 @@ esac
 
 if [ -z "${TOKEN_KEYS:-}${TOKEN_KEYS_FILE:-}" ]; then
 	TOKEN_KEYS_FILE=$RUN_DIR/token-keys
-	[ -s "$TOKEN_KEYS_FILE" ] || (umask 077 && "$program" keys new | tail -n 1 >"$TOKEN_KEYS_FILE") ||
-		fail "cannot make a key: see above"
+	[ -s "$TOKEN_KEYS_FILE" ] || (umask 077 && "$program" keys new 2>"$RUN_DIR/keys.log" | tail -n 1 >"$TOKEN_KEYS_FILE") ||
+		fail "cannot make a key: see $RUN_DIR/keys.log"
 fi
 
 # The stand-in forgets its grants when it ends, so what was connected with it is not kept either.
@@ -209,8 +209,8 @@ integrations() { (set -a && . "$RUN_DIR/integrations.env" && exec "$program" "$@
 start integrations sh -c 'set -a && . "$1" && exec "$2" serve' sh "$RUN_DIR/integrations.env" "$program"
 wait_for integrations "the workers" test -S "$LISTEN"
 
-token=$(integrations session create --user ada --org acme:admin --org globex:member --ttl 12h | tail -n 1)
-[ -n "$token" ] || fail "cannot sign the demo user in: see above"
+token=$(integrations session create --user ada --org acme:admin --org globex:member --ttl 12h 2>"$RUN_DIR/session.log" |
+	tail -n 1) || { cat "$RUN_DIR/session.log" >&2; fail "cannot sign the demo user in"; }
 
 user=
 [ "$(id -u)" != 0 ] || user="user root;"
