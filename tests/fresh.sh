@@ -20,8 +20,13 @@ command -v debootstrap >/dev/null || fail "needs debootstrap: apt-get install de
 mkdir -p "$logs"
 
 system=$(mktemp -d "${TMPDIR:-/tmp}/integrations-fresh.XXXXXX")
+running=
 cleanup() {
 	local mounted
+	if [ -n "$running" ]; then
+		kill -TERM "$running"
+		wait "$running"
+	fi
 	# The innermost first.
 	awk -v root="$system/" 'index($2, root) == 1 { print $2 }' /proc/mounts | sort -r | while read -r mounted; do
 		umount -l "$mounted"
@@ -62,30 +67,31 @@ mkdir "$system/source"
 mount --bind "$checkout" "$system/source"
 mount -o remount,bind,ro "$system/source"
 
-inside() {
-	chroot "$system" /usr/bin/env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-		"${passed_on[@]}" "$@"
-}
 # Only what reaches the registries.
 passed_on=()
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
 	[ -z "${!name:-}" ] || passed_on+=("$name=${!name}")
 done
-command -v npm >/dev/null && passed_on+=("npm_config_registry=$(npm config get registry)")
+command -v npm >/dev/null && passed_on+=("npm_config_registry=$(npm config get registry 2>/dev/null)")
 
-inside update-ca-certificates >/dev/null 2>&1 || true
-inside git -c safe.directory='*' clone -q file:///source /srv/integrations
+# Everything in it is started by this, the program itself without a shell between, so that its pid is ours to end.
+enter=(chroot "$system" /usr/bin/env -i HOME=/root LANG=C.UTF-8
+	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${passed_on[@]}")
+
+"${enter[@]}" update-ca-certificates >/dev/null 2>&1 || true
+"${enter[@]}" git -c safe.directory='*' clone -q file:///source /srv/integrations
 
 free_port() {
 	/usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
-passed_on+=("PORT=$(free_port)" "INTERNAL_PORT=$(free_port)")
+enter+=("PORT=$(free_port)" "INTERNAL_PORT=$(free_port)")
 
 # served NAME: run.sh until it is ready; the page behind the link; the end.
 served() {
 	local log=$logs/$1.log begun=$SECONDS link pid
-	inside /srv/integrations/deploy/run.sh >"$log" 2>&1 &
+	"${enter[@]}" /srv/integrations/deploy/run.sh >"$log" 2>&1 &
 	pid=$!
+	running=$pid
 	until grep -q '^Ready: ' "$log"; do
 		kill -0 $pid 2>/dev/null || { tail -n 40 "$log"; fail "run.sh ended: see $log"; }
 		[ $((SECONDS - begun)) -lt 900 ] || fail "run.sh is not ready after 15 minutes: see $log"
@@ -93,7 +99,7 @@ served() {
 	done
 	echo "$1: ready after $((SECONDS - begun)) s"
 	link=$(sed -n 's/^Ready: //p' "$log")
-	inside /usr/bin/python3 - "$link" <<'PYTHON' || fail "the demo does not work: $link"
+	"${enter[@]}" /usr/bin/python3 - "$link" <<'PYTHON' || fail "the demo does not work: $link"
 import json, sys, urllib.request, http.cookiejar
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}),
                                      urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
@@ -104,6 +110,7 @@ me = json.load(opener.open(page.url.replace("/integrations", "/api/me"), timeout
 assert me["user_id"] == "ada", me
 PYTHON
 	kill -TERM $pid
+	running=
 	wait $pid || fail "run.sh ended with status $?: see $log"
 }
 
@@ -112,7 +119,7 @@ served second-run
 
 echo "Running tests/run.sh: $logs/tests.log"
 status=0
-inside /srv/integrations/tests/run.sh >"$logs/tests.log" 2>&1 || status=$?
+"${enter[@]}" /srv/integrations/tests/run.sh >"$logs/tests.log" 2>&1 || status=$?
 grep -E '^[a-z-]+ +[0-9]+ passed' "$logs/tests.log" || true
 tail -n 1 "$logs/tests.log"
 exit $status
