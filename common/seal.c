@@ -1,6 +1,6 @@
 /*
- * The ring is one mapping of its own, locked, kept out of core files and wiped when closed. OpenSSL expands a key into
- * a context on its ordinary heap; the context is reset, which wipes that, after each value.
+ * The keys are one mapping of their own, locked, kept out of core files and wiped when closed. OpenSSL expands a key
+ * into a context on its ordinary heap; the context is reset, which wipes that, after each value.
  *
  * The nonce is random: 96 bits allow about 2^32 values a key before a repetition becomes likely enough to matter, far
  * more than one installation seals between two rotations.
@@ -16,6 +16,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -32,11 +33,13 @@ struct key {
 	uint8_t bytes[KEY_SIZE];
 };
 
+#define KEYS_SIZE (KEYS_MAX * sizeof(struct key))
+
 struct key_ring {
 	EVP_CIPHER *cipher;
 	EVP_CIPHER_CTX *context;
 	size_t count;
-	struct key keys[KEYS_MAX];
+	struct key *keys; /* KEYS_MAX, mapped */
 };
 
 static bool
@@ -54,17 +57,26 @@ find_key(const struct key_ring *ring, const char *id)
 	return NULL;
 }
 
+/* A ring without keys; NULL when memory or the algorithm is missing. */
 static struct key_ring *
-map_ring(void)
+new_ring(void)
 {
-	struct key_ring *ring = mmap(NULL, sizeof *ring, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (ring == MAP_FAILED)
+	struct key_ring *ring = calloc(1, sizeof *ring);
+	if (ring == NULL)
 		return NULL;
-	/* Both may be denied (RLIMIT_MEMLOCK, an old kernel); the service works without them. */
-	(void)mlock(ring, sizeof *ring);
-	(void)madvise(ring, sizeof *ring, MADV_DONTDUMP);
+	void *keys = mmap(NULL, KEYS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (keys != MAP_FAILED) {
+		ring->keys = keys;
+		/* Both may be denied (RLIMIT_MEMLOCK, an old kernel); the service works without them. */
+		(void)mlock(keys, KEYS_SIZE);
+		(void)madvise(keys, KEYS_SIZE, MADV_DONTDUMP);
+	}
 	ring->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	ring->context = EVP_CIPHER_CTX_new();
+	if (ring->keys == NULL || ring->cipher == NULL || ring->context == NULL) {
+		key_ring_close(ring);
+		return NULL;
+	}
 	return ring;
 }
 
@@ -100,9 +112,9 @@ read_line(struct arena *arena, struct key_ring *ring, const char *line)
 struct key_ring *
 key_ring_open(struct arena *arena, const char *text, const char **mistake)
 {
-	struct key_ring *ring = map_ring();
+	struct key_ring *ring = new_ring();
 	*mistake = NULL;
-	if (ring == NULL || ring->cipher == NULL || ring->context == NULL)
+	if (ring == NULL)
 		*mistake = "memory for a key ring, or AES-256-GCM in OpenSSL, is not available";
 
 	size_t number = 0;
@@ -140,8 +152,11 @@ key_ring_close(struct key_ring *ring)
 		return;
 	EVP_CIPHER_CTX_free(ring->context);
 	EVP_CIPHER_free(ring->cipher);
-	crypto_wipe(ring, sizeof *ring);
-	munmap(ring, sizeof *ring);
+	if (ring->keys != NULL) {
+		crypto_wipe(ring->keys, KEYS_SIZE);
+		munmap(ring->keys, KEYS_SIZE);
+	}
+	free(ring);
 }
 
 const char *

@@ -11,6 +11,7 @@
 #include "common/seal.h"
 #include "common/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,6 +88,15 @@ opens_what_it_sealed(void **state)
 	}
 	assert_null(seal(arena, ring, &place, big));
 	arena_reset(arena);
+}
+
+/* A value made by another program to the letter of the format: stored ones must open for ever. */
+static void
+opens_what_another_program_sealed(void **state)
+{
+	(void)state;
+	static const char sealed[] = "k1.AAECAwQFBgcICQoLIsyZXjrxfrFGlbDwtt-CVc4MO1vX4Yj1KKVKURrfjV8";
+	assert_string_equal(seal_open(arena, ring, &place, sealed), "1//MARKER-corpus");
 }
 
 static void
@@ -377,6 +387,31 @@ holds_sixteen_keys(void **state)
 	}
 }
 
+/* The id of the first key lies beside the key. */
+static void
+keys_are_kept_out_of_core_files(void **state)
+{
+	(void)state;
+	const uintptr_t wanted = (uintptr_t)key_ring_first(ring);
+	FILE *maps = fopen("/proc/self/smaps", "r");
+	char line[512];
+	bool inside = false;
+	bool found = false;
+	assert_non_null(maps);
+	while (!found && fgets(line, sizeof line, maps) != NULL) {
+		char *end;
+		uintptr_t from = strtoull(line, &end, 16);
+		if (*end == '-')
+			inside = wanted >= from && wanted < strtoull(end + 1, NULL, 16);
+		if (inside && strncmp(line, "VmFlags:", 8) == 0) {
+			assert_non_null(strstr(line, " dd"));
+			found = true;
+		}
+	}
+	fclose(maps);
+	assert_true(found);
+}
+
 static void
 makes_new_lines(void **state)
 {
@@ -394,19 +429,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(opens_what_it_sealed),
-	    cmocka_unit_test(never_seals_twice_alike),
-	    cmocka_unit_test(opens_only_in_its_own_place),
-	    cmocka_unit_test(parts_do_not_run_together),
-	    cmocka_unit_test(every_bit_counts),
-	    cmocka_unit_test(every_character_counts),
-	    cmocka_unit_test(never_takes_plain_text),
-	    cmocka_unit_test(tells_the_key_id),
-	    cmocka_unit_test(rotates),
-	    cmocka_unit_test(reads_key_rings),
-	    cmocka_unit_test(names_mistakes_without_their_content),
-	    cmocka_unit_test(holds_sixteen_keys),
-	    cmocka_unit_test(makes_new_lines),
+	    cmocka_unit_test(opens_what_it_sealed),      cmocka_unit_test(opens_what_another_program_sealed),
+	    cmocka_unit_test(never_seals_twice_alike),   cmocka_unit_test(opens_only_in_its_own_place),
+	    cmocka_unit_test(parts_do_not_run_together), cmocka_unit_test(every_bit_counts),
+	    cmocka_unit_test(every_character_counts),    cmocka_unit_test(never_takes_plain_text),
+	    cmocka_unit_test(tells_the_key_id),          cmocka_unit_test(rotates),
+	    cmocka_unit_test(reads_key_rings),           cmocka_unit_test(names_mistakes_without_their_content),
+	    cmocka_unit_test(holds_sixteen_keys),        cmocka_unit_test(makes_new_lines),
 	};
 	return cmocka_run_group_tests_name("seal", tests, open_all, close_all);
 }
