@@ -435,7 +435,8 @@ main(void)
 	    cmocka_unit_test(every_character_counts),    cmocka_unit_test(never_takes_plain_text),
 	    cmocka_unit_test(tells_the_key_id),          cmocka_unit_test(rotates),
 	    cmocka_unit_test(reads_key_rings),           cmocka_unit_test(names_mistakes_without_their_content),
-	    cmocka_unit_test(holds_sixteen_keys),        cmocka_unit_test(makes_new_lines),
+	    cmocka_unit_test(holds_sixteen_keys),        cmocka_unit_test(keys_are_kept_out_of_core_files),
+	    cmocka_unit_test(makes_new_lines),
 	};
 	return cmocka_run_group_tests_name("seal", tests, open_all, close_all);
 }
