@@ -270,11 +270,22 @@ redis_url_check(struct arena *arena, const char *url, const char **mistake)
 
 /* ---- replies, built in the arena of the batch at the head of the queue ---- */
 
+/*
+ * Asked anew for each object: hiredis may prepare a task before the batch that its reply belongs to is in the queue, so
+ * an arena given to it then would be another's.
+ */
+static struct arena *
+arena_of(const redisReadTask *task)
+{
+	const struct redis *redis = task->privdata;
+
+	return redis->head != NULL ? redis->head->arena : redis->scratch;
+}
+
 static void *
 reply_new(const redisReadTask *task, enum redis_type type)
 {
-	struct arena *arena = task->privdata;
-	struct redis_reply *reply = arena_try_alloc(arena, sizeof *reply);
+	struct redis_reply *reply = arena_try_alloc(arena_of(task), sizeof *reply);
 	struct redis_reply *parent = task->parent != NULL ? task->parent->obj : NULL;
 
 	if (reply == NULL)
@@ -289,7 +300,7 @@ static void *
 create_string(const redisReadTask *task, char *bytes, size_t len)
 {
 	struct redis_reply *reply = reply_new(task, task->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_STRING);
-	char *copy = reply != NULL ? arena_try_alloc(task->privdata, len + 1) : NULL;
+	char *copy = reply != NULL ? arena_try_alloc(arena_of(task), len + 1) : NULL;
 
 	if (copy == NULL)
 		return NULL;
@@ -307,7 +318,7 @@ create_array(const redisReadTask *task, int elements)
 	if (reply == NULL)
 		return NULL;
 	reply->count = (size_t)elements;
-	reply->items = arena_try_alloc(task->privdata, (reply->count + 1) * sizeof *reply->items);
+	reply->items = arena_try_alloc(arena_of(task), (reply->count + 1) * sizeof *reply->items);
 	return reply->items != NULL ? reply : NULL;
 }
 
@@ -449,7 +460,6 @@ read_replies(struct redis *redis)
 		return;
 	}
 	for (;;) {
-		context->reader->privdata = redis->head != NULL ? redis->head->arena : redis->scratch;
 		if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {
 			drop(redis, LOST, "Redis sent what is no valid reply");
 			return;
@@ -561,6 +571,7 @@ connect_socket(struct redis *redis, int64_t deadline_ms)
 			redisFree(context);
 			return NULL;
 		}
+		reader->privdata = redis;
 		redisReaderFree(context->reader);
 		context->reader = reader;
 		(void)fcntl(context->fd, F_SETFD, FD_CLOEXEC);
