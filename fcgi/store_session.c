@@ -43,21 +43,45 @@ shown(const char *text)
 	return text != NULL && text_is_utf8(text, strlen(text)) ? text : NULL;
 }
 
+/* A NUL would cut a value short of what the login wrote, so that it could pass for another. */
+static bool
+is_text(const struct redis_reply *reply)
+{
+	for (size_t i = 0; i < reply->count; i++) {
+		const char *text = redis_item(reply, i);
+
+		if (text != NULL && strlen(text) != reply->items[i]->len)
+			return false;
+	}
+	return true;
+}
+
 static void
-fill(struct arena *arena, const char *key, struct session *out)
+fill(struct arena *arena, const char *key, const struct redis_reply *reply, struct session *out)
 {
 	const char *hash = key + strlen("session:");
 
-	out->found = text_is_id(out->user);
+	out->user = redis_item(reply, 0);
+	out->found = text_is_id(out->user) && is_text(reply);
 	if (!out->found)
 		return;
-	out->email = shown(out->email);
-	out->name = shown(out->name);
-	out->sid = not_empty(out->sid);
+	out->email = shown(redis_item(reply, 1));
+	out->name = shown(redis_item(reply, 2));
+	out->sid = not_empty(redis_item(reply, 3));
+	out->use = redis_item(reply, 4);
+	out->mcps = redis_item(reply, 5);
+	out->role = not_empty(redis_item(reply, 6));
 	if (out->sid != NULL)
 		out->binding = arena_format(arena, "sid:%s", out->sid);
 	else
 		out->binding = arena_format(arena, "token:%s", hash);
+}
+
+/* The role's field may be NULL: then the last argument is missing, and so is the role. */
+static void
+add_fields(struct redis_batch *batch, const char *key, const char *role_field)
+{
+	redis_add(batch, "HMGET", key, "user_id", "email", "name", "sid", "use", "mcps", role_field, NULL);
 }
 
 const struct error *
@@ -65,7 +89,6 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 		   struct session *out)
 {
 	struct redis_batch batch;
-	const struct redis_reply *reply;
 	const struct error *err;
 	const char *key = store_key_hashed(arena, "session", token);
 	char *role_field = NULL;
@@ -76,18 +99,10 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 		stpcpy(stpcpy(role_field, ORGANIZATION_PREFIX), organization);
 	}
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "HMGET", key, "user_id", "email", "name", "sid", "use", "mcps", role_field, NULL);
+	add_fields(&batch, key, role_field);
 	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
 		return err;
-	reply = batch.reply[0];
-	out->user = redis_item(reply, 0);
-	out->email = redis_item(reply, 1);
-	out->name = redis_item(reply, 2);
-	out->sid = redis_item(reply, 3);
-	out->use = redis_item(reply, 4);
-	out->mcps = redis_item(reply, 5);
-	out->role = role_field != NULL ? not_empty(redis_item(reply, 6)) : NULL;
-	fill(arena, key, out);
+	fill(arena, key, batch.reply[0], out);
 	return NULL;
 }
 
@@ -124,25 +139,18 @@ const struct error *
 store_session_read_all(struct app *app, struct arena *arena, const char *token, struct session *out)
 {
 	struct redis_batch batch;
-	const struct redis_reply *reply;
 	const struct error *err;
 	const char *key = store_key_hashed(arena, "session", token);
 
 	*out = (struct session){0};
 	redis_batch_init(&batch, arena);
+	add_fields(&batch, key, NULL);
 	redis_add(&batch, "HGETALL", key, NULL);
 	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
 		return err;
-	reply = batch.reply[0];
-	out->user = redis_field(reply, "user_id");
-	out->email = redis_field(reply, "email");
-	out->name = redis_field(reply, "name");
-	out->sid = redis_field(reply, "sid");
-	out->use = redis_field(reply, "use");
-	out->mcps = redis_field(reply, "mcps");
-	fill(arena, key, out);
+	fill(arena, key, batch.reply[0], out);
 	if (out->found)
-		read_organizations(arena, reply, out);
+		read_organizations(arena, batch.reply[1], out);
 	return NULL;
 }
 
