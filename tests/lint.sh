@@ -82,6 +82,7 @@ check shellcheck shell_scripts
 check python python_compiles
 check nginx nginx_reads
 check machine-paths no_machine_paths
+check readme tests/readme.py
 
 [ ${#failed[@]} -eq 0 ] || printf 'lint: %s failed\n' "${failed[@]}"
 echo "$passed passed, ${#failed[@]} failed"
