@@ -15,12 +15,17 @@ struct words;
 #define CMD_SETTINGS 78 /* settings are missing or wrong */
 
 #define CMD_SECRET_MAX 4096
+#define CMD_VALUE_MAX 4096 /* bytes of one argument */
 
 int cmd_serve(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_session(int argc, char **argv);
+int cmd_caller(int argc, char **argv);
 int cmd_keys(int argc, char **argv);
 int cmd_list(int argc, char **argv);
+int cmd_events(int argc, char **argv);
+int cmd_remove(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
 
 /* ---- cmd.c: what several commands need ---- */
 

@@ -1,11 +1,22 @@
-/* Keys of the key ring that seals stored tokens. */
+/*
+ * The key ring that seals stored tokens: a new line for it, and sealing everything anew under its first key. The way to
+ * a new key: put its line first in TOKEN_KEYS, reload all hosts (SIGHUP), rotate, and take the old line out when
+ * nothing is left under it.
+ */
 #include "common/arena.h"
 #include "common/seal.h"
+#include "fcgi/app.h"
 #include "fcgi/cmd.h"
+#include "fcgi/cmd_run.h"
+#include "fcgi/store.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#define PAGE_FIRST ((size_t)256 * 1024)
+#define PAGE_LIMIT ((size_t)256 * 1024 * 1024)
+#define BAR_WIDTH 40
 
 static int
 keys_new(void)
@@ -15,11 +26,68 @@ keys_new(void)
 	if (arena == NULL)
 		return CMD_FAILED;
 	if (isatty(STDERR_FILENO))
-		fprintf(stderr,
-			"Put this line first into the file that TOKEN_KEYS_FILE names; keep the lines below it.\n");
+		fprintf(stderr, "Put this line first into the file that TOKEN_KEYS_FILE names; keep those below it.\n");
 	printf("%s\n", key_ring_new_line(arena));
 	arena_close(arena);
 	return CMD_OK;
+}
+
+static void
+print_progress(const struct rotation *rotation)
+{
+	int filled = (int)(rotation->done * BAR_WIDTH);
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	fprintf(stderr, "\r[");
+	for (int i = 0; i < BAR_WIDTH; i++)
+		fputc(i < filled ? '#' : ' ', stderr);
+	fprintf(stderr, "] %3d %%  %zu credentials%s", (int)(rotation->done * 100), rotation->seen,
+		rotation->over ? "\n" : "");
+	fflush(stderr);
+}
+
+static int
+report(const struct app *app, const struct rotation *rotation)
+{
+	printf("%zu credentials: %zu sealed anew, %zu were current, %zu written by others meanwhile, %zu unreadable.\n",
+	       rotation->seen, rotation->sealed_anew, rotation->current, rotation->changed, rotation->unreadable);
+	for (size_t i = 0; i < rotation->key_count; i++) {
+		bool first = strcmp(rotation->keys[i].id, key_ring_first(app->config->keys)) == 0;
+
+		printf("  under %s: %zu%s\n", rotation->keys[i].id, rotation->keys[i].count,
+		       first ? " (first key)" : "");
+	}
+	if (rotation->unreadable > 0)
+		printf(
+		    "What is unreadable was left as it is: its key is not in TOKEN_KEYS, or ENVIRONMENT is another.\n");
+	if (rotation->changed > 0)
+		printf("Run it once more for those that others wrote meanwhile.\n");
+	return rotation->unreadable > 0 || rotation->changed > 0 ? CMD_FAILED : CMD_OK;
+}
+
+/* Each page in memory of its own, wiped after it: tokens are open in it for a moment. */
+static int
+rotate(struct app *app, struct arena *arena, void *arg)
+{
+	struct rotation rotation = {.done = 0};
+	struct arena *page = arena_open(PAGE_FIRST, PAGE_LIMIT, NULL, NULL);
+	const struct error *err = NULL;
+
+	(void)arena;
+	(void)arg;
+	if (page == NULL)
+		return CMD_FAILED;
+	while (err == NULL && !rotation.over) {
+		err = store_rotate_page(app, page, &rotation);
+		arena_reset(page);
+		print_progress(&rotation);
+	}
+	arena_close(page);
+	if (err == NULL)
+		return report(app, &rotation);
+	fprintf(stderr, "\nNot all is done (%zu sealed anew): run the same command again.\n", rotation.sealed_anew);
+	return cmd_store_failed();
 }
 
 int
@@ -27,9 +95,7 @@ cmd_keys(int argc, char **argv)
 {
 	if (argc == 2 && strcmp(argv[1], "new") == 0)
 		return keys_new();
-	return cmd_usage("keys",
-			 argc < 2 ? "say what to do with keys: new"
-				  : "\"%s\" is not known here, or has more "
-				    "arguments than it takes",
-			 argv[1]);
+	if (argc == 2 && strcmp(argv[1], "rotate") == 0)
+		return cmd_run(CONFIG_KEYS, rotate, NULL);
+	return cmd_usage("keys", "say `new` or `rotate`");
 }

@@ -149,6 +149,8 @@ take_option(struct options *options, int option, const char *value)
 		break;
 	default: return CMD_USAGE;
 	}
+	if (strlen(value) > CMD_VALUE_MAX)
+		return cmd_usage("session", "an argument is over %d bytes", CMD_VALUE_MAX);
 	if (!text_is_utf8(value, strlen(value)))
 		return cmd_usage("session", "an argument is not valid UTF-8");
 	return CMD_OK;

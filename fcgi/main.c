@@ -24,8 +24,16 @@ static const struct command {
      "...\"]",
      "store a session and print its token on the last line"},
     {"session", cmd_session, "revoke -", "end the session whose token is on standard input"},
+    {"caller", cmd_caller, "create --name N --mcps \"gmail ...\" --orgs \"acme ...\" [--ttl 90d]",
+     "store a caller and print its key on the last line"},
+    {"caller", cmd_caller, "revoke --name N", "revoke every key of a caller"},
+    {"caller", cmd_caller, "list", "show all callers"},
     {"keys", cmd_keys, "new", "print a new line for the key ring TOKEN_KEYS"},
+    {"keys", cmd_keys, "rotate", "seal every stored credential anew under the first key, while serving"},
     {"list", cmd_list, "--org O [--user U] [--json]", "show an organization's connections with their status"},
+    {"events", cmd_events, "--org O [--follow]", "show the audit streams"},
+    {"remove", cmd_remove, "--org O [--user U]", "bar members, forget their connections and revoke them"},
+    {"restore", cmd_restore, "--org O --user U", "let a removed member connect again"},
     {"version", cmd_version, "", "print the version"},
 };
 

@@ -75,6 +75,27 @@ struct caller {
 /* The caller whose key is `key`. */
 const struct error *store_caller_read(struct app *app, struct arena *arena, const char *key, struct caller *out);
 
+/* For the commands: store `caller` under `key` for `ttl` seconds. */
+const struct error *store_caller_write(struct app *app, struct arena *arena, const char *key,
+				       const struct caller *caller, int64_t ttl);
+
+struct caller_entry {
+	struct caller caller;
+	const char *key; /* in Redis: the hash of its key */
+	int64_t ttl;     /* seconds left; -1: it never ends */
+};
+
+struct caller_list {
+	size_t count;
+	struct caller_entry *items; /* sorted by name */
+};
+
+/* All callers, by scan. */
+const struct error *store_caller_list(struct app *app, struct arena *arena, struct caller_list *list);
+
+/* Delete every caller of this name; *count of them. */
+const struct error *store_caller_delete(struct app *app, struct arena *arena, const char *name, size_t *count);
+
 /* ---- store_state.c: oauth_state:<sha256 of the whole state>, integrations:states:{...} ---- */
 
 struct oauth_state {
@@ -199,7 +220,10 @@ const struct error *store_integration_refresh(struct app *app, struct arena *are
 const struct error *store_integration_status(struct app *app, struct arena *arena, struct integration *integration,
 					     bool answered, bool *stored);
 
-/* Read and delete record and tokens in one atomic step. *found is false when nothing was stored. */
+/*
+ * Read and delete record and tokens in one atomic step. *found is false when nothing was stored. `provider` is NULL for
+ * a service that is no longer enabled: its tokens are CREDENTIAL_FOREIGN.
+ */
 const struct error *store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
 					     const struct principal *principal, struct integration *out,
 					     struct credential *credential, bool *found);
@@ -207,6 +231,45 @@ const struct error *store_integration_delete(struct app *app, struct arena *aren
 /* For the commands: every record of an organization (of `user` only, unless NULL), by scan. */
 const struct error *store_integration_scan(struct app *app, struct arena *arena, const char *organization,
 					   const char *user, struct integration **out, size_t *count);
+
+/* ---- store_member.c: removed:{organization:user}, for the commands ---- */
+
+/* Set the tombstone; one that stands already stays as it is. */
+const struct error *store_member_remove(struct app *app, struct arena *arena, const char *organization,
+					const char *user);
+
+/* Lift it; *existed tells whether there was one. */
+const struct error *store_member_restore(struct app *app, struct arena *arena, const char *organization,
+					 const char *user, bool *existed);
+
+/* Everybody of whom something is stored in this organization, sorted, by scan. */
+const struct error *store_member_list(struct app *app, struct arena *arena, const char *organization,
+				      struct words *users);
+
+/* ---- store_rotate.c: for the commands ---- */
+
+#define STORE_CURSOR_SIZE 24
+#define ROTATION_KEYS_MAX 64
+
+/* The state of a rotation; begins as zeroes. */
+struct rotation {
+	char cursor[STORE_CURSOR_SIZE];
+	bool over;
+	double done;    /* part of the keys that have been looked at, 0 to 1 */
+	size_t seen;    /* credentials */
+	size_t current; /* were sealed under the first key already */
+	size_t sealed_anew;
+	size_t changed;    /* written by somebody else just then: another run tells */
+	size_t unreadable; /* left as they are */
+	size_t key_count;
+	struct {
+		char id[33]; /* "?" where a value has none */
+		size_t count;
+	} keys[ROTATION_KEYS_MAX]; /* how many credentials are now sealed under which key */
+};
+
+/* Look at the next page of credentials. */
+const struct error *store_rotate_page(struct app *app, struct arena *arena, struct rotation *rotation);
 
 /* ---- store_lease.c: refresh_lease:{...}:<service>, integrations:validate_lease:{...}:<service> ---- */
 
@@ -279,5 +342,23 @@ const struct error *store_grant_use(struct app *app, struct arena *arena, const 
  */
 void store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
 			const struct principal *principal, const char *outcome, const char *request_id);
+
+/* An entry; absent fields are NULL. */
+struct event {
+	const char *id; /* milliseconds since 1970, '-', a number */
+	const char *event;
+	const char *actor;
+	const char *user;
+	const char *service;
+	const char *outcome;
+	const char *request_id;
+};
+
+#define STORE_EVENTS_MAX 500
+
+/* For the commands: at most STORE_EVENTS_MAX entries after id `after` ("0": all), of the stream of uses or of changes.
+ */
+const struct error *store_event_read(struct app *app, struct arena *arena, const char *organization, bool uses,
+				     const char *after, struct event **out, size_t *count);
 
 #endif

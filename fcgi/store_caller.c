@@ -1,9 +1,40 @@
-/* Programs of the platform: caller:<sha256 of the key>, a hash with expiry. Found by hash only, as sessions are. */
+/*
+ * Programs of the platform: caller:<sha256 of the key>, a hash with expiry. Found by hash only, as sessions are; the
+ * commands, which know a caller by its name, look through all of them.
+ */
 #include "fcgi/store_common.h"
 
+#include "common/arena.h"
+#include "common/error.h"
 #include "fcgi/app.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#define FIELDS "name", "mcps", "organizations"
+
+/* ARGV: seconds, then fields and values. */
+static struct redis_script write_script = {
+    .source = "redis.call('DEL', KEYS[1])\n"
+	      "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
+	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
+	      "return 1\n",
+};
+
+void
+store_caller_prepare(void)
+{
+	redis_script_prepare(&write_script);
+}
+
+static void
+parse(struct arena *arena, const struct redis_reply *reply, struct caller *out)
+{
+	*out = (struct caller){.name = redis_item(reply, 0)};
+	out->found = out->name != NULL && text_is_utf8(out->name, strlen(out->name));
+	out->mcps = words_split(arena, redis_item(reply, 1));
+	out->organizations = words_split(arena, redis_item(reply, 2));
+}
 
 const struct error *
 store_caller_read(struct app *app, struct arena *arena, const char *key, struct caller *out)
@@ -13,12 +44,139 @@ store_caller_read(struct app *app, struct arena *arena, const char *key, struct 
 
 	*out = (struct caller){0};
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "HMGET", store_key_hashed(arena, "caller", key), "name", "mcps", "organizations", NULL);
+	redis_add(&batch, "HMGET", store_key_hashed(arena, "caller", key), FIELDS, NULL);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;
-	out->name = redis_item(batch.reply[0], 0);
-	out->found = out->name != NULL && text_is_utf8(out->name, strlen(out->name));
-	out->mcps = words_split(arena, redis_item(batch.reply[0], 1));
-	out->organizations = words_split(arena, redis_item(batch.reply[0], 2));
+	parse(arena, batch.reply[0], out);
+	return NULL;
+}
+
+const struct error *
+store_caller_write(struct app *app, struct arena *arena, const char *key, const struct caller *caller, int64_t ttl)
+{
+	const char *const keys[] = {store_key_hashed(arena, "caller", key), NULL};
+	const char *const arguments[] = {
+	    arena_format(arena, "%lld", (long long)ttl),
+	    "name",
+	    caller->name,
+	    "mcps",
+	    words_join(arena, &caller->mcps),
+	    "organizations",
+	    words_join(arena, &caller->organizations),
+	    NULL,
+	};
+	const struct error *err;
+
+	(void)store_run_script(app, arena, &write_script, keys, arguments, false, &err);
+	return err;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	const struct caller_entry *left = a;
+	const struct caller_entry *right = b;
+	int by_name = strcmp(left->caller.name, right->caller.name);
+
+	return by_name != 0 ? by_name : strcmp(left->key, right->key);
+}
+
+/* Fields and remaining life of the callers [from, ...) of a page: two commands each. */
+static const struct error *
+read_some(struct app *app, struct arena *arena, const struct words *keys, size_t from, size_t count,
+	  struct caller_list *list)
+{
+	struct redis_batch batch;
+	const struct error *err;
+
+	redis_batch_init(&batch, arena);
+	for (size_t i = from; i < from + count; i++) {
+		redis_add(&batch, "HMGET", keys->items[i], FIELDS, NULL);
+		redis_add(&batch, "TTL", keys->items[i], NULL);
+	}
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	for (size_t i = 0; i < count; i++) {
+		struct caller_entry *entry = &list->items[list->count];
+
+		parse(arena, batch.reply[2 * i], &entry->caller);
+		entry->key = keys->items[from + i];
+		entry->ttl = batch.reply[2 * i + 1]->integer;
+		if (entry->caller.found)
+			list->count++;
+	}
+	return NULL;
+}
+
+static void
+make_room(struct arena *arena, struct caller_list *list, size_t more)
+{
+	struct caller_entry *items = arena_alloc(arena, (list->count + more + 1) * sizeof *items);
+
+	if (list->count > 0)
+		memcpy(items, list->items, list->count * sizeof *items);
+	list->items = items;
+}
+
+static void
+sort_unique(struct caller_list *list)
+{
+	size_t kept = 0;
+
+	if (list->count == 0)
+		return;
+	qsort(list->items, list->count, sizeof *list->items, compare);
+	for (size_t i = 1; i < list->count; i++) {
+		if (strcmp(list->items[kept].key, list->items[i].key) != 0)
+			list->items[++kept] = list->items[i];
+	}
+	list->count = kept + 1;
+}
+
+const struct error *
+store_caller_list(struct app *app, struct arena *arena, struct caller_list *list)
+{
+	const size_t most = REDIS_BATCH_MAX / 2;
+	char cursor[STORE_CURSOR_SIZE] = "0";
+	const struct error *err;
+
+	*list = (struct caller_list){0};
+	do {
+		struct words keys;
+
+		if ((err = store_scan_page(app, arena, "caller:*", cursor, &keys)) != NULL)
+			return err;
+		make_room(arena, list, keys.count);
+		for (size_t from = 0; from < keys.count; from += most) {
+			size_t count = keys.count - from < most ? keys.count - from : most;
+
+			if ((err = read_some(app, arena, &keys, from, count, list)) != NULL)
+				return err;
+		}
+	} while (strcmp(cursor, "0") != 0);
+	sort_unique(list);
+	return NULL;
+}
+
+const struct error *
+store_caller_delete(struct app *app, struct arena *arena, const char *name, size_t *count)
+{
+	struct caller_list list;
+	const struct error *err;
+
+	*count = 0;
+	if ((err = store_caller_list(app, arena, &list)) != NULL)
+		return err;
+	for (size_t i = 0; i < list.count; i++) {
+		struct redis_batch batch;
+
+		if (!text_equal(list.items[i].caller.name, name))
+			continue;
+		redis_batch_init(&batch, arena);
+		redis_add(&batch, "DEL", list.items[i].key, NULL);
+		if ((err = redis_run(app->redis, &batch, false)) != NULL)
+			return err;
+		(*count)++;
+	}
 	return NULL;
 }

@@ -84,9 +84,11 @@ void
 store_prepare(void)
 {
 	store_session_prepare();
+	store_caller_prepare();
 	store_state_prepare();
 	store_integration_prepare();
 	store_integration_write_prepare();
+	store_rotate_prepare();
 	store_lease_prepare();
 	store_limit_prepare();
 }

@@ -103,11 +103,22 @@ const struct redis_reply *store_run_script(struct app *app, struct arena *arena,
 const struct error *store_limit_run(struct app *app, struct arena *arena, const char *key, const char *removed_key,
 				    unsigned limit, int64_t *retry_after, bool *removed);
 
+/*
+ * One page of a scan for `pattern`: *keys, perhaps none. `cursor` begins as "0" and is "0" again after the last page.
+ */
+const struct error *store_scan_page(struct app *app, struct arena *arena, const char *pattern,
+				    char cursor[STORE_CURSOR_SIZE], struct words *keys);
+
+/* What store_key_connection has put together; false for any other key. */
+bool store_key_parse(struct arena *arena, const char *kind, const char *key, struct principal *out);
+
 /* Each file's scripts, for store_prepare. */
 void store_session_prepare(void);
+void store_caller_prepare(void);
 void store_state_prepare(void);
 void store_integration_prepare(void);
 void store_integration_write_prepare(void);
+void store_rotate_prepare(void);
 void store_lease_prepare(void);
 void store_limit_prepare(void);
 

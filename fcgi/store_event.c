@@ -21,6 +21,12 @@ is_use(const char *event)
 	return text_equal(event, "validated") || text_equal(event, "refreshed") || text_equal(event, "token_issued");
 }
 
+static const char *
+stream_key(struct arena *arena, const char *organization, bool use)
+{
+	return arena_format(arena, "events:{%s}%s", organization, use ? ":use" : "");
+}
+
 static void
 add_field(const char **argv, int *argc, const char *name, const char *value)
 {
@@ -57,7 +63,7 @@ store_event_append(struct app *app, struct arena *arena, const char *event, cons
 	int argc = 1;
 	bool use = is_use(event);
 
-	argv[argc++] = arena_format(arena, "events:{%s}%s", principal->organization, use ? ":use" : "");
+	argv[argc++] = stream_key(arena, principal->organization, use);
 	argv[argc++] = use ? "MAXLEN" : "MINID";
 	argv[argc++] = "~";
 	argv[argc++] = use ? KEEP_USES : arena_format(arena, "%lld", (long long)(clock_wall_ms() - KEEP_MS));
@@ -75,4 +81,42 @@ store_event_append(struct app *app, struct arena *arena, const char *event, cons
 		return;
 	series_event_lost(app);
 	log_lost(event, actor, principal, outcome, request_id);
+}
+
+static void
+parse(const struct redis_reply *entry, struct event *out)
+{
+	const struct redis_reply *fields = entry->count == 2 ? entry->items[1] : NULL;
+
+	out->id = redis_item(entry, 0);
+	out->event = redis_field(fields, "event");
+	out->actor = redis_field(fields, "actor");
+	out->user = redis_field(fields, "user");
+	out->service = redis_field(fields, "service");
+	out->outcome = redis_field(fields, "outcome");
+	out->request_id = redis_field(fields, "request_id");
+}
+
+const struct error *
+store_event_read(struct app *app, struct arena *arena, const char *organization, bool uses, const char *after,
+		 struct event **out, size_t *count)
+{
+	struct redis_batch batch;
+	const struct redis_reply *entries;
+	const struct error *err;
+
+	*count = 0;
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "XRANGE", stream_key(arena, organization, uses), arena_format(arena, "(%s", after), "+",
+		  "COUNT", arena_format(arena, "%d", STORE_EVENTS_MAX), NULL);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	entries = batch.reply[0];
+	*out = arena_alloc(arena, (entries->count + 1) * sizeof **out);
+	for (size_t i = 0; i < entries->count; i++) {
+		parse(entries->items[i], &(*out)[*count]);
+		if ((*out)[*count].id != NULL)
+			(*count)++;
+	}
+	return NULL;
 }

@@ -170,7 +170,8 @@ store_credential_parse(const struct app *app, struct arena *arena, const struct 
 	    .client_id = redis_item(reply, STORE_CREDENTIAL_CLIENT_ID),
 	};
 	if (out->issuer != NULL && out->client_id != NULL) {
-		if (!text_equal(out->issuer, provider->issuer) || !text_equal(out->client_id, provider->client.id)) {
+		if (provider == NULL || !text_equal(out->issuer, provider->issuer) ||
+		    !text_equal(out->client_id, provider->client.id)) {
 			out->state = CREDENTIAL_FOREIGN;
 			return;
 		}

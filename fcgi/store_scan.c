@@ -1,6 +1,6 @@
 /*
  * Looking at more than one user, for the commands: a scan over the keys of Redis, which workers have neither the right
- * nor the time for.
+ * nor the time for. A scan may name a key twice, and misses none that is there from its beginning to its end.
  */
 #include "fcgi/store_common.h"
 
@@ -8,10 +8,10 @@
 #include "common/error.h"
 #include "fcgi/app.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PREFIX "integration:{"
 #define KEYS_AT_ONCE "1000"
 
 /* Principals found so far; grows by doubling, the arena's limit is the bound. */
@@ -21,15 +21,41 @@ struct found {
 	size_t size;
 };
 
-/* "integration:{organization:user}:service" taken apart; false for what is no key of ours. */
-static bool
-key_parse(struct arena *arena, const char *key, struct principal *out)
+const struct error *
+store_scan_page(struct app *app, struct arena *arena, const char *pattern, char cursor[STORE_CURSOR_SIZE],
+		struct words *keys)
 {
-	const char *organization = key + strlen(PREFIX);
+	const struct redis_reply *page;
+	struct redis_batch batch;
+	const struct error *err;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE, NULL);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	if (redis_item(batch.reply[0], 0) == NULL || batch.reply[0]->count != 2)
+		return &error_store_unavailable;
+	snprintf(cursor, STORE_CURSOR_SIZE, "%s", redis_item(batch.reply[0], 0));
+	page = batch.reply[0]->items[1];
+	*keys = (struct words){.items = arena_alloc(arena, (page->count + 1) * sizeof *keys->items)};
+	for (size_t i = 0; i < page->count; i++) {
+		const char *key = redis_item(page, i);
+
+		if (key != NULL)
+			keys->items[keys->count++] = key;
+	}
+	return NULL;
+}
+
+bool
+store_key_parse(struct arena *arena, const char *kind, const char *key, struct principal *out)
+{
+	size_t len = strlen(kind);
+	const char *organization = key + len + 2;
 	const char *colon;
 	const char *brace;
 
-	if (strncmp(key, PREFIX, strlen(PREFIX)) != 0)
+	if (strncmp(key, kind, len) != 0 || strncmp(key + len, ":{", 2) != 0)
 		return false;
 	colon = strchr(organization, ':');
 	brace = colon != NULL ? strchr(colon, '}') : NULL;
@@ -37,7 +63,7 @@ key_parse(struct arena *arena, const char *key, struct principal *out)
 		return false;
 	out->organization = arena_copy(arena, organization, (size_t)(colon - organization));
 	out->user = arena_copy(arena, colon + 1, (size_t)(brace - colon - 1));
-	out->service = brace + 2;
+	out->service = arena_text(arena, brace + 2);
 	return text_is_id(out->organization) && text_is_id(out->user) && text_is_name(out->service);
 }
 
@@ -66,7 +92,6 @@ compare(const void *a, const void *b)
 	return by_user != 0 ? by_user : strcmp(left->service, right->service);
 }
 
-/* A scan may name a key twice. */
 static void
 sort_unique(struct found *found)
 {
@@ -85,27 +110,18 @@ sort_unique(struct found *found)
 static const struct error *
 scan(struct app *app, struct arena *arena, const char *organization, const char *user, struct found *found)
 {
-	const char *pattern = arena_format(arena, PREFIX "%s:%s}:*", organization, user != NULL ? user : "*");
-	const char *cursor = "0";
+	const char *pattern = arena_format(arena, "integration:{%s:%s}:*", organization, user != NULL ? user : "*");
+	char cursor[STORE_CURSOR_SIZE] = "0";
 	const struct error *err;
 
 	do {
-		struct redis_batch batch;
-		const struct redis_reply *keys;
 		struct principal principal;
+		struct words keys;
 
-		redis_batch_init(&batch, arena);
-		redis_add(&batch, "SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE, NULL);
-		if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		if ((err = store_scan_page(app, arena, pattern, cursor, &keys)) != NULL)
 			return err;
-		cursor = redis_item(batch.reply[0], 0);
-		if (cursor == NULL || batch.reply[0]->count != 2 || batch.reply[0]->items[1]->type != REDIS_ARRAY)
-			return &error_store_unavailable;
-		keys = batch.reply[0]->items[1];
-		for (size_t i = 0; i < keys->count; i++) {
-			const char *key = redis_item(keys, i);
-
-			if (key != NULL && key_parse(arena, key, &principal))
+		for (size_t i = 0; i < keys.count; i++) {
+			if (store_key_parse(arena, "integration", keys.items[i], &principal))
 				put(arena, found, &principal);
 		}
 	} while (strcmp(cursor, "0") != 0);

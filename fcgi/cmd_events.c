@@ -1,0 +1,168 @@
+/*
+ * The audit streams of an organization, both in one by time: each is read page by page, and the older entry of the two
+ * at hand is printed next.
+ */
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/fiber.h"
+#include "common/text.h"
+#include "fcgi/cmd.h"
+#include "fcgi/cmd_run.h"
+#include "fcgi/store.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FOLLOW_MS 1000
+#define ID_SIZE 48
+#define PAGE_LIMIT ((size_t)64 * 1024 * 1024)
+
+struct options {
+	const char *organization;
+	bool follow;
+};
+
+/* One stream, with the page at hand. */
+struct stream {
+	bool uses;
+	struct arena *arena; /* of the page */
+	struct event *events;
+	size_t count;
+	size_t at;
+	char last[ID_SIZE];
+	bool exhausted; /* the page at hand is the last for now */
+};
+
+static const struct error *
+refill(struct app *app, const char *organization, struct stream *stream)
+{
+	const struct error *err;
+
+	if (stream->at < stream->count || stream->exhausted)
+		return NULL;
+	arena_reset(stream->arena);
+	stream->at = 0;
+	err = store_event_read(app, stream->arena, organization, stream->uses, stream->last, &stream->events,
+			       &stream->count);
+	if (err != NULL)
+		return err;
+	stream->exhausted = stream->count < STORE_EVENTS_MAX;
+	if (stream->count > 0)
+		snprintf(stream->last, sizeof stream->last, "%s", stream->events[stream->count - 1].id);
+	return NULL;
+}
+
+/* Both numbers of an id. */
+static void
+id_parse(const char *id, unsigned long long *ms, unsigned long long *number)
+{
+	*ms = 0;
+	*number = 0;
+	(void)sscanf(id, "%20llu-%20llu", ms, number);
+}
+
+static bool
+is_older(const struct event *a, const struct event *b)
+{
+	unsigned long long a_ms;
+	unsigned long long a_number;
+	unsigned long long b_ms;
+	unsigned long long b_number;
+
+	id_parse(a->id, &a_ms, &a_number);
+	id_parse(b->id, &b_ms, &b_number);
+	return a_ms != b_ms ? a_ms < b_ms : a_number <= b_number;
+}
+
+static void
+print_event(struct arena *arena, const struct event *event)
+{
+	unsigned long long ms;
+	unsigned long long number;
+	char time[CLOCK_RFC3339_SIZE];
+
+	id_parse(event->id, &ms, &number);
+	clock_rfc3339((int64_t)(ms / 1000), time);
+	printf("%s  %-16s  by %s  user %s  service %s  outcome %s  request %s\n", time, cmd_shown(arena, event->event),
+	       cmd_shown(arena, event->actor), cmd_shown(arena, event->user), cmd_shown(arena, event->service),
+	       cmd_shown(arena, event->outcome), cmd_shown(arena, event->request_id));
+}
+
+/* Everything that is there now. */
+static const struct error *
+print_all(struct app *app, const char *organization, struct stream streams[2])
+{
+	const struct error *err;
+
+	for (;;) {
+		struct stream *next = &streams[0];
+		const struct stream *other = &streams[1];
+
+		if ((err = refill(app, organization, &streams[0])) != NULL ||
+		    (err = refill(app, organization, &streams[1])) != NULL)
+			return err;
+		if (next->at == next->count ||
+		    (other->at < other->count && !is_older(&next->events[next->at], &other->events[other->at])))
+			next = &streams[1];
+		if (next->at == next->count)
+			return NULL;
+		print_event(next->arena, &next->events[next->at++]);
+	}
+}
+
+static int
+show(struct app *app, const struct options *options, struct stream streams[2])
+{
+	for (;;) {
+		if (print_all(app, options->organization, streams) != NULL)
+			return cmd_store_failed();
+		if (fflush(stdout) != 0)
+			return CMD_FAILED;
+		if (!options->follow)
+			return CMD_OK;
+		fiber_sleep(FOLLOW_MS);
+		streams[0].exhausted = false;
+		streams[1].exhausted = false;
+	}
+}
+
+static int
+events(struct app *app, struct arena *arena, void *arg)
+{
+	const struct options *options = arg;
+	struct stream streams[2] = {{.uses = false, .last = "0"}, {.uses = true, .last = "0"}};
+	int status = CMD_FAILED;
+
+	(void)arena;
+	streams[0].arena = arena_open(4096, PAGE_LIMIT, NULL, NULL);
+	streams[1].arena = arena_open(4096, PAGE_LIMIT, NULL, NULL);
+	if (streams[0].arena != NULL && streams[1].arena != NULL)
+		status = show(app, options, streams);
+	arena_close(streams[0].arena);
+	arena_close(streams[1].arena);
+	return status;
+}
+
+int
+cmd_events(int argc, char **argv)
+{
+	static const struct option known[] = {
+	    {"org", required_argument, NULL, 'o'}, {"follow", no_argument, NULL, 'f'}, {NULL, 0, NULL, 0}};
+	struct options options = {0};
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (option) {
+		case 'o': options.organization = optarg; break;
+		case 'f': options.follow = true; break;
+		default: return cmd_usage("events", "\"%s\" is unknown or lacks its value", argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		return cmd_usage("events", "\"%s\" is too much", argv[optind]);
+	if (!text_is_id(options.organization))
+		return cmd_usage("events", "--org needs the id of an organization");
+	return cmd_run(CONFIG_STORE, events, &options);
+}

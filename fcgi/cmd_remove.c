@@ -1,0 +1,158 @@
+/*
+ * Removal of members. The tombstone comes first: from then on nothing new can be stored and no token be handed out, so
+ * what is found and deleted afterwards is all there is. Run again after an interruption, it goes on where it stopped.
+ */
+#include "common/arena.h"
+#include "common/error.h"
+#include "common/loop.h"
+#include "common/random.h"
+#include "common/text.h"
+#include "fcgi/app.h"
+#include "fcgi/cmd.h"
+#include "fcgi/cmd_run.h"
+#include "fcgi/request.h"
+#include "fcgi/tokens.h"
+
+#include <getopt.h>
+#include <stdio.h>
+
+#define ACTOR "operator"
+#define CALLS_MS 8000
+
+struct options {
+	const char *organization;
+	const char *user; /* NULL: everybody */
+};
+
+struct counts {
+	size_t members;
+	size_t connections;
+	size_t revoked;
+};
+
+/* As DELETE does: forget, then revoke where that hurts nobody else. */
+static const struct error *
+forget(struct app *app, struct arena *arena, const struct principal *principal, struct counts *counts)
+{
+	const struct provider *provider = config_provider(app->config, principal->service);
+	struct request request = {.arena = arena, .principal = *principal, .provider = provider};
+	struct integration record;
+	struct credential credential;
+	enum grant_use use;
+	const struct error *err;
+	bool revoked = false;
+	bool found;
+
+	request.request_id = random_id(arena);
+	request.deadline_ms = loop_now_ms(app->loop) + CALLS_MS;
+	err = store_integration_delete(app, arena, provider, principal, &record, &credential, &found);
+	if (err != NULL || !found)
+		return err;
+	if (provider != NULL)
+		err = tokens_let_go(app, &request, &record, &credential, &use, &revoked);
+	else if (credential.issuer != NULL)
+		err = store_grant_remove(app, arena, credential.issuer, record.oauth_user_id, principal);
+	store_event_append(app, arena, "removed", ACTOR, principal, revoked ? "revoked" : "not_revoked",
+			   request.request_id);
+	printf("%s %s: forgotten, %s\n", principal->user, principal->service,
+	       revoked ? "revoked" : "not revoked at the provider");
+	counts->connections++;
+	counts->revoked += revoked ? 1 : 0;
+	return err;
+}
+
+static const struct error *
+remove_member(struct app *app, struct arena *arena, const char *organization, const char *user, struct counts *counts)
+{
+	struct integration *records;
+	const struct error *err;
+	size_t count;
+
+	if ((err = store_member_remove(app, arena, organization, user)) != NULL)
+		return err;
+	counts->members++;
+	if ((err = store_integration_scan(app, arena, organization, user, &records, &count)) != NULL)
+		return err;
+	for (size_t i = 0; i < count; i++) {
+		if ((err = forget(app, arena, &records[i].principal, counts)) != NULL)
+			return err;
+	}
+	return NULL;
+}
+
+static int
+remove_all(struct app *app, struct arena *arena, void *arg)
+{
+	const struct options *options = arg;
+	struct words users = {.count = 1, .items = (const char *[]){options->user, NULL}};
+	struct counts counts = {0};
+	const struct error *err = NULL;
+
+	if (options->user == NULL)
+		err = store_member_list(app, arena, options->organization, &users);
+	for (size_t i = 0; err == NULL && i < users.count; i++)
+		err = remove_member(app, arena, options->organization, users.items[i], &counts);
+	printf("%zu of %zu member%s removed, %zu connection%s forgotten, %zu revoked.\n", counts.members, users.count,
+	       users.count == 1 ? "" : "s", counts.connections, counts.connections == 1 ? "" : "s", counts.revoked);
+	if (err == NULL)
+		return CMD_OK;
+	fprintf(stderr, "Not all is done: run the same command again.\n");
+	return cmd_store_failed();
+}
+
+static int
+restore(struct app *app, struct arena *arena, void *arg)
+{
+	const struct options *options = arg;
+	bool existed;
+
+	if (store_member_restore(app, arena, options->organization, options->user, &existed) != NULL)
+		return cmd_store_failed();
+	printf(existed ? "%s can connect again in %s.\n" : "%s was not removed from %s.\n", options->user,
+	       options->organization);
+	return CMD_OK;
+}
+
+static int
+read_options(int argc, char **argv, struct options *options)
+{
+	static const struct option known[] = {
+	    {"org", required_argument, NULL, 'o'}, {"user", required_argument, NULL, 'u'}, {NULL, 0, NULL, 0}};
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (option) {
+		case 'o': options->organization = optarg; break;
+		case 'u': options->user = optarg; break;
+		default: return cmd_usage(argv[0], "\"%s\" is unknown or lacks its value", argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		return cmd_usage(argv[0], "\"%s\" is too much", argv[optind]);
+	if (!text_is_id(options->organization))
+		return cmd_usage(argv[0], "--org needs the id of an organization");
+	if (options->user != NULL && !text_is_id(options->user))
+		return cmd_usage(argv[0], "--user needs an id");
+	return CMD_OK;
+}
+
+int
+cmd_remove(int argc, char **argv)
+{
+	struct options options = {0};
+	int status = read_options(argc, argv, &options);
+
+	return status == CMD_OK ? cmd_run(CONFIG_KEYS, remove_all, &options) : status;
+}
+
+int
+cmd_restore(int argc, char **argv)
+{
+	struct options options = {0};
+	int status = read_options(argc, argv, &options);
+
+	if (status == CMD_OK && options.user == NULL)
+		return cmd_usage("restore", "--user needs an id");
+	return status == CMD_OK ? cmd_run(CONFIG_STORE, restore, &options) : status;
+}

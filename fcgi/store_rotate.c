@@ -1,0 +1,187 @@
+/*
+ * Sealing stored tokens anew under the first key of the ring, while the service serves. Page by page over all
+ * credentials; each is exchanged only if it still holds what was read, so that a refresh or disconnect in between wins.
+ * What does not open is left as it is and counted: it is never lost by a rotation.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ARGV: the two values read, the two to put in their place. */
+static struct redis_script exchange_script = {
+    .source = "local now = redis.call('HMGET', KEYS[1], 'access_token', 'refresh_token')\n"
+	      "if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] then return 0 end\n"
+	      "redis.call('HSET', KEYS[1], 'access_token', ARGV[3], 'refresh_token', ARGV[4])\n"
+	      "return 1\n",
+};
+
+/* What one credential holds. */
+struct sealed {
+	struct principal principal;
+	const char *access;
+	const char *refresh;
+	const char *issuer;
+	const char *client_id;
+};
+
+void
+store_rotate_prepare(void)
+{
+	redis_script_prepare(&exchange_script);
+}
+
+static const char *
+seal_again(const struct app *app, struct arena *arena, const struct sealed *sealed, const char *field,
+	   const char *value)
+{
+	const struct key_ring *ring = app->config->keys;
+	const struct seal_context context =
+	    store_seal_context(app, &sealed->principal, field, sealed->issuer, sealed->client_id);
+	const char *plain = seal_open(arena, ring, &context, value);
+
+	return plain != NULL ? seal(arena, ring, &context, plain) : NULL;
+}
+
+static void
+count_key(struct rotation *rotation, const char *id)
+{
+	size_t i = 0;
+
+	if (id == NULL)
+		id = "?";
+	while (i < rotation->key_count && strcmp(rotation->keys[i].id, id) != 0)
+		i++;
+	if (i == ROTATION_KEYS_MAX)
+		return;
+	if (i == rotation->key_count) {
+		snprintf(rotation->keys[i].id, sizeof rotation->keys[i].id, "%s", id);
+		rotation->key_count++;
+	}
+	rotation->keys[i].count++;
+}
+
+static bool
+is_current(const struct app *app, struct arena *arena, const struct sealed *sealed)
+{
+	const char *first = key_ring_first(app->config->keys);
+
+	return text_equal(seal_key_id(arena, sealed->access), first) &&
+	       text_equal(seal_key_id(arena, sealed->refresh), first);
+}
+
+static const struct error *
+rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation)
+{
+	const char *const keys[] = {store_key_connection(arena, "credential", &sealed->principal), NULL};
+	const char *access = seal_again(app, arena, sealed, "credential.access_token", sealed->access);
+	const char *refresh = seal_again(app, arena, sealed, "credential.refresh_token", sealed->refresh);
+	const struct redis_reply *reply;
+	const struct error *err;
+
+	if (access == NULL || refresh == NULL) {
+		rotation->unreadable++;
+		count_key(rotation, seal_key_id(arena, access == NULL ? sealed->access : sealed->refresh));
+		return NULL;
+	}
+	const char *const arguments[] = {sealed->access, sealed->refresh, access, refresh, NULL};
+	reply = store_run_script(app, arena, &exchange_script, keys, arguments, false, &err);
+	if (reply == NULL)
+		return err;
+	if (reply->type == REDIS_INTEGER && reply->integer == 1) {
+		rotation->sealed_anew++;
+		count_key(rotation, key_ring_first(app->config->keys));
+	} else {
+		rotation->changed++;
+	}
+	return NULL;
+}
+
+static const struct error *
+judge(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation)
+{
+	if (sealed->access == NULL && sealed->refresh == NULL)
+		return NULL;
+	rotation->seen++;
+	if (sealed->access == NULL || sealed->refresh == NULL || sealed->issuer == NULL || sealed->client_id == NULL) {
+		rotation->unreadable++;
+		count_key(rotation, NULL);
+		return NULL;
+	}
+	if (is_current(app, arena, sealed)) {
+		rotation->current++;
+		count_key(rotation, key_ring_first(app->config->keys));
+		return NULL;
+	}
+	return rotate_one(app, arena, sealed, rotation);
+}
+
+/* The credentials [from, from + 64) of a page: read in one round, then one exchange each. */
+static const struct error *
+rotate_some(struct app *app, struct arena *arena, const struct words *keys, size_t from, struct rotation *rotation)
+{
+	struct sealed sealed[REDIS_BATCH_MAX];
+	struct redis_batch batch;
+	const struct error *err;
+
+	redis_batch_init(&batch, arena);
+	for (size_t i = from; i < keys->count && batch.count < REDIS_BATCH_MAX; i++) {
+		if (store_key_parse(arena, "credential", keys->items[i], &sealed[batch.count].principal))
+			redis_add(&batch, "HMGET", keys->items[i], "access_token", "refresh_token", "issuer",
+				  "client_id", NULL);
+		if (i + 1 == from + REDIS_BATCH_MAX)
+			break;
+	}
+	if (batch.count == 0)
+		return NULL;
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	for (size_t i = 0; i < batch.count; i++) {
+		sealed[i].access = redis_item(batch.reply[i], 0);
+		sealed[i].refresh = redis_item(batch.reply[i], 1);
+		sealed[i].issuer = redis_item(batch.reply[i], 2);
+		sealed[i].client_id = redis_item(batch.reply[i], 3);
+		if ((err = judge(app, arena, &sealed[i], rotation)) != NULL)
+			return err;
+	}
+	return NULL;
+}
+
+/* A cursor counts with its bits reversed: read backwards it is the part of the keys that is done. */
+static double
+done(const char *cursor)
+{
+	uint64_t number;
+	double part = 0;
+	double weight = 0.5;
+
+	if (!text_to_number(cursor, UINT64_MAX, &number))
+		return 0;
+	for (; number != 0; number >>= 1, weight /= 2)
+		part += (number & 1) != 0 ? weight : 0;
+	return part;
+}
+
+const struct error *
+store_rotate_page(struct app *app, struct arena *arena, struct rotation *rotation)
+{
+	struct words keys;
+	const struct error *err;
+
+	if (rotation->cursor[0] == '\0')
+		snprintf(rotation->cursor, sizeof rotation->cursor, "0");
+	if ((err = store_scan_page(app, arena, "credential:{*}:*", rotation->cursor, &keys)) != NULL)
+		return err;
+	for (size_t from = 0; from < keys.count; from += REDIS_BATCH_MAX) {
+		if ((err = rotate_some(app, arena, &keys, from, rotation)) != NULL)
+			return err;
+	}
+	rotation->over = strcmp(rotation->cursor, "0") == 0;
+	rotation->done = rotation->over ? 1 : done(rotation->cursor);
+	return NULL;
+}
