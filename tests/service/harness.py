@@ -48,8 +48,7 @@ def write_file(path, text, mode=0o644):
 
 
 class RedisServer(Process):
-    """Redis on a unix socket for the workers: whoever connects there without a name has the rights of
-    deploy/redis/users.acl. On a port for those who have a name: the commands, the test itself."""
+    """Redis with the users of deploy/redis/users.acl and one more, for the test itself."""
 
     def __init__(self, directory, port, arguments=()):
         self.directory = directory
@@ -67,10 +66,13 @@ class RedisServer(Process):
 
     def _users(self):
         with open(os.path.join(REPOSITORY, "deploy", "redis", "users.acl"), encoding="utf-8") as file:
-            rights = {line.split()[1]: line.split()[4:] for line in file if line.startswith("user integrations")}
-        return (f"user default on nopass {' '.join(rights['integrations'])}\n"
-                f"user integrations-admin on >{self.password} {' '.join(rights['integrations-admin'])}\n"
-                f"user harness on >{self.password} ~* &* +@all\n")
+            users = [line.split() for line in file if line.startswith("user ")]
+        lines = [" ".join(f">{self.password}" if word.startswith("#") else word for word in user) for user in users]
+        return "\n".join([*lines, f"user harness on >{self.password} ~* &* +@all", ""])
+
+    @property
+    def url(self):
+        return f"redis://integrations:{self.password}@127.0.0.1:{self.port}/0"
 
     @property
     def admin_url(self):
@@ -265,6 +267,7 @@ class Product:
         self._redis_port = self.ports.find()
         self.redis_server = RedisServer(self._make("redis"), self._redis_port, redis_arguments)
         self.redis = self.redis_server.client()
+        self.scanner.record(self.redis_server.password, "a password of Redis")
         self.hosts = [Host(self, number) for number in range(hosts)]
         self.public_url = f"http://localhost:{self.hosts[0].port}"
         self.stand_in = None
@@ -311,7 +314,7 @@ class Product:
         reports = self._make("sanitizer")
         environment = minimal_environment(
             PUBLIC_URL=self.public_url,
-            REDIS_URL=f"unix://{self.redis_server.socket}",
+            REDIS_URL=self.redis_server.url,
             REDIS_ADMIN_URL=self.redis_server.admin_url,
             ENVIRONMENT="test",
             PROVIDERS_DIR=self.providers_dir,
