@@ -275,10 +275,11 @@ read_body(FCGX_Request *fcgi, struct arena *arena, struct request *request)
 	char *body;
 	int len;
 
-	if (declared != NULL && declared[0] != '\0' && !text_to_number(declared, LOOK_MAX, &wanted))
+	if (declared != NULL && declared[0] != '\0' && !text_to_number(declared, REQUEST_BODY_MAX, &wanted)) {
+		/* nginx keeps such a body to itself; its length alone says that there was one. */
 		request->broken = &error_body_too_large;
-	if (wanted > REQUEST_BODY_MAX)
 		wanted = REQUEST_BODY_MAX;
+	}
 	body = arena_alloc(arena, (size_t)wanted + 1);
 	len = FCGX_GetStr(body, (int)wanted, fcgi->in);
 	/* The end must be read, too, or it would be taken for the start of the next request. */
@@ -286,10 +287,10 @@ read_body(FCGX_Request *fcgi, struct arena *arena, struct request *request)
 		explicit_bzero(spill, sizeof spill);
 		request->broken = &error_body_too_large;
 	}
-	if (FCGX_GetError(fcgi->in) != 0 || (uint64_t)len != wanted)
+	if (FCGX_GetError(fcgi->in) != 0 || ((uint64_t)len != wanted && request->broken != &error_body_too_large))
 		return false;
 	request->body = body;
-	request->body_len = (size_t)len;
+	request->body_len = (size_t)wanted;
 	return true;
 }
 
