@@ -23,25 +23,32 @@ buf_init(struct buf *buf, struct arena *arena, size_t max)
 	buf->data = arena_alloc(arena, buf->size);
 }
 
-/* Room for `more` bytes and the NUL; false, and failed, when that would pass the maximum. */
-static inline bool
-make_room(struct buf *buf, size_t more)
+static __attribute__((noinline)) bool
+grow(struct buf *buf, size_t more)
 {
-	if (buf->failed || more > buf->max - buf->len) {
+	if (more > buf->max - buf->len) {
 		buf->failed = true;
 		return false;
 	}
 	size_t need = buf->len + more + 1;
-	if (__builtin_expect(need > buf->size, 0)) {
-		size_t size = buf->size > buf->max / 2 ? buf->max + 1 : buf->size * 2;
-		if (size < need)
-			size = need;
-		char *data = arena_alloc(buf->arena, size);
-		memcpy(data, buf->data, buf->len);
-		buf->data = data;
-		buf->size = size;
-	}
+	size_t size = buf->size > buf->max / 2 ? buf->max + 1 : buf->size * 2;
+	if (size < need)
+		size = need;
+	char *data = arena_alloc(buf->arena, size);
+	memcpy(data, buf->data, buf->len);
+	buf->data = data;
+	buf->size = size;
 	return true;
+}
+
+/* Room for `more` bytes and the NUL; false, and failed, when that would pass the maximum. */
+static inline bool
+make_room(struct buf *buf, size_t more)
+{
+	if (__builtin_expect(buf->failed, 0))
+		return false;
+	/* `size` never passes the maximum and its NUL, so what fits there is within it. */
+	return __builtin_expect(more < buf->size - buf->len, 1) || grow(buf, more);
 }
 
 void
@@ -49,7 +56,12 @@ buf_add_bytes(struct buf *buf, const void *bytes, size_t len)
 {
 	if (len == 0 || !make_room(buf, len))
 		return;
-	memcpy(buf->data + buf->len, bytes, len);
+	char *end = buf->data + buf->len;
+	/* Punctuation comes byte by byte from the JSON writer: too little for a call. */
+	if (len == 1)
+		*end = *(const char *)bytes;
+	else
+		memcpy(end, bytes, len);
 	buf->len += len;
 	buf->data[buf->len] = '\0';
 }

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#define FEW_WORDS 16
+
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const char base64url_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -89,13 +91,11 @@ text_is_utf8(const char *bytes, size_t len)
 				break;
 			at += 8;
 		}
+		while (at < end && *at < 0x80 && *at != 0)
+			at++;
 		if (at == end)
 			break;
 		uint8_t lead = *at++;
-		if (lead == 0)
-			return false;
-		if (lead < 0x80)
-			continue;
 		/* The second byte's bounds exclude overlong forms, surrogates and what lies above U+10FFFF. */
 		unsigned more = 0;
 		uint8_t low = 0x80;
@@ -267,10 +267,7 @@ text_base64_decode(struct arena *arena, const char *text, size_t *len)
 	return decode(arena, text, digits, base64_digits, len);
 }
 
-/*
- * Put `word` in a hash table of `mask` + 1 places, of which at least half are free; false when it is in already. A
- * provider chooses the words, so time must not grow with the square of their number.
- */
+/* Put `word` in a hash table of `mask` + 1 places, of which at least half are free; false when it is in already. */
 static bool
 put_word(const char **table, size_t mask, const char *word)
 {
@@ -285,6 +282,15 @@ put_word(const char **table, size_t mask, const char *word)
 	return true;
 }
 
+/* The first word in `text`, or NULL. */
+static char *
+next_word(char *text)
+{
+	while (*text == ' ')
+		text++;
+	return *text == '\0' ? NULL : text;
+}
+
 struct words
 words_split(struct arena *arena, const char *text)
 {
@@ -292,26 +298,23 @@ words_split(struct arena *arena, const char *text)
 	char *rest = arena_text(arena, text == NULL ? "" : text);
 
 	size_t most = 0;
-	for (const char *at = rest; *at != '\0'; at++)
-		if (*at != ' ' && (at == rest || at[-1] == ' '))
-			most++;
+	for (char *at = next_word(rest); at != NULL; at = next_word(at + strcspn(at, " ")))
+		most++;
 	words.items = arena_alloc(arena, (most + 1) * sizeof *words.items);
-	size_t places = 4;
-	while (places < most * 2)
-		places *= 2;
-	const char **table = arena_alloc(arena, places * sizeof *table);
+	/* A provider chooses the words: when they are many, time must not grow with the square of their number. */
+	const char **table = NULL;
+	size_t places = 1;
+	if (most > FEW_WORDS) {
+		while (places < most * 2)
+			places *= 2;
+		table = arena_alloc(arena, places * sizeof *table);
+	}
 
-	while (*rest != '\0') {
-		if (*rest == ' ') {
-			rest++;
-			continue;
-		}
-		char *word = rest;
-		while (*rest != '\0' && *rest != ' ')
-			rest++;
+	for (char *word = next_word(rest); word != NULL; word = next_word(rest)) {
+		rest = word + strcspn(word, " ");
 		if (*rest == ' ')
 			*rest++ = '\0';
-		if (put_word(table, places - 1, word))
+		if (table == NULL ? !words_contain(&words, word) : put_word(table, places - 1, word))
 			words.items[words.count++] = word;
 	}
 	return words;
