@@ -216,7 +216,8 @@ user=
 [ "$(id -u)" != 0 ] || user="user root;"
 mkdir -p "$RUN_DIR/nginx/server.d"
 nginx/install.sh "$RUN_DIR/nginx" "PUBLIC_URL=$PUBLIC_URL" "SOCKET=$LISTEN" "WWW=$checkout/nginx/www" "RUN=$RUN_DIR" \
-	"PORT=$PORT" "INTERNAL_PORT=$INTERNAL_PORT" "WORKERS=$(nproc)" "USER=$user" || exit 1
+	"PORT=$PORT" "INTERNAL_PORT=$INTERNAL_PORT" "WORKERS=$(nproc)" "USER=$user" \
+	"PROVIDER_CA_FILE=${PROVIDER_CA_FILE:-/etc/ssl/certs/ca-certificates.crt}" || exit 1
 secure=
 [[ $PUBLIC_URL != https://* ]] || secure="; Secure"
 (

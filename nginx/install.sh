@@ -1,8 +1,9 @@
 #!/bin/sh
 # Copies the nginx files into nginx's directory (/etc/nginx, or one of their own) and fills in the site's values.
 #   nginx/install.sh DIRECTORY [NAME=VALUE ...]
-# Names: PUBLIC_URL, SOCKET, WWW; and for a complete configuration from integrations.conf: RUN, PORT, INTERNAL_PORT,
-# WORKERS, USER.
+# Names: PUBLIC_URL, SOCKET, WWW; for the gateway PROVIDER_CA_FILE (whom its upstreams are trusted by), RESOLVER (the name
+# servers that know them, as nginx writes addresses) and GATEWAY_TIMEOUT (how long an MCP may be silent); and for a complete
+# configuration from integrations.conf: RUN, PORT, INTERNAL_PORT, WORKERS, USER.
 set -eu
 
 fail() {
@@ -18,6 +19,10 @@ source=$(cd "$(dirname "$0")" && pwd)
 PUBLIC_URL=https://integrations.example.com
 SOCKET=/run/integrations/integrations.sock
 WWW=/usr/local/share/integrations/www
+PROVIDER_CA_FILE=/etc/ssl/certs/ca-certificates.crt
+# Those of this machine. An address with a zone is none that nginx takes.
+RESOLVER=$(awk '$1 == "nameserver" && $2 !~ /%/ { print ($2 ~ /:/ ? "[" $2 "]" : $2) }' /etc/resolv.conf 2>/dev/null | paste -sd ' ')
+GATEWAY_TIMEOUT=1h
 RUN=/run/integrations
 PORT=8080
 INTERNAL_PORT=8081
@@ -26,12 +31,15 @@ USER=
 for setting in "$@"; do
 	value=${setting#*=}
 	case $value in
-	*[!A-Za-z0-9:/._@%+,\ \;-]*) fail "${setting%%=*} holds a character that nginx's configuration would not take" ;;
+	*[!A-Za-z0-9:/._@%+,=\ \;\[\]-]*) fail "${setting%%=*} holds a character that nginx's configuration would not take" ;;
 	esac
 	case $setting in
 	PUBLIC_URL=*) PUBLIC_URL=${value%/} ;;
 	SOCKET=*) SOCKET=$value ;;
 	WWW=*) WWW=$value ;;
+	PROVIDER_CA_FILE=*) PROVIDER_CA_FILE=$value ;;
+	RESOLVER=*) RESOLVER=$value ;;
+	GATEWAY_TIMEOUT=*) GATEWAY_TIMEOUT=$value ;;
 	RUN=*) RUN=$value ;;
 	PORT=*) PORT=$value ;;
 	INTERNAL_PORT=*) INTERNAL_PORT=$value ;;
@@ -48,10 +56,14 @@ https://*) host=${host%:443} hsts="max-age=63072000" ;;
 *) host=${host%:80} hsts="" ;;
 esac
 
+# Without a name server there is no directive, and a name that cannot be looked up is a provider that does not answer.
+[ -z "$RESOLVER" ] || RESOLVER="resolver $RESOLVER;"
+
 mkdir -p "$directory/snippets"
 for file in "$source"/*.conf; do
 	sed -e "s|@PUBLIC_URL@|$PUBLIC_URL|g" -e "s|@PUBLIC_HOST@|$host|g" -e "s|@HSTS@|$hsts|g" \
-		-e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" -e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT|g" \
+		-e "s|@PROVIDER_CA_FILE@|$PROVIDER_CA_FILE|g" -e "s|@RESOLVER@|$RESOLVER|g" \
+		-e "s|@GATEWAY_TIMEOUT@|$GATEWAY_TIMEOUT|g" -e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" -e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT|g" \
 		-e "s|@INTERNAL_PORT@|$INTERNAL_PORT|g" -e "s|@WORKERS@|$WORKERS|g" -e "s|@USER@|$USER|g" \
 		"$file" >"$directory/snippets/${file##*/}"
 done
