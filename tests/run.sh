@@ -4,8 +4,9 @@
 #   tests/run.sh                 all of them
 #   tests/run.sh unit service    these
 #
-# Stages: lint, unit, stand-in, service, browser, unit-sanitize, service-sanitize. The last line counts all tests of all
-# stages; the status is 0 only when none failed. Logs, and what the services of the tests wrote, are kept in build/test.
+# Stages: lint, unit, stand-in, fuzz (the stored inputs), service, browser, unit-sanitize, service-sanitize. The last line
+# counts all tests of all stages; the status is 0 only when none failed. Logs, and what the services of the tests wrote,
+# are kept in build/test.
 set -uo pipefail
 shopt -s nullglob
 
@@ -14,10 +15,10 @@ cd "$(dirname "$self")/.." || exit 1
 # shellcheck source=deploy/packages.sh
 . deploy/packages.sh
 
-STAGES=(lint unit stand-in service browser unit-sanitize service-sanitize)
+STAGES=(lint unit stand-in fuzz service browser unit-sanitize service-sanitize)
 # Stages of one line run beside each other, the lines one after the other. Only the service tests measure times: they have
 # the machine to themselves.
-TOGETHER=("lint+stand-in unit+unit-sanitize" "service" "browser service-sanitize")
+TOGETHER=("lint+stand-in+fuzz unit+unit-sanitize" "service" "browser service-sanitize")
 TEST_PACKAGES=(git python3-pytest python3-redis python3-requests python3-selenium chromium chromium-driver libcmocka-dev
 	clang clang-format clang-tidy cppcheck shellcheck wrk)
 LOGS=build/test
@@ -53,6 +54,7 @@ stage() {
 	lint) tests/lint.sh ;;
 	unit) unit_tests build ;;
 	unit-sanitize) unit_tests build/sanitize SANITIZE=1 ;;
+	fuzz) tests/fuzz/run.sh replay ;;
 	stand-in) python_tests tests/google stand-in ;;
 	service) make -j"$(nproc)" && python_tests tests/service service ;;
 	service-sanitize)
