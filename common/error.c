@@ -67,7 +67,7 @@ const struct error error_integration_not_found = {
     404,
     "integration_not_found",
     "Not connected",
-    "Connect the service on the Integrations page first: you have no such connection in this organization.",
+    "Connect the service on the Integrations page (/integrations) first: you have no such connection here.",
 };
 
 const struct error error_method_not_allowed = {
@@ -151,7 +151,7 @@ const struct error error_scopes_missing = {
     422,
     "scopes_missing",
     "Permissions are missing",
-    "Connect again and leave the permissions that you want to use ticked on the provider's page.",
+    "Connect again on the Integrations page (/integrations) and leave the permissions that you need ticked.",
 };
 
 const struct error error_offline_access_missing = {

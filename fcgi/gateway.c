@@ -25,7 +25,7 @@
 
 #define LOOK_MAX ((size_t)160 * 1024) /* one PARAMS record, and more body than is allowed, so that 413 can be said */
 #define PARAMS_MAX 64
-#define HEAD_MAX ((size_t)4096)
+#define HEAD_MAX ((size_t)15 * 1024) /* a URL and an access token for nginx, which takes 16 KiB */
 
 struct gateway {
 	FCGX_Request fcgi;
@@ -55,7 +55,8 @@ gateway_close(struct gateway *gateway)
 	if (gateway == NULL)
 		return;
 	FCGX_Free(&gateway->fcgi, 0);
-	if (gateway->fcgi.ipcFd >= 0) /* else libfcgi has closed it, in the middle of a request that it would not read */
+	if (gateway->fcgi.ipcFd >=
+	    0) /* else libfcgi has closed it, in the middle of a request that it would not read */
 		close(gateway->fcgi.ipcFd);
 	free(gateway);
 }
@@ -377,7 +378,7 @@ bool
 gateway_answer(struct gateway *gateway, const struct response *response)
 {
 	FCGX_Request *fcgi = &gateway->fcgi;
-	char head[HEAD_MAX];
+	static char head[HEAD_MAX];
 	size_t len = write_head(head, sizeof head, response);
 	int failed = len == 0;
 
@@ -387,6 +388,7 @@ gateway_answer(struct gateway *gateway, const struct response *response)
 		failed |= FCGX_FClose(fcgi->err) != 0;
 		failed |= FCGX_FClose(fcgi->out) != 0;
 	}
+	explicit_bzero(head, len > 0 ? len : sizeof head); /* a token may be in it */
 	failed |= fcgi->keepConnection == 0;
 	FCGX_Free(fcgi, 0);
 	return !failed;

@@ -108,12 +108,12 @@ route_gateway_mcp(struct app *app, struct request *request, struct response *res
 
 /*
  * The rest of the path is forwarded as it came, so it must mean the same to everybody who reads it: no dot segments, no
- * empty ones, no encoded slashes, dots or backslashes that somebody might undo.
+ * empty ones, no fragment, no encoded slashes, dots or backslashes that somebody might undo.
  */
 static bool
 is_plain(const char *path)
 {
-	static const char *const traps[] = {"//", "/.", "\\", ";", "%2e", "%2f", "%5c", "%25", "%00"};
+	static const char *const traps[] = {"//", "/.", "\\", ";", "#", "%2e", "%2f", "%5c", "%25", "%00"};
 
 	if (path[0] != '/')
 		return false;
