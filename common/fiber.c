@@ -246,7 +246,7 @@ fibers_close(struct fibers *fibers)
 {
 	if (fibers == NULL)
 		return;
-	for (size_t i = 0; i < fibers->count; i++)
+	for (size_t i = 0; fibers->all != NULL && i < fibers->count; i++)
 		fiber_free(fibers->all[i]);
 	loop_hook_close(fibers->hook);
 	free(fibers->all);
@@ -375,8 +375,8 @@ fiber_forget(struct fiber_cleanup *cleanup)
 
 	while (*at != NULL && *at != cleanup)
 		at = &(*at)->next;
-	if (*at == cleanup)
-		*at = cleanup->next;
+	if (*at != NULL)
+		*at = (*at)->next;
 }
 
 void

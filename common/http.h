@@ -22,13 +22,13 @@ struct resolver;
 #define HTTP_CONNECT_MS 2000
 
 struct http_settings {
-	const char *ca_file;  /* NULL: the system's */
-	bool allow_loopback;  /* loopback and private addresses, and http to loopback, may be called */
+	const char *ca_file; /* NULL: the system's */
+	bool allow_loopback; /* loopback and private addresses, and http to loopback, may be called */
 	const char *user_agent;
 };
 
 struct http_request {
-	const char *method;        /* "GET" or "POST" */
+	const char *method; /* "GET" or "POST" */
 	const char *url;
 	const char *authorization; /* value of the header, or NULL */
 	const char *body;          /* application/x-www-form-urlencoded, or NULL */
@@ -49,8 +49,8 @@ void http_close(struct http *http); /* none may be under way */
 
 /*
  * Send and park until the answer is there. NULL whenever there is one, whatever its status: that is the caller's to
- * judge. error_provider_unreachable for everything else (name, connection, TLS, time, size); *why is then a short static
- * text for the log.
+ * judge. error_provider_unreachable for everything else (name, connection, TLS, time, size); *why is then a short
+ * static text for the log.
  */
 const struct error *http_send(struct http *http, struct arena *arena, const struct http_request *request,
 			      struct http_response *response, const char **why);

@@ -2,7 +2,8 @@
  * Counters and histograms of all processes, summed where they are read (Prometheus text format 0.0.4).
  *
  * Names are registered before fork, which fixes the layout; then each process claims a slot of shared memory and writes
- * only there. Slots of ended processes keep their counters, so that sums never go down; gauges of a freed slot are zero.
+ * only there. Slots of ended processes keep their counters, so that sums never go down; gauges of a freed slot are
+ * zero.
  */
 #ifndef COMMON_METRICS_H
 #define COMMON_METRICS_H

@@ -22,8 +22,8 @@ struct metrics;
 struct redis;
 struct resolver;
 
-#define REDIS_TIMEOUT_MS 500     /* a command's reply, and a connect with its AUTH and SELECT */
-#define REDIS_BATCH_MAX 64       /* commands in one batch */
+#define REDIS_TIMEOUT_MS 500 /* a command's reply, and a connect with its AUTH and SELECT */
+#define REDIS_BATCH_MAX 64   /* commands in one batch */
 
 enum redis_type { REDIS_NIL, REDIS_STRING, REDIS_INTEGER, REDIS_ARRAY, REDIS_ERROR };
 

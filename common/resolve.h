@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RESOLVE_MAX 8                        /* addresses kept per name */
+#define RESOLVE_MAX 8 /* addresses kept per name */
 #define RESOLVE_TEXT INET6_ADDRSTRLEN
 
 struct loop;

@@ -24,8 +24,8 @@ enum gateway_state {
 /* Once per process, before fork. */
 bool gateway_prepare(void);
 
-/* One per connection. It owns `fd`, which must be in non-blocking mode, and closes it. NULL without memory: then `fd` is
- * still the caller's. */
+/* One per connection. It owns `fd`, which must be in non-blocking mode, and closes it. NULL without memory: then `fd`
+ * is still the caller's. */
 struct gateway *gateway_open(int fd);
 void gateway_close(struct gateway *gateway);
 

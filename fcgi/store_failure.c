@@ -8,11 +8,12 @@
 #include "common/arena.h"
 #include "common/error.h"
 #include "fcgi/app.h"
+#include "fcgi/tokens.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define KIND "integrations:refresh_failure"
+#define VERDICT_MAX TOKEN_IDENTITY
 
 void
 store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int verdict, int64_t ms)
@@ -33,6 +34,7 @@ store_failure_read(struct app *app, struct arena *arena, const struct integratio
 	const struct error *error;
 	const char *text;
 	size_t len = strlen(record->generation);
+	uint64_t number;
 
 	*verdict = 0;
 	redis_batch_init(&batch, arena);
@@ -41,7 +43,8 @@ store_failure_read(struct app *app, struct arena *arena, const struct integratio
 	if (error != NULL || batch.reply[0]->type != REDIS_STRING)
 		return error;
 	text = batch.reply[0]->text;
-	if (strncmp(text, record->generation, len) == 0 && text[len] == ' ')
-		*verdict = atoi(text + len + 1);
+	if (strncmp(text, record->generation, len) == 0 && text[len] == ' ' &&
+	    text_to_number(text + len + 1, VERDICT_MAX, &number))
+		*verdict = (int)number;
 	return NULL;
 }

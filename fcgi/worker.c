@@ -373,11 +373,28 @@ is_full(const struct worker *worker)
 	return worker->in_flight >= worker->settings->config->max_in_flight;
 }
 
+/* The connection that waits longest; it no longer does. There must be one. */
+static struct connection *
+take_waiting(struct worker *worker)
+{
+	struct connection *connection = worker->waiting.first;
+
+	worker->waiting.first = connection->next;
+	if (connection->next != NULL)
+		connection->next->previous = NULL;
+	else
+		worker->waiting.last = NULL;
+	worker->waiting.count--;
+	connection->state = CONNECTION_IDLE;
+	loop_io_set(connection->io, LOOP_READ);
+	return connection;
+}
+
 static void
 start_waiting(struct worker *worker)
 {
 	while (worker->waiting.first != NULL && !is_full(worker))
-		start(worker->waiting.first);
+		start(take_waiting(worker));
 }
 
 static void
@@ -388,7 +405,7 @@ look_at_waiting(void *arg)
 
 	start_waiting(worker);
 	while (worker->waiting.first != NULL && now - worker->waiting.first->since_ms >= WAIT_MS)
-		refuse(worker->waiting.first);
+		refuse(take_waiting(worker));
 	update_gauges(worker);
 	if (worker->waiting.first != NULL)
 		loop_timer_set(worker->wait_timer, WAIT_LOOK_MS);
