@@ -9,6 +9,7 @@
 #include "common/redis.h"
 
 #include "common/arena.h"
+#include "common/clock.h"
 #include "common/crypto.h"
 #include "common/error.h"
 #include "common/fiber.h"
@@ -28,15 +29,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define WORDS_MAX 64      /* in one command */
-#define ARRAY_MAX 1000000 /* elements in one reply array; the arena's limit is the real bound */
+#define WORDS_MAX 64 /* in one command */
 #define SCRATCH_MAX (64 * 1024)
 
 enum state { DOWN, CONNECTING, UP };
-enum end { PENDING, ANSWERED, LOST, TIMED_OUT };
+enum end { PENDING, ANSWERED, LOST, TIMED_OUT, TOO_LARGE };
 
 /* Where to connect; taken from the URL. */
 struct target {
@@ -56,6 +57,7 @@ struct waiter {
 	const char *what;             /* names it in the log, where nobody waits */
 	size_t wanted;
 	size_t got;
+	bool too_large; /* a reply did not fit into the arena */
 	int64_t sent_ms;
 	enum end end;
 	struct waiter *next;
@@ -270,28 +272,35 @@ redis_url_check(struct arena *arena, const char *url, const char **mistake)
 
 /* ---- replies, built in the arena of the batch at the head of the queue ---- */
 
+/* Stands for what found no room. Nobody looks into it: its batch fails, and only that one. */
+static struct redis_reply too_large = {.type = REDIS_ERROR, .text = ""};
+
 /*
- * Asked anew for each object: hiredis may prepare a task before the batch that its reply belongs to is in the queue, so
- * an arena given to it then would be another's.
+ * Whose reply it is, is asked anew for each object: hiredis may prepare a task before the batch that its reply belongs
+ * to is in the queue, so an arena given to it then would be another's.
  */
-static struct arena *
-arena_of(const redisReadTask *task)
+static void *
+reply_alloc(const redisReadTask *task, size_t size)
 {
 	const struct redis *redis = task->privdata;
+	struct waiter *waiter = redis->head;
+	void *memory = arena_try_alloc(waiter != NULL ? waiter->arena : redis->scratch, size);
 
-	return redis->head != NULL ? redis->head->arena : redis->scratch;
+	if (memory == NULL && waiter != NULL)
+		waiter->too_large = true;
+	return memory;
 }
 
-static void *
+static struct redis_reply *
 reply_new(const redisReadTask *task, enum redis_type type)
 {
-	struct redis_reply *reply = arena_try_alloc(arena_of(task), sizeof *reply);
+	struct redis_reply *reply = reply_alloc(task, sizeof *reply);
 	struct redis_reply *parent = task->parent != NULL ? task->parent->obj : NULL;
 
 	if (reply == NULL)
-		return NULL;
+		return &too_large;
 	reply->type = type;
-	if (parent != NULL)
+	if (parent != NULL && parent != &too_large)
 		parent->items[task->idx] = reply;
 	return reply;
 }
@@ -300,10 +309,10 @@ static void *
 create_string(const redisReadTask *task, char *bytes, size_t len)
 {
 	struct redis_reply *reply = reply_new(task, task->type == REDIS_REPLY_ERROR ? REDIS_ERROR : REDIS_STRING);
-	char *copy = reply != NULL ? arena_try_alloc(arena_of(task), len + 1) : NULL;
+	char *copy = reply != &too_large ? reply_alloc(task, len + 1) : NULL;
 
 	if (copy == NULL)
-		return NULL;
+		return &too_large;
 	memcpy(copy, bytes, len);
 	reply->text = copy;
 	reply->len = len;
@@ -313,13 +322,15 @@ create_string(const redisReadTask *task, char *bytes, size_t len)
 static void *
 create_array(const redisReadTask *task, int elements)
 {
-	struct redis_reply *reply = elements <= ARRAY_MAX ? reply_new(task, REDIS_ARRAY) : NULL;
+	struct redis_reply *reply = reply_new(task, REDIS_ARRAY);
 
-	if (reply == NULL)
-		return NULL;
+	if (reply == &too_large)
+		return reply;
+	reply->items = reply_alloc(task, ((size_t)elements + 1) * sizeof *reply->items);
+	if (reply->items == NULL)
+		return &too_large;
 	reply->count = (size_t)elements;
-	reply->items = arena_try_alloc(arena_of(task), (reply->count + 1) * sizeof *reply->items);
-	return reply->items != NULL ? reply : NULL;
+	return reply;
 }
 
 static void *
@@ -327,7 +338,7 @@ create_integer(const redisReadTask *task, long long value)
 {
 	struct redis_reply *reply = reply_new(task, REDIS_INTEGER);
 
-	if (reply != NULL)
+	if (reply != &too_large)
 		reply->integer = value;
 	return reply;
 }
@@ -445,7 +456,7 @@ take_reply(struct redis *redis, struct redis_reply *reply)
 		redis->end = &redis->head;
 		loop_timer_clear(redis->timer);
 	}
-	finish(waiter, ANSWERED);
+	finish(waiter, waiter->too_large ? TOO_LARGE : ANSWERED);
 }
 
 static void
@@ -503,18 +514,31 @@ ready(void *arg, int events)
 		read_replies(redis);
 }
 
-/* Before the loop waits: what all fibers appended in this turn leaves in one write. */
+/*
+ * Before the loop waits: what all fibers appended in this turn leaves in one write. True when the connection turned out
+ * dead, because then the fibers that waited for it are ready.
+ */
 static bool
 flush(void *arg)
 {
 	struct redis *redis = arg;
 
-	if (redis->dirty) {
-		redis->dirty = false;
-		if (redis->context != NULL)
-			write_commands(redis);
-	}
-	return false;
+	if (!redis->dirty)
+		return false;
+	redis->dirty = false;
+	if (redis->context == NULL)
+		return false;
+	write_commands(redis);
+	return redis->context == NULL;
+}
+
+/* Are there unread bytes? Then a reply that seems late may only wait for us. */
+static bool
+is_readable(const struct redis *redis)
+{
+	int bytes = 0;
+
+	return redis->context != NULL && ioctl(redis->context->fd, FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
 static void
@@ -523,8 +547,8 @@ check_age(void *arg)
 	struct redis *redis = arg;
 	int64_t oldest;
 
-	if (redis->context != NULL && redis->head != NULL)
-		read_replies(redis); /* when we were the ones who were late, the reply is already there */
+	while (redis->head != NULL && is_readable(redis))
+		read_replies(redis);
 	if (redis->head == NULL)
 		return;
 	oldest = redis->head->sent_ms + REDIS_TIMEOUT_MS - loop_now_ms(redis->loop);
@@ -537,7 +561,7 @@ check_age(void *arg)
 static void
 enqueue(struct redis *redis, struct waiter *waiter)
 {
-	waiter->sent_ms = loop_now_ms(redis->loop);
+	waiter->sent_ms = clock_monotonic_ms(); /* not the loop's clock: a long turn is no fault of Redis */
 	if (redis->head == NULL)
 		loop_timer_set(redis->timer, REDIS_TIMEOUT_MS);
 	*redis->end = waiter;
@@ -855,6 +879,18 @@ is_unknown_script(const struct redis_batch *batch, size_t i)
 	       strncmp(batch->reply[i]->text, "NOSCRIPT", 8) == 0;
 }
 
+static const struct error *
+error_of(enum end end)
+{
+	if (end == ANSWERED)
+		return NULL;
+	if (end != TOO_LARGE)
+		return &error_store_unavailable;
+	log_message(LOG_LEVEL_ERROR, "redis_reply_too_large", "a reply needs more memory than a request may have",
+		    "look at what is stored for the user of this request: it is far larger than it should be");
+	return &error_overloaded;
+}
+
 const struct error *
 redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
 {
@@ -863,12 +899,13 @@ redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
 	if (end == LOST && reads)
 		end = run_range(redis, batch, 0, batch->count);
 	if (end != ANSWERED)
-		return &error_store_unavailable;
+		return error_of(end);
 	for (size_t i = 0; i < batch->count; i++) {
 		if (is_unknown_script(batch, i)) { /* nothing was done: send the source */
 			use_source(&batch->commands[i]);
-			if (run_range(redis, batch, i, i + 1) != ANSWERED)
-				return &error_store_unavailable;
+			end = run_range(redis, batch, i, i + 1);
+			if (end != ANSWERED)
+				return error_of(end);
 		}
 		if (batch->reply[i]->type == REDIS_ERROR) {
 			log_error_reply(redis, batch->commands[i].argv[0], batch->reply[i]);

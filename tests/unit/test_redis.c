@@ -1,0 +1,899 @@
+/* The Redis connection against a scripted peer that runs on the same loop, so that every order of events can be had. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/crypto.h"
+#include "common/error.h"
+#include "common/fiber.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/redis.h"
+#include "common/resolve.h"
+#include "tests/unit/on_loop.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define MAX_CONNECTIONS 8
+
+/* What stands in for Redis: it answers with whatever the test says, when the test says so. */
+static struct peer {
+	char path[64];
+	int listener;
+	int fd; /* the newest connection; -1: none */
+	int old[MAX_CONNECTIONS];
+	size_t accepted;
+	struct loop_io *accept_io, *io;
+	char in[256 * 1024]; /* all that came over the newest connection */
+	size_t len;
+	size_t reads;
+	size_t answered;
+	void (*got)(void); /* after each read */
+} peer;
+
+static struct redis *redis;
+static struct resolver *resolver;
+
+static void
+peer_read(void *arg, int events)
+{
+	ssize_t n = recv(peer.fd, peer.in + peer.len, sizeof peer.in - peer.len - 1, 0);
+
+	(void)arg;
+	(void)events;
+	if (n <= 0) { /* the client has closed: nothing more will come */
+		loop_io_set(peer.io, 0);
+		return;
+	}
+	peer.len += (size_t)n;
+	peer.in[peer.len] = '\0';
+	peer.reads++;
+	if (peer.got != NULL)
+		peer.got();
+}
+
+static void
+peer_accept(void *arg, int events)
+{
+	(void)arg;
+	(void)events;
+	loop_io_close(peer.io);
+	peer.io = NULL;
+	if (peer.fd >= 0)
+		peer.old[peer.accepted - 1] = peer.fd;
+	peer.fd = accept4(peer.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	assert_true(peer.fd >= 0);
+	assert_true(++peer.accepted < MAX_CONNECTIONS);
+	peer.len = peer.answered = 0;
+	peer.in[0] = '\0';
+	peer.io = loop_io_open(test_loop, peer.fd, LOOP_READ, peer_read, NULL);
+}
+
+static void
+peer_close(void)
+{
+	loop_io_close(peer.io);
+	peer.io = NULL;
+	close(peer.fd);
+	peer.fd = -1;
+}
+
+static void
+peer_send_bytes(const char *bytes, size_t len)
+{
+	assert_int_equal(send(peer.fd, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+static void
+peer_send(const char *text)
+{
+	peer_send_bytes(text, strlen(text));
+}
+
+static size_t
+occurrences(const char *text)
+{
+	size_t count = 0;
+
+	for (const char *at = peer.in; (at = strstr(at, text)) != NULL; at++)
+		count++;
+	return count;
+}
+
+static void
+open_client(const char *prefix, const char *suffix)
+{
+	char url[128];
+
+	snprintf(url, sizeof url, "%s%s%s", prefix, peer.path, suffix);
+	redis = redis_open(test_loop, resolver, NULL, "test", url);
+	assert_non_null(redis);
+}
+
+static int
+open_all(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (on_loop_open(state) != 0)
+		return -1;
+	signal(SIGPIPE, SIG_IGN);
+	memset(&peer, 0, sizeof peer);
+	peer.fd = -1;
+	memset(peer.old, -1, sizeof peer.old);
+	snprintf(peer.path, sizeof peer.path, "/tmp/test-redis-%d.sock", (int)getpid());
+	strcpy(address.sun_path, peer.path);
+	unlink(peer.path);
+	peer.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (bind(peer.listener, (const struct sockaddr *)(const void *)&address, sizeof address) != 0 ||
+	    listen(peer.listener, 16) != 0)
+		return -1;
+	peer.accept_io = loop_io_open(test_loop, peer.listener, LOOP_READ, peer_accept, NULL);
+	resolver = resolver_open(test_loop);
+	open_client("unix://", "");
+	return 0;
+}
+
+static int
+close_all(void **state)
+{
+	redis_close(redis);
+	resolver_close(resolver);
+	loop_io_close(peer.io);
+	loop_io_close(peer.accept_io);
+	if (peer.fd >= 0)
+		close(peer.fd);
+	for (size_t i = 0; i < MAX_CONNECTIONS; i++) {
+		if (peer.old[i] >= 0)
+			close(peer.old[i]);
+	}
+	close(peer.listener);
+	unlink(peer.path);
+	return on_loop_close(state);
+}
+
+/* One command on a fiber of its own. */
+struct ask {
+	const char *words[4];
+	bool reads;
+	size_t limit; /* of its arena; 0: plenty */
+	/* what became of it */
+	struct arena *arena;
+	struct redis_batch batch;
+	const struct error *error;
+	bool over;
+	int64_t ms;
+};
+
+static void
+ask_now(void *arg)
+{
+	struct ask *ask = arg;
+	int64_t begun = clock_monotonic_ms();
+
+	ask->arena = arena_open(1024, ask->limit > 0 ? ask->limit : 1024 * 1024, NULL, NULL);
+	redis_batch_init(&ask->batch, ask->arena);
+	redis_add(&ask->batch, ask->words[0], ask->words[1], ask->words[2], NULL);
+	ask->error = redis_run(redis, &ask->batch, ask->reads);
+	ask->ms = clock_monotonic_ms() - begun;
+	ask->over = true;
+}
+
+static void
+forget(struct ask *asks, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		arena_close(asks[i].arena);
+}
+
+/* ---- order ---- */
+
+/* 0, 1, 2... over each connection. */
+static void
+answer_each_get(void)
+{
+	char reply[64];
+
+	for (; peer.answered < occurrences("GET\r\n"); peer.answered++) {
+		snprintf(reply, sizeof reply, "$1\r\n%zu\r\n", peer.answered);
+		peer_send(reply);
+	}
+}
+
+static void
+replies_go_to_who_asked(void **state)
+{
+	struct ask asks[8] = {0};
+
+	(void)state;
+	peer.got = answer_each_get;
+	for (size_t i = 0; i < 8; i++) {
+		asks[i].words[0] = "GET";
+		asks[i].words[1] = "key";
+		on_loop_start(ask_now, &asks[i]);
+	}
+	on_loop_finish(2000);
+	for (size_t i = 0; i < 8; i++) {
+		assert_null(asks[i].error);
+		assert_int_equal(asks[i].batch.reply[0]->type, REDIS_STRING);
+	}
+	assert_string_equal(asks[0].batch.reply[0]->text, "0"); /* it connected; the others waited for it */
+	for (size_t i = 1; i < 8; i++) {
+		for (size_t j = 0; j < i; j++)
+			assert_string_not_equal(asks[i].batch.reply[0]->text, asks[j].batch.reply[0]->text);
+	}
+	assert_int_equal(peer.accepted, 1);
+	assert_int_equal(peer.reads, 1); /* all in one write */
+	forget(asks, 8);
+}
+
+static void
+four_in_a_batch(void *arg)
+{
+	struct arena *arena = arena_open(1024, 65536, NULL, NULL);
+	struct redis_batch batch;
+
+	(void)arg;
+	redis_batch_init(&batch, arena);
+	for (int i = 0; i < 4; i++)
+		redis_add(&batch, "GET", "key", NULL);
+	assert_null(redis_run(redis, &batch, true));
+	for (int i = 1; i < 4; i++)
+		assert_int_equal(batch.reply[i]->text[0], batch.reply[0]->text[0] + i);
+	arena_close(arena);
+}
+
+static void
+batches_stay_together(void **state)
+{
+	(void)state;
+	peer.got = answer_each_get;
+	on_loop_start(four_in_a_batch, NULL);
+	on_loop_start(four_in_a_batch, NULL);
+	on_loop_finish(2000);
+	assert_int_equal(occurrences("GET\r\n"), 8);
+}
+
+/* ---- parsing ---- */
+
+static const char everything[] =
+    "*6\r\n$5\r\nhello\r\n$-1\r\n:42\r\n+status\r\n*2\r\n$0\r\n\r\n*0\r\n$6\r\nab\0\r\nc\r\n";
+#define EVERYTHING_LEN (sizeof everything - 1)
+
+static size_t cut;
+
+static void
+send_rest(void *arg)
+{
+	(void)arg;
+	fiber_sleep(2);
+	peer_send_bytes(everything + cut, EVERYTHING_LEN - cut);
+}
+
+static void
+send_part(void)
+{
+	peer_send_bytes(everything, cut);
+	on_loop_start(send_rest, NULL);
+}
+
+static void
+is_everything(const struct redis_reply *reply)
+{
+	assert_int_equal(reply->type, REDIS_ARRAY);
+	assert_int_equal(reply->count, 6);
+	assert_string_equal(redis_item(reply, 0), "hello");
+	assert_int_equal(reply->items[1]->type, REDIS_NIL);
+	assert_null(redis_item(reply, 1));
+	assert_int_equal(reply->items[2]->integer, 42);
+	assert_string_equal(redis_item(reply, 3), "status");
+	assert_int_equal(reply->items[4]->count, 2);
+	assert_string_equal(redis_item(reply->items[4], 0), "");
+	assert_int_equal(reply->items[4]->items[1]->count, 0);
+	assert_int_equal(reply->items[5]->len, 6);
+	assert_memory_equal(reply->items[5]->text, "ab\0\r\nc", 6);
+	assert_null(redis_item(reply, 6));
+}
+
+static void
+replies_may_be_cut_anywhere(void **state)
+{
+	(void)state;
+	peer.got = send_part;
+	for (cut = 1; cut < EVERYTHING_LEN; cut++) {
+		struct ask ask = {.words = {"GET", "key"}};
+
+		on_loop_start(ask_now, &ask);
+		on_loop_finish(2000);
+		assert_null(ask.error);
+		is_everything(ask.batch.reply[0]);
+		forget(&ask, 1);
+	}
+	assert_int_equal(peer.accepted, 1);
+}
+
+static void
+send_byte_by_byte(void *arg)
+{
+	(void)arg;
+	for (size_t i = 0; i < EVERYTHING_LEN; i++) {
+		peer_send_bytes(everything + i, 1);
+		fiber_sleep(1);
+	}
+}
+
+static void
+start_dripping(void)
+{
+	on_loop_start(send_byte_by_byte, NULL);
+}
+
+static void
+replies_may_drip(void **state)
+{
+	struct ask ask = {.words = {"GET", "key"}};
+
+	(void)state;
+	peer.got = start_dripping;
+	on_loop_start(ask_now, &ask);
+	on_loop_finish(2000);
+	assert_null(ask.error);
+	is_everything(ask.batch.reply[0]);
+	forget(&ask, 1);
+}
+
+static void
+rubbish(void)
+{
+	peer_send("HTTP/1.1 400 Bad Request\r\n\r\n");
+}
+
+static void
+rubbish_fails_and_drops_the_connection(void **state)
+{
+	struct ask asks[2] = {{.words = {"GET", "key"}}, {.words = {"GET", "key"}}};
+
+	(void)state;
+	peer.got = rubbish;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_finish(2000);
+	assert_ptr_equal(asks[0].error, &error_store_unavailable);
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &asks[1]);
+	on_loop_finish(2000);
+	assert_null(asks[1].error);
+	assert_int_equal(peer.accepted, 2);
+	forget(asks, 2);
+}
+
+static void
+send_stray_then_ask(void *arg)
+{
+	peer_send("$5\r\nstray\r\n");
+	fiber_sleep(5);
+	ask_now(arg);
+}
+
+static void
+a_reply_that_nobody_asked_for_drops_the_connection(void **state)
+{
+	struct ask asks[2] = {{.words = {"GET", "key"}}, {.words = {"GET", "key"}}};
+
+	(void)state;
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_finish(2000);
+	on_loop_start(send_stray_then_ask, &asks[1]);
+	on_loop_finish(2000);
+	assert_null(asks[1].error);
+	assert_string_equal(asks[1].batch.reply[0]->text, "0");
+	assert_int_equal(peer.accepted, 2);
+	forget(asks, 2);
+}
+
+/* ---- errors ---- */
+
+static void
+answer_error(void)
+{
+	peer_send("-OOM command not allowed\r\n");
+}
+
+static void
+an_error_reply_is_an_error_of_that_command_only(void **state)
+{
+	struct ask asks[2] = {{.words = {"SET", "key", "value"}}, {.words = {"GET", "key"}}};
+
+	(void)state;
+	peer.got = answer_error;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_finish(2000);
+	assert_ptr_equal(asks[0].error, &error_store_unavailable);
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &asks[1]);
+	on_loop_finish(2000);
+	assert_null(asks[1].error);
+	assert_int_equal(peer.accepted, 1);
+	forget(asks, 2);
+}
+
+static void
+close_at_once(void)
+{
+	peer_close();
+}
+
+static void
+a_lost_connection_fails_every_writer(void **state)
+{
+	struct ask asks[5] = {0};
+
+	(void)state;
+	peer.got = close_at_once;
+	for (size_t i = 0; i < 5; i++) {
+		asks[i].words[0] = "SET";
+		asks[i].words[1] = "key";
+		on_loop_start(ask_now, &asks[i]);
+	}
+	on_loop_finish(2000);
+	for (size_t i = 0; i < 5; i++)
+		assert_ptr_equal(asks[i].error, &error_store_unavailable);
+	assert_int_equal(peer.accepted, 1);
+	forget(asks, 5);
+}
+
+static void
+close_first_answer_second(void)
+{
+	if (peer.accepted == 1)
+		peer_close();
+	else
+		answer_each_get();
+}
+
+static void
+reads_are_repeated_once(void **state)
+{
+	struct ask asks[3] = {0};
+
+	(void)state;
+	peer.got = close_first_answer_second;
+	for (size_t i = 0; i < 3; i++) {
+		asks[i] = (struct ask){.words = {"GET", "key"}, .reads = true};
+		on_loop_start(ask_now, &asks[i]);
+	}
+	on_loop_finish(2000);
+	for (size_t i = 0; i < 3; i++)
+		assert_null(asks[i].error);
+	assert_int_equal(peer.accepted, 2);
+	forget(asks, 3);
+
+	peer_close();
+	peer.got = close_at_once;
+	asks[0] = (struct ask){.words = {"GET", "key"}, .reads = true};
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_finish(2000);
+	assert_ptr_equal(asks[0].error, &error_store_unavailable);
+	assert_int_equal(peer.accepted, 3);
+	forget(asks, 1);
+}
+
+/* The peer has gone, and we learn it only when we write: who waits must go on at once, not at the next event. */
+static void
+close_then_ask(void *arg)
+{
+	peer_close();
+	ask_now(arg);
+}
+
+static void
+a_failed_write_wakes_who_waits(void **state)
+{
+	struct ask first = {.words = {"GET", "key"}};
+	struct ask second = {.words = {"SET", "key"}};
+
+	(void)state;
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &first);
+	on_loop_finish(2000);
+	on_loop_start(close_then_ask, &second);
+	on_loop_finish(5000);
+	assert_ptr_equal(second.error, &error_store_unavailable);
+	assert_true(second.ms < 200);
+	forget(&first, 1);
+	forget(&second, 1);
+}
+
+static void
+nobody_listens(void **state)
+{
+	struct ask ask = {.words = {"GET", "key"}, .reads = true};
+
+	(void)state;
+	loop_io_close(peer.accept_io);
+	peer.accept_io = NULL;
+	unlink(peer.path);
+	on_loop_start(ask_now, &ask);
+	on_loop_finish(2000);
+	assert_ptr_equal(ask.error, &error_store_unavailable);
+	assert_true(ask.ms < 200);
+	forget(&ask, 1);
+}
+
+/* ---- time ---- */
+
+static void
+silence_times_out_and_a_late_reply_reaches_nobody(void **state)
+{
+	struct ask asks[3] = {{.words = {"SET", "a"}}, {.words = {"GET", "b"}, .reads = true}, {.words = {"GET", "c"}}};
+
+	(void)state;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_start(ask_now, &asks[1]);
+	on_loop_finish(3000);
+	for (size_t i = 0; i < 2; i++) {
+		assert_ptr_equal(asks[i].error, &error_store_unavailable);
+		assert_in_range(asks[i].ms, REDIS_TIMEOUT_MS - 20, 2 * REDIS_TIMEOUT_MS);
+	}
+	/* Too late: the old connection must not be read any more, and the next command has a new one. */
+	(void)send(peer.fd, "$4\r\nlate\r\n", 10, MSG_NOSIGNAL);
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &asks[2]);
+	on_loop_finish(2000);
+	assert_null(asks[2].error);
+	assert_string_equal(asks[2].batch.reply[0]->text, "0");
+	assert_int_equal(peer.accepted, 2);
+	forget(asks, 3);
+}
+
+#define LARGE ((size_t)100 * 1024)
+
+static void
+answer_large(void)
+{
+	char *reply = calloc(1, LARGE + 32);
+	int n = snprintf(reply, LARGE, "$%zu\r\n", LARGE);
+
+	memset(reply + n, 'x', LARGE);
+	memcpy(reply + (size_t)n + LARGE, "\r\n", 3);
+	peer_send(reply);
+	free(reply);
+	usleep((REDIS_TIMEOUT_MS + 100) * 1000); /* the loop is held up, and with it its clock */
+}
+
+/* When we are late, the reply is there all the same: nothing may be dropped for it. */
+static void
+a_held_up_loop_is_no_timeout(void **state)
+{
+	struct ask ask = {.words = {"SET", "key"}};
+
+	(void)state;
+	peer.got = answer_large;
+	on_loop_start(ask_now, &ask);
+	on_loop_finish(3000);
+	assert_null(ask.error);
+	assert_int_equal(ask.batch.reply[0]->len, LARGE);
+	assert_int_equal(peer.accepted, 1);
+	forget(&ask, 1);
+}
+
+/* ---- size ---- */
+
+static void
+answer_large_then_small(void)
+{
+	static const char small[] = "$5\r\nsmall\r\n";
+	char *reply = calloc(1, LARGE + 64);
+	int n = snprintf(reply, LARGE, "*3\r\n$1\r\na\r\n$%zu\r\n", LARGE);
+
+	if (occurrences("GET\r\n") < 2) {
+		free(reply);
+		return;
+	}
+	memset(reply + n, 'x', LARGE);
+	memcpy(reply + (size_t)n + LARGE, "\r\n:1\r\n", 6);
+	memcpy(reply + (size_t)n + LARGE + 6, small, sizeof small);
+	peer_send(reply);
+	free(reply);
+}
+
+static void
+a_reply_that_is_too_large_fails_its_batch_alone(void **state)
+{
+	struct ask warm = {.words = {"PING", "x"}};
+	struct ask asks[2] = {{.words = {"GET", "a"}, .limit = 16 * 1024}, {.words = {"GET", "b"}}};
+
+	(void)state;
+	peer.got = answer_error;
+	on_loop_start(ask_now, &warm);
+	on_loop_finish(2000);
+	peer.got = answer_large_then_small;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_start(ask_now, &asks[1]);
+	on_loop_finish(2000);
+	assert_ptr_equal(asks[0].error, &error_overloaded);
+	assert_null(asks[1].error);
+	assert_string_equal(asks[1].batch.reply[0]->text, "small");
+	assert_int_equal(peer.accepted, 1);
+	forget(&warm, 1);
+	forget(asks, 2);
+}
+
+static void
+answer_long_array(void)
+{
+	peer_send("*2000000000\r\n:1\r\n");
+}
+
+static void
+an_absurd_array_is_no_memory(void **state)
+{
+	struct ask ask = {.words = {"GET", "key"}};
+
+	(void)state;
+	peer.got = answer_long_array;
+	on_loop_start(ask_now, &ask);
+	on_loop_finish(3000); /* its end never comes */
+	assert_ptr_equal(ask.error, &error_store_unavailable);
+	forget(&ask, 1);
+}
+
+/* ---- scripts ---- */
+
+static struct redis_script script = {.source = "return KEYS[1]"};
+
+static void
+run_script(void *arg)
+{
+	const char *const keys[] = {"key", NULL};
+	const char *const arguments[] = {"one", "two", NULL};
+	struct ask *ask = arg;
+
+	ask->arena = arena_open(1024, 65536, NULL, NULL);
+	redis_batch_init(&ask->batch, ask->arena);
+	redis_add_script(&ask->batch, &script, keys, arguments);
+	ask->error = redis_run(redis, &ask->batch, false);
+}
+
+static void
+answer_noscript(void)
+{
+	if (occurrences("EVALSHA\r\n") == 1 && occurrences("EVAL\r\n") == 0)
+		peer_send("-NOSCRIPT No matching script.\r\n");
+	else
+		peer_send("+done\r\n");
+}
+
+static void
+an_unknown_script_is_sent_whole(void **state)
+{
+	struct ask ask = {0};
+
+	(void)state;
+	redis_script_prepare(&script);
+	peer.got = answer_noscript;
+	on_loop_start(run_script, &ask);
+	on_loop_finish(2000);
+	assert_null(ask.error);
+	assert_string_equal(ask.batch.reply[0]->text, "done");
+	assert_non_null(strstr(peer.in, "*6\r\n$7\r\nEVALSHA\r\n$40\r\n"));
+	assert_non_null(
+	    strstr(peer.in,
+		   "*6\r\n$4\r\nEVAL\r\n$14\r\nreturn KEYS[1]\r\n$1\r\n1\r\n$3\r\nkey\r\n$3\r\none\r\n$3\r\ntwo\r\n"));
+	forget(&ask, 1);
+}
+
+/* ---- commands that nobody waits for ---- */
+
+static size_t seen; /* of peer.in */
+
+static void
+answer_ok_and_values(void)
+{
+	while (seen < peer.len) {
+		const char *command = peer.in + seen;
+		const char *next = strstr(command + 1, "*");
+
+		if (strstr(command, "GET\r\n") != NULL && (next == NULL || strstr(command, "GET\r\n") < next))
+			peer_send("*2\r\n$5\r\nvalue\r\n$4\r\nmore\r\n");
+		else
+			peer_send("+OK\r\n");
+		seen = next != NULL ? (size_t)(next - peer.in) : peer.len;
+	}
+}
+
+static void
+send_and_ask(void *arg)
+{
+	struct ask *ask = arg;
+	struct redis_batch unheard;
+
+	for (int round = 0; round < 20; round++) {
+		struct arena *arena = arena_open(1024, 65536, NULL, NULL);
+
+		redis_batch_init(&unheard, arena);
+		redis_add(&unheard, "SET", "mark", NULL);
+		assert_true(redis_send(redis, &unheard, "a mark"));
+		redis_batch_init(&ask->batch, arena);
+		redis_add(&ask->batch, "GET", "key", NULL);
+		assert_null(redis_run(redis, &ask->batch, true));
+		assert_true(redis_send(redis, &unheard, "a mark"));
+		fiber_sleep(1 + round % 3); /* the reply to the mark comes before this one is read */
+		assert_string_equal(redis_item(ask->batch.reply[0], 0), "value");
+		assert_string_equal(redis_item(ask->batch.reply[0], 1), "more");
+		arena_close(arena);
+	}
+}
+
+static void
+unheard_replies_disturb_nobody(void **state)
+{
+	struct ask warm = {.words = {"GET", "key"}};
+	struct ask asks[4] = {0};
+
+	(void)state;
+	seen = 0;
+	peer.got = answer_ok_and_values;
+	on_loop_start(ask_now, &warm);
+	on_loop_finish(2000);
+	for (size_t i = 0; i < 4; i++)
+		on_loop_start(send_and_ask, &asks[i]);
+	on_loop_finish(5000);
+	assert_int_equal(peer.accepted, 1);
+	forget(&warm, 1);
+}
+
+static void
+without_a_connection_nothing_is_sent(void **state)
+{
+	struct arena *arena = arena_open(1024, 65536, NULL, NULL);
+	struct redis_batch batch;
+
+	(void)state;
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SET", "mark", NULL);
+	assert_false(redis_send(redis, &batch, "a mark"));
+	arena_close(arena);
+}
+
+/* ---- connecting ---- */
+
+static void
+accept_introduction(void)
+{
+	if (strstr(peer.in, "GET\r\n") != NULL)
+		peer_send("$2\r\nme\r\n");
+	else if (strstr(peer.in, "SELECT\r\n") != NULL)
+		peer_send("+OK\r\n");
+}
+
+static void
+a_database_is_selected_first(void **state)
+{
+	struct ask ask = {.words = {"GET", "key"}};
+
+	(void)state;
+	redis_close(redis);
+	open_client("unix://", "?db=3");
+	peer.got = accept_introduction;
+	on_loop_start(ask_now, &ask);
+	on_loop_finish(2000);
+	assert_null(ask.error);
+	assert_ptr_equal(strstr(peer.in, "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*2\r\n$3\r\nGET\r\n"), peer.in);
+	forget(&ask, 1);
+}
+
+static void
+a_refused_introduction_is_an_error(void **state)
+{
+	struct ask asks[3] = {{.words = {"GET", "a"}}, {.words = {"GET", "b"}}, {.words = {"GET", "c"}}};
+
+	(void)state;
+	redis_close(redis);
+	open_client("unix://", "?db=99");
+	peer.got = answer_error;
+	for (size_t i = 0; i < 3; i++)
+		on_loop_start(ask_now, &asks[i]);
+	on_loop_finish(2000);
+	for (size_t i = 0; i < 3; i++)
+		assert_ptr_equal(asks[i].error, &error_store_unavailable);
+	assert_null(strstr(peer.in, "GET"));
+	forget(asks, 3);
+}
+
+static void
+urls_are_checked(void **state)
+{
+	static const char *const good[] = {"redis://127.0.0.1:6379/0",   "redis://host",    "redis://[::1]:7000/2",
+					   "redis://user:p%40ss@host:1", "redis://:pass@h", "unix:///run/redis.sock",
+					   "unix:///run/redis.sock?db=1"};
+	static const char *const bad[] = {"",
+					  "http://host",
+					  "redis://",
+					  "redis://host:0",
+					  "redis://host:99999",
+					  "redis://user@host",
+					  "redis://user:p%zz@host",
+					  "redis://[::1:6379",
+					  "redis://host/db",
+					  "unix://relative",
+					  "unix:///a?x=1",
+					  "redis+cluster://a:1",
+					  "redis+sentinel://a:1/m/0"};
+	struct arena *arena = arena_open(1024, 65536, NULL, NULL);
+	const char *mistake;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+		assert_true(redis_url_check(arena, good[i], &mistake));
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		assert_false(redis_url_check(arena, bad[i], &mistake));
+		assert_non_null(mistake);
+	}
+	arena_close(arena);
+}
+
+static void
+fields_are_found(void **state)
+{
+	struct redis_reply name = {.type = REDIS_STRING, .text = "name", .len = 4};
+	struct redis_reply value = {.type = REDIS_STRING, .text = "value", .len = 5};
+	struct redis_reply nil = {.type = REDIS_NIL};
+	struct redis_reply *items[] = {&name, &value, &nil};
+	struct redis_reply reply = {.type = REDIS_ARRAY, .count = 3, .items = items};
+
+	(void)state;
+	assert_string_equal(redis_field(&reply, "name"), "value");
+	assert_null(redis_field(&reply, "value"));
+	assert_null(redis_field(&nil, "name"));
+	assert_null(redis_item(NULL, 0));
+	assert_null(redis_item(&reply, 2));
+	assert_null(redis_item(&reply, 3));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(replies_go_to_who_asked),
+	    TEST(batches_stay_together),
+	    TEST(replies_may_be_cut_anywhere),
+	    TEST(replies_may_drip),
+	    TEST(rubbish_fails_and_drops_the_connection),
+	    TEST(a_reply_that_nobody_asked_for_drops_the_connection),
+	    TEST(an_error_reply_is_an_error_of_that_command_only),
+	    TEST(a_lost_connection_fails_every_writer),
+	    TEST(reads_are_repeated_once),
+	    TEST(a_failed_write_wakes_who_waits),
+	    TEST(nobody_listens),
+	    TEST(silence_times_out_and_a_late_reply_reaches_nobody),
+	    TEST(a_held_up_loop_is_no_timeout),
+	    TEST(a_reply_that_is_too_large_fails_its_batch_alone),
+	    TEST(an_absurd_array_is_no_memory),
+	    TEST(an_unknown_script_is_sent_whole),
+	    TEST(unheard_replies_disturb_nobody),
+	    TEST(without_a_connection_nothing_is_sent),
+	    TEST(a_database_is_selected_first),
+	    TEST(a_refused_introduction_is_an_error),
+	    cmocka_unit_test(urls_are_checked),
+	    cmocka_unit_test(fields_are_found),
+	};
+
+	crypto_open();
+	log_configure(LOG_LEVEL_ERROR, true); /* kept, and not written: what fails here is meant to */
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
