@@ -86,11 +86,13 @@ static const struct error *
 identify_by_token(struct app *app, struct request *request, const struct oauth_state *state, struct grant *grant)
 {
 	const struct provider *provider = request->provider;
-	struct oauth2_identity_check check = {.issuers = &provider->id_token_issuers,
-					      .client_id = provider->client.id,
-					      .nonce = state->nonce,
-					      .access_token = grant->tokens.access_token,
-					      .now = clock_wall()};
+	struct oauth2_identity_check check = {
+	    .issuers = &provider->id_token_issuers,
+	    .client_id = provider->client.id,
+	    .nonce = state->nonce,
+	    .access_token = grant->tokens.access_token,
+	    .algorithm = provider->id_token_algs.count == 1 ? provider->id_token_algs.items[0] : NULL,
+	    .now = clock_wall()};
 	const struct json *claims = NULL;
 	const struct error *error;
 	const char *wrong;
