@@ -23,6 +23,14 @@ struct pairs {
 	size_t count;
 };
 
+/* The tokens' former handed_out_until, in `handed`, stays where it is the later one: a token may have been handed out
+ * since the credential was read that is now written. */
+#define KEEP_HANDED_OUT                                                                                                \
+	"local now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0')\n"                               \
+	"if handed and (tonumber(handed) or 0) > now then\n"                                                           \
+	"  redis.call('HSET', KEYS[2], 'handed_out_until', handed)\n"                                                  \
+	"end\n"
+
 /*
  * KEYS: record, tokens. ARGV: tombstone (among KEYS it would need the right to write it, which workers do not have),
  * account, issuer, replace, id, connected_at, number of words of the record, the record's fields and values, the
@@ -46,11 +54,7 @@ static struct redis_script connect_script = {
 	      "local last = 7 + tonumber(ARGV[7])\n"
 	      "redis.call('DEL', KEYS[1], KEYS[2])\n"
 	      "redis.call('HSET', KEYS[1], 'id', id, 'connected_at', connected, unpack(ARGV, 8, last))\n"
-	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n"
-	      "local now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0')\n"
-	      "if handed and (tonumber(handed) or 0) > now then\n"
-	      "  redis.call('HSET', KEYS[2], 'handed_out_until', handed)\n"
-	      "end\n"
+	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n" KEEP_HANDED_OUT
 	      "return {outcome, id, connected, record, tokens}\n",
 };
 
@@ -59,10 +63,10 @@ static struct redis_script refresh_script = {
     .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
 	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
 	      "local last = 2 + tonumber(ARGV[2])\n"
+	      "local handed = redis.call('HGET', KEYS[2], 'handed_out_until')\n"
 	      "redis.call('HDEL', KEYS[1], 'status_reason', 'oauth_email', 'validated_at')\n"
 	      "redis.call('HSET', KEYS[1], unpack(ARGV, 3, last))\n"
-	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n"
-	      "return 1\n",
+	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n" KEEP_HANDED_OUT "return 1\n",
 };
 
 /* KEYS: record. ARGV: generation, fields and values. */
