@@ -116,7 +116,7 @@ class Host:
     def _path(self, name):
         return os.path.join(self.directory, name)
 
-    def configure(self, environment, server_conf):
+    def configure(self, environment, server_conf, nginx_settings):
         self.environment = {**environment, "LISTEN": self.socket}
         self.serve.environment = self.environment
         subprocess.run([
@@ -124,6 +124,7 @@ class Host:
             f"PUBLIC_URL={self.product.public_url}", f"SOCKET={self.socket}",
             f"WWW={os.path.join(REPOSITORY, 'nginx', 'www')}", f"RUN={self.directory}", f"PORT={self.port}",
             f"INTERNAL_PORT={self.internal_port}", "WORKERS=2", "USER=" + ("user root;" if os.getuid() == 0 else ""),
+            f"PROVIDER_CA_FILE={self.product.stand_in.ca_file}", *nginx_settings,
         ], check=True)
         os.makedirs(self._path("nginx/server.d"), exist_ok=True)
         if server_conf:
@@ -256,8 +257,9 @@ def problem(answer, status, code):
 
 class Product:
     def __init__(self, directory, *, environment=None, hosts=1, workers=2, redis_arguments=(), api_proxy=False,
-                 server_conf="", services=None):
+                 server_conf="", nginx_settings=(), services=None):
         """`environment`: settings over the harness's own (None takes one away). `server_conf`: more of nginx's server.
+        `nginx_settings`: NAME=VALUE for nginx/install.sh.
         `services`: more services than google, each with what its provider file has else (None takes a member away);
         they are the stand-in's second client."""
         self.directory = str(directory)
@@ -273,6 +275,7 @@ class Product:
         self.stand_in = None
         self._api_proxy = api_proxy
         self._server_conf = server_conf
+        self._nginx_settings = nginx_settings
         self._services = services or {}
         self._settings = {"WORKERS": str(workers), **(environment or {})}
         self._threads = threading.local()
@@ -294,7 +297,7 @@ class Product:
                                                          for each in (SERVICE, *self._services)])
             environment = self._environment()
             for host in self.hosts:
-                host.configure(environment, self._server_conf)
+                host.configure(environment, self._server_conf, self._nginx_settings)
                 host.start()
             for host in self.hosts:
                 host.wait_ready()
