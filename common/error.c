@@ -262,7 +262,7 @@ const struct error *
 error_find(const char *code)
 {
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-		if (strcmp(all[i]->code, code) == 0)
+		if (code != NULL && strcmp(all[i]->code, code) == 0)
 			return all[i];
 	}
 	return NULL;

@@ -45,7 +45,7 @@ read_back(struct arena *arena, const char *text)
 	if (!text_is_utf8(text, strlen(text)))
 		return;
 	struct buf buf;
-	buf_init(&buf, arena, 8 * strlen(text) + 64);
+	buf_init(&buf, arena, 9 * strlen(text) + 64);
 	url_add(&buf, "first", text);
 	url_add(&buf, text, "x");
 	url_add(&buf, "last", text);

@@ -66,6 +66,18 @@ codes_and_statuses_are_as_promised(void **state)
 	}
 }
 
+static void
+finds_each_by_its_code(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT; i++)
+		assert_ptr_equal(error_find(promised[i].code), promised[i].error);
+	assert_null(error_find("internal"));
+	assert_null(error_find("Internal_error"));
+	assert_null(error_find(""));
+	assert_null(error_find(NULL));
+}
+
 /* `detail` is one sentence, short enough for a toast. */
 static void
 details_are_sentences(void **state)
@@ -90,6 +102,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(codes_and_statuses_are_as_promised),
+	    cmocka_unit_test(finds_each_by_its_code),
 	    cmocka_unit_test(details_are_sentences),
 	};
 	return cmocka_run_group_tests_name("error", tests, NULL, NULL);

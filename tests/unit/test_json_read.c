@@ -316,13 +316,15 @@ bombs_cost_nothing(void **state)
 	free(text);
 }
 
+/* A list that makes `values` values, itself among them, all written like `item`. */
 static const struct json *
-read_list(size_t values)
+read_list(size_t values, const char *item)
 {
 	struct buf buf;
 	buf_init(&buf, arena, 64 * 1024);
-	buf_add(&buf, "[1");
-	repeat(&buf, ",1", values - 2);
+	buf_addf(&buf, "[%s", item);
+	for (size_t i = 2; i < values; i++)
+		buf_addf(&buf, ",%s", item);
 	buf_add(&buf, "]");
 	return read_exactly(buf_text(&buf), buf.len);
 }
@@ -343,8 +345,11 @@ static void
 bounds_numbers_of_values(void **state)
 {
 	(void)state;
-	assert_non_null(read_list(4096));
-	assert_null(read_list(4097));
+	static const char *const items[] = {"1", "\"x\"", "true", "null", "[]", "{}"};
+	for (size_t i = 0; i < LENGTH(items); i++) {
+		assert_non_null(read_list(4096, items[i]));
+		assert_null(read_list(4097, items[i]));
+	}
 	assert_non_null(read_members(256));
 	assert_null(read_members(257));
 }

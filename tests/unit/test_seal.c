@@ -180,6 +180,21 @@ parts_do_not_run_together(void **state)
 }
 
 static void
+bounds_the_parts(void **state)
+{
+	(void)state;
+	struct seal_context other = place;
+	char *text = arena_alloc(arena, 65538);
+	memset(text, 'x', 65537);
+	other.issuer = text;
+	assert_null(seal(arena, ring, &other, secret));
+	other.issuer = text + 1;
+	char *sealed = seal(arena, ring, &other, secret);
+	assert_string_equal(seal_open(arena, ring, &other, sealed), secret);
+	arena_reset(arena);
+}
+
+static void
 every_bit_counts(void **state)
 {
 	(void)state;
@@ -429,13 +444,21 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(opens_what_it_sealed),      cmocka_unit_test(opens_what_another_program_sealed),
-	    cmocka_unit_test(never_seals_twice_alike),   cmocka_unit_test(opens_only_in_its_own_place),
-	    cmocka_unit_test(parts_do_not_run_together), cmocka_unit_test(every_bit_counts),
-	    cmocka_unit_test(every_character_counts),    cmocka_unit_test(never_takes_plain_text),
-	    cmocka_unit_test(tells_the_key_id),          cmocka_unit_test(rotates),
-	    cmocka_unit_test(reads_key_rings),           cmocka_unit_test(names_mistakes_without_their_content),
-	    cmocka_unit_test(holds_sixteen_keys),        cmocka_unit_test(keys_are_kept_out_of_core_files),
+	    cmocka_unit_test(opens_what_it_sealed),
+	    cmocka_unit_test(opens_what_another_program_sealed),
+	    cmocka_unit_test(never_seals_twice_alike),
+	    cmocka_unit_test(opens_only_in_its_own_place),
+	    cmocka_unit_test(parts_do_not_run_together),
+	    cmocka_unit_test(bounds_the_parts),
+	    cmocka_unit_test(every_bit_counts),
+	    cmocka_unit_test(every_character_counts),
+	    cmocka_unit_test(never_takes_plain_text),
+	    cmocka_unit_test(tells_the_key_id),
+	    cmocka_unit_test(rotates),
+	    cmocka_unit_test(reads_key_rings),
+	    cmocka_unit_test(names_mistakes_without_their_content),
+	    cmocka_unit_test(holds_sixteen_keys),
+	    cmocka_unit_test(keys_are_kept_out_of_core_files),
 	    cmocka_unit_test(makes_new_lines),
 	};
 	return cmocka_run_group_tests_name("seal", tests, open_all, close_all);
