@@ -157,14 +157,13 @@ static double
 done(const char *cursor)
 {
 	uint64_t number;
-	double part = 0;
-	double weight = 0.5;
+	uint64_t reversed = 0;
 
 	if (!text_to_number(cursor, UINT64_MAX, &number))
 		return 0;
-	for (; number != 0; number >>= 1, weight /= 2)
-		part += (number & 1) != 0 ? weight : 0;
-	return part;
+	for (int bit = 0; bit < 64; bit++)
+		reversed |= (number >> bit & 1) << (63 - bit);
+	return (double)reversed / (double)UINT64_MAX;
 }
 
 const struct error *
