@@ -45,12 +45,18 @@ shown(const char *text)
 
 /* A NUL would cut a value short of what the login wrote, so that it could pass for another. */
 static bool
+is_cut(const struct redis_reply *reply, size_t index)
+{
+	const char *text = redis_item(reply, index);
+
+	return text != NULL && strlen(text) != reply->items[index]->len;
+}
+
+static bool
 is_text(const struct redis_reply *reply)
 {
 	for (size_t i = 0; i < reply->count; i++) {
-		const char *text = redis_item(reply, i);
-
-		if (text != NULL && strlen(text) != reply->items[i]->len)
+		if (is_cut(reply, i))
 			return false;
 	}
 	return true;
@@ -126,8 +132,8 @@ read_organizations(struct arena *arena, const struct redis_reply *reply, struct 
 		const char *field = redis_item(reply, i);
 		const char *role = shown(redis_item(reply, i + 1));
 
-		if (field == NULL || role == NULL || strncmp(field, ORGANIZATION_PREFIX, prefix) != 0 ||
-		    !text_is_id(field + prefix))
+		if (field == NULL || role == NULL || is_cut(reply, i) || is_cut(reply, i + 1) ||
+		    strncmp(field, ORGANIZATION_PREFIX, prefix) != 0 || !text_is_id(field + prefix))
 			continue;
 		out->organizations[out->organization_count++] =
 		    (struct session_organization){.id = field + prefix, .role = role};
