@@ -17,6 +17,7 @@
 #include <fastcgi.h>
 #include <fcgi_config.h>
 #include <fcgiapp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,7 +82,7 @@ next_record(const uint8_t **rest, const uint8_t *end, struct record *record)
 		return false;
 	len = (size_t)at[4] << 8 | at[5];
 	padding = at[6];
-	record->type = at[0] == FCGI_VERSION_1 ? at[1] : 0; /* 0 is no type: another version is refused as such */
+	record->type = at[1];
 	record->id = (unsigned)at[2] << 8 | at[3];
 	record->content = at + FCGI_HEADER_LEN;
 	record->len = len;
@@ -162,13 +163,24 @@ judge(const uint8_t *bytes, size_t len)
 	struct record record;
 	unsigned id = 0;
 
-	while (rest < end && next_record(&rest, end, &record)) {
+	while (rest < end && *rest == FCGI_VERSION_1 && next_record(&rest, end, &record)) {
 		if (!step(&expect, &id, &record))
 			return GATEWAY_INVALID;
 	}
+	if (rest < end && *rest != FCGI_VERSION_1) /* another protocol: its lengths would be waited for in vain */
+		return GATEWAY_INVALID;
 	if (expect == EXPECT_NOTHING)
 		return rest == end ? GATEWAY_COMPLETE : GATEWAY_INVALID; /* no web server sends ahead */
 	return len == LOOK_MAX ? GATEWAY_INVALID : GATEWAY_PARTIAL;
+}
+
+/* Has the peer closed, or said that it sends no more? A peek does not tell as long as there are bytes. */
+static bool
+has_hung_up(int fd)
+{
+	struct pollfd state = {.fd = fd, .events = POLLRDHUP};
+
+	return poll(&state, 1, 0) == 1;
 }
 
 enum gateway_state
@@ -184,6 +196,8 @@ gateway_look(int fd)
 		return errno == EAGAIN || errno == EINTR ? GATEWAY_EMPTY : GATEWAY_CLOSED;
 	state = judge(bytes, (size_t)len);
 	explicit_bzero(bytes, (size_t)len); /* credentials were in it */
+	if (state == GATEWAY_PARTIAL && has_hung_up(fd))
+		return GATEWAY_CLOSED;
 	return state;
 }
 

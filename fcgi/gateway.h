@@ -17,7 +17,7 @@ enum gateway_state {
 	GATEWAY_EMPTY,    /* nothing has come */
 	GATEWAY_PARTIAL,  /* a part of a request */
 	GATEWAY_COMPLETE, /* a whole request: gateway_read will not wait */
-	GATEWAY_CLOSED,   /* the peer has closed */
+	GATEWAY_CLOSED,   /* the peer has closed, perhaps in the middle of a request */
 	GATEWAY_INVALID   /* bytes that no web server sends: close it */
 };
 

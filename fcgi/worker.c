@@ -44,8 +44,9 @@
 #define REQUEST_MS 8000 /* for all provider calls and lease waits of one request */
 #define WAIT_MS 1000    /* unread, before it is answered 503 */
 #define WAIT_LOOK_MS 50
-#define PARTIAL_MS 10000 /* for the rest of a request that began to come */
-#define PARTIAL_LOOK_MS 5
+#define PARTIAL_MS 10000  /* for the rest of a request that began to come */
+#define PARTIAL_LOOK_MS 5 /* at first; less and less often the longer it takes */
+#define PARTIAL_LOOK_MOST_MS 250
 #define DRAIN_MS 20000
 #define SPREAD_SLACK 4 /* connections above the average that a worker may hold before it lets others accept */
 #define SPREAD_PAUSE_MS 1
@@ -97,6 +98,7 @@ struct worker {
 	struct loop_signal *term_signal;
 	struct loop_hook *log_hook;
 	struct list partial, waiting;
+	int64_t partial_look_ms; /* how often partial ones are looked at */
 	struct job *spare_jobs;
 	size_t spare_count;
 	size_t connections;
@@ -136,6 +138,13 @@ list_remove(struct list *list, struct connection *connection)
 }
 
 static void
+look_at_partial_in(struct worker *worker, int64_t ms)
+{
+	worker->partial_look_ms = ms;
+	loop_timer_set(worker->partial_timer, ms);
+}
+
+static void
 set_state(struct connection *connection, enum connection_state state)
 {
 	struct worker *worker = connection->worker;
@@ -149,8 +158,8 @@ set_state(struct connection *connection, enum connection_state state)
 	connection->state = state;
 	connection->since_ms = loop_now_ms(worker->loop);
 	if (state == CONNECTION_PARTIAL) {
-		if (worker->partial.count == 0)
-			loop_timer_set(worker->partial_timer, PARTIAL_LOOK_MS);
+		if (worker->partial.count == 0 || worker->partial_look_ms > PARTIAL_LOOK_MS)
+			look_at_partial_in(worker, PARTIAL_LOOK_MS);
 		list_add(&worker->partial, connection);
 	}
 	if (state == CONNECTION_WAITING) {
@@ -467,8 +476,12 @@ look_at_partial(void *arg)
 		look(connection);
 		connection = next;
 	}
-	if (worker->partial.first != NULL)
-		loop_timer_set(worker->partial_timer, PARTIAL_LOOK_MS);
+	if (worker->partial.last != NULL) {
+		int64_t ms = (loop_now_ms(worker->loop) - worker->partial.last->since_ms) / 8;
+
+		ms = ms < PARTIAL_LOOK_MS ? PARTIAL_LOOK_MS : ms < PARTIAL_LOOK_MOST_MS ? ms : PARTIAL_LOOK_MOST_MS;
+		look_at_partial_in(worker, ms);
+	}
 }
 
 static void
