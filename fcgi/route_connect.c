@@ -190,13 +190,20 @@ static const struct error *
 keep_refresh_token(struct app *app, struct request *request, const struct grant *grant, struct integration *integration,
 		   struct credential *credential)
 {
-	const struct token_wish wish = {.force = true, .ask_again = true};
+	const struct token_wish wish = {.force = true, .ask_again = true, .leave_record = true};
 	struct integration record;
 	struct credential stored;
 	enum token_verdict verdict;
 	const struct error *error;
+	bool found;
 	bool done = false;
 
+	/* Another account's connection is not touched, not even to refresh it. */
+	error = store_integration_read(app, request->arena, &request->principal, &record, &found);
+	if (error != NULL)
+		return error;
+	if (!found || !text_equal(record.oauth_user_id, grant->account))
+		return &error_offline_access_missing;
 	error = tokens_fresh(app, request, &wish, &record, &stored, &verdict);
 	if (error != NULL)
 		return error;

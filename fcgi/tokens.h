@@ -70,12 +70,13 @@ struct token_wish {
 	int64_t refused_rest_seconds; /* but not when that token is younger */
 	bool force;                   /* refresh whatever is left */
 	bool ask_again;               /* ask the provider even where it has said no before */
+	bool leave_record;            /* where the provider says no, say so to the caller only */
 };
 
 /*
  * Read the connection and refresh its access token where that is due: once over all workers and hosts (README,
  * Refresh). On TOKEN_GOOD *record and *credential are current. On any other verdict but TOKEN_GONE they are what is
- * stored; an access token in it may still be valid. TOKEN_DEAD has been noted in the record.
+ * stored; an access token in it may still be valid. TOKEN_DEAD has been noted in the record, unless it is to be left.
  */
 const struct error *tokens_fresh(struct app *app, struct request *request, const struct token_wish *wish,
 				 struct integration *record, struct credential *credential,

@@ -243,7 +243,7 @@ note_failure(struct attempt *attempt, enum token_verdict verdict, const struct h
 	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->principal,
 			   tokens_meaning(verdict)->reason, request->request_id);
 	store_failure_note(app, request->arena, attempt->record, (int)verdict, remember_ms(response));
-	if (verdict == TOKEN_DEAD) {
+	if (verdict == TOKEN_DEAD && !attempt->wish->leave_record) {
 		attempt->record->status = tokens_meaning(verdict)->status;
 		attempt->record->status_reason = tokens_meaning(verdict)->reason;
 		error = store_integration_status(app, request->arena, attempt->record, true, &stored);
