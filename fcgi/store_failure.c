@@ -8,12 +8,11 @@
 #include "common/arena.h"
 #include "common/error.h"
 #include "fcgi/app.h"
-#include "fcgi/tokens.h"
 
 #include <string.h>
 
 #define KIND "integrations:refresh_failure"
-#define VERDICT_MAX TOKEN_IDENTITY
+#define VERDICT_MAX 64
 
 void
 store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int verdict, int64_t ms)

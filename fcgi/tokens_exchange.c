@@ -86,13 +86,12 @@ static const struct error *
 identify_by_token(struct app *app, struct request *request, const struct oauth_state *state, struct grant *grant)
 {
 	const struct provider *provider = request->provider;
-	struct oauth2_identity_check check = {
-	    .issuers = &provider->id_token_issuers,
-	    .client_id = provider->client.id,
-	    .nonce = state->nonce,
-	    .access_token = grant->tokens.access_token,
-	    .algorithm = provider->id_token_algs.count == 1 ? provider->id_token_algs.items[0] : NULL,
-	    .now = clock_wall()};
+	struct oauth2_identity_check check = {.issuers = &provider->id_token_issuers,
+					      .client_id = provider->client.id,
+					      .nonce = state->nonce,
+					      .access_token = grant->tokens.access_token,
+					      .algorithm = NULL,
+					      .now = clock_wall()};
 	const struct json *claims = NULL;
 	const struct error *error;
 	const char *wrong;
@@ -105,6 +104,7 @@ identify_by_token(struct app *app, struct request *request, const struct oauth_s
 	error = signing_keys_verify(app, request, provider, grant->tokens.id_token, &claims);
 	if (error != NULL)
 		return error;
+	check.algorithm = jwt_algorithm(request->arena, grant->tokens.id_token);
 	wrong = oauth2_check_identity(request->arena, claims, &check);
 	if (wrong == NULL && !is_account(json_string(claims, "sub")))
 		wrong = "sub";

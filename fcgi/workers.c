@@ -1,0 +1,270 @@
+/*
+ * A place is one of the WORKERS, a child the process that holds it now; during a reload a place has two children, the
+ * successor and the one that drains. A child writes the metrics in the slot that is its index here.
+ */
+#include "fcgi/workers.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/metrics.h"
+#include "fcgi/config.h"
+#include "fcgi/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SLOTS WORKERS_SLOTS
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MOST_MS 10000
+#define LIVED_LONG_MS 10000 /* a worker that lived this long is replaced at once when it dies */
+#define READY_MS 10000      /* for a new worker to serve, before its predecessor is kept */
+
+static void
+child_main(struct workers *workers, size_t slot, int ready_fd, pid_t parent_pid)
+{
+	struct worker_settings settings = {.config = workers->config,
+					   .metrics = workers->metrics,
+					   .series = workers->series,
+					   .slot = slot,
+					   .slots = SLOTS,
+					   .listen_fd = workers->listen_fd,
+					   .ready_fd = ready_fd};
+	sigset_t none;
+
+	prctl(PR_SET_PDEATHSIG, SIGTERM); /* no worker outlives its parent */
+	if (getppid() != parent_pid)
+		_exit(0);
+	prctl(PR_SET_NAME, "integrations-w");
+	/* Ctrl-C and a terminal's end reach the whole group; the parent tells its workers. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGTERM, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	config_scrub_environment();
+	exit(worker_run(&settings));
+}
+
+static size_t
+free_slot(const struct workers *workers)
+{
+	size_t slot = 0;
+
+	while (slot < SLOTS && workers->children[slot].state != CHILD_NONE)
+		slot++;
+	return slot;
+}
+
+/* Start a worker for `place`; its slot, or SLOTS when that failed. *ready_fd becomes readable when it serves. */
+static size_t
+start_child(struct workers *workers, unsigned place, int *ready_fd)
+{
+	size_t slot = free_slot(workers);
+	pid_t self = getpid();
+	int ends[2];
+	pid_t pid;
+
+	if (slot == SLOTS || pipe2(ends, O_CLOEXEC) != 0)
+		return SLOTS;
+	log_flush();
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		child_main(workers, slot, ends[1], self);
+	}
+	close(ends[1]);
+	if (pid < 0) {
+		close(ends[0]);
+		log_message(LOG_LEVEL_ERROR, "fork_failed", strerror(errno), "raise the limit of processes (TasksMax)");
+		return SLOTS;
+	}
+	*ready_fd = ends[0];
+	workers->children[slot] =
+	    (struct child){.pid = pid, .state = CHILD_SERVING, .place = place, .started_ms = clock_monotonic_ms()};
+	workers->places[place].start_at_ms = -1;
+	return slot;
+}
+
+static void
+drain_child(struct workers *workers, size_t slot)
+{
+	kill(workers->children[slot].pid, SIGTERM);
+	workers->children[slot].state = CHILD_DRAINING;
+}
+
+static void
+log_death(const struct child *child, int status)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_ERROR, "worker_died");
+	log_number(&line, "worker", child->pid);
+	if (WIFSIGNALED(status))
+		log_number(&line, "signal", WTERMSIG(status));
+	else
+		log_number(&line, "exit_status", WEXITSTATUS(status));
+	log_text(&line, "action", "another one is started; if this repeats, look at the lines before and report it");
+	log_end(&line);
+}
+
+static void
+child_died(struct workers *workers, size_t slot, int status)
+{
+	struct child *child = &workers->children[slot];
+	int64_t now = clock_monotonic_ms();
+
+	metrics_free(workers->metrics, slot);
+	if (child->state == CHILD_SERVING && !workers->ending) {
+		struct place *place = &workers->places[child->place];
+
+		log_death(child, status);
+		if (now - child->started_ms >= LIVED_LONG_MS)
+			place->backoff_ms = 0;
+		place->start_at_ms = now + place->backoff_ms;
+		place->backoff_ms = place->backoff_ms == 0                    ? BACKOFF_FIRST_MS
+				    : place->backoff_ms * 2 < BACKOFF_MOST_MS ? place->backoff_ms * 2
+									      : BACKOFF_MOST_MS;
+	}
+	child->state = CHILD_NONE;
+}
+
+void
+workers_reap(struct workers *workers)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		for (size_t slot = 0; slot < SLOTS; slot++) {
+			if (workers->children[slot].state != CHILD_NONE && workers->children[slot].pid == pid)
+				child_died(workers, slot, status);
+		}
+	}
+}
+
+/* Start what is due; milliseconds until the next is, or -1. */
+int
+workers_start_due(struct workers *workers)
+{
+	int64_t now = clock_monotonic_ms();
+	int64_t next = -1;
+
+	for (unsigned place = 0; place < workers->place_count; place++) {
+		int64_t at = workers->places[place].start_at_ms;
+		int ready_fd;
+
+		if (at >= 0 && at <= now) {
+			if (start_child(workers, place, &ready_fd) != SLOTS)
+				close(ready_fd);
+			else
+				at = workers->places[place].start_at_ms = now + BACKOFF_MOST_MS;
+		}
+		if (workers->places[place].start_at_ms >= 0 && (next < 0 || at - now < next))
+			next = at - now;
+	}
+	return next < 0 ? -1 : (int)next;
+}
+
+size_t
+workers_count(const struct workers *workers)
+{
+	size_t count = 0;
+
+	for (size_t slot = 0; slot < SLOTS; slot++)
+		count += workers->children[slot].state != CHILD_NONE;
+	return count;
+}
+
+/* ---- replacing all of them ---- */
+
+static bool
+is_serving(int ready_fd)
+{
+	struct pollfd wait = {.fd = ready_fd, .events = POLLIN};
+	char byte;
+
+	return poll(&wait, 1, READY_MS) == 1 && read(ready_fd, &byte, 1) == 1;
+}
+
+/* Put a worker with the new settings in the place of `old` (SLOTS: nobody). False when it does not come to serve. */
+static bool
+replace_child(struct workers *workers, unsigned place, size_t old)
+{
+	int ready_fd;
+	size_t slot = start_child(workers, place, &ready_fd);
+	bool serving;
+
+	if (slot == SLOTS)
+		return false;
+	serving = is_serving(ready_fd);
+	close(ready_fd);
+	if (!serving) {
+		kill(workers->children[slot].pid, SIGKILL);
+		workers->children[slot].state = CHILD_DRAINING;
+		return false;
+	}
+	if (old != SLOTS)
+		drain_child(workers, old);
+	return true;
+}
+
+static size_t
+child_of(const struct workers *workers, unsigned place, const struct child *before)
+{
+	for (size_t slot = 0; slot < SLOTS; slot++) {
+		if (before[slot].state == CHILD_SERVING && before[slot].place == place &&
+		    workers->children[slot].state == CHILD_SERVING && workers->children[slot].pid == before[slot].pid)
+			return slot;
+	}
+	return SLOTS;
+}
+
+void
+workers_replace_all(struct workers *workers)
+{
+	struct child before[SLOTS];
+	unsigned wanted = workers->config->workers;
+
+	memcpy(before, workers->children, sizeof before);
+	for (unsigned place = 0; place < wanted; place++) {
+		if (place >= workers->place_count)
+			workers->places[place] = (struct place){.start_at_ms = -1};
+		if (!replace_child(workers, place, child_of(workers, place, before)))
+			log_message(LOG_LEVEL_ERROR, "worker_not_replaced", "a new worker did not come to serve",
+				    "look at the lines before; the old worker goes on with the old settings");
+		workers_reap(workers);
+	}
+	for (unsigned place = wanted; place < workers->place_count; place++) {
+		size_t slot = child_of(workers, place, before);
+
+		if (slot != SLOTS)
+			drain_child(workers, slot);
+	}
+	workers->place_count = wanted;
+}
+
+void
+workers_drain_all(struct workers *workers)
+{
+	workers->ending = true;
+	for (size_t slot = 0; slot < SLOTS; slot++) {
+		if (workers->children[slot].state == CHILD_SERVING)
+			drain_child(workers, slot);
+	}
+}
+
+void
+workers_kill_all(struct workers *workers)
+{
+	for (size_t slot = 0; slot < SLOTS; slot++) {
+		if (workers->children[slot].state != CHILD_NONE)
+			kill(workers->children[slot].pid, SIGKILL);
+	}
+}
