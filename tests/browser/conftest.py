@@ -35,11 +35,12 @@ class BrowserProduct(Product):
 
     @contextlib.contextmanager
     def store_stopped(self):
-        self.redis_server.stop()
+        """Redis answers nothing; it keeps what it has."""
+        self.redis_server.pause()
         try:
             yield
         finally:
-            self.redis_server.start()
+            self.redis_server.resume()
             self.hosts[0].wait_ready()
 
     @contextlib.contextmanager
@@ -57,12 +58,12 @@ class Person:
 
     numbers = itertools.count(1)
 
-    def __init__(self, product, organizations=None):
+    def __init__(self, product, organizations=None, name=None, email=None):
         self.product = product
         number = next(self.numbers)
         self.user = f"user{number}"
-        self.name = f"Person {number}"
-        self.email = f"person{number}@acme.example"
+        self.name = name or f"Person {number}"
+        self.email = email or f"person{number}@acme.example"
         if organizations is None:
             organizations = {"acme": "admin", "globex": "member"}
         self.session = product.session(self.user, organizations, email=self.email, name=self.name,

@@ -190,7 +190,19 @@ def test_disconnect_keeps_a_shared_grant(visitor, person):
     visitor.click("Disconnect")
     visitor.confirm(accept=True)
     visitor.wait_toast("Google disconnected here. Access at Google was kept, because another of your connections uses "
-                       "this account. Access that was already handed out ends by")
+                       "this account.")
+    assert person.integrations("globex")[0]["status"] == "valid"
+
+
+def test_disconnect_says_until_when_access_lasts(visitor, person):
+    visitor.open_connected(person)
+    until = visitor.js("const until = new Date(Date.now() + 3600000); return until.toISOString()")
+    visitor.inject({"method": "DELETE", "path": ACTION, "change": {"revocation": "kept_shared", "access_until": until}})
+    visitor.click("Disconnect")
+    visitor.confirm(accept=True)
+    visitor.wait_toast("Access that was already handed out ends by ")
+    minute = visitor.js("return String(new Date(arguments[0]).getMinutes()).padStart(2, '0')", until)
+    assert f":{minute}" in visitor.toasts()[0]
 
 
 def test_disconnect_that_could_not_revoke(visitor, person, google):
@@ -395,7 +407,7 @@ def test_failed_load_of_the_rest(visitor, person, path):
 
 
 def test_store_down_and_up_again(visitor, person, product):
-    """Redis stopped in truth: no empty list, no sign-in, but a failure; then all is well again."""
+    """No empty list, no sign-in, but a failure; then all is well again."""
     visitor.open_connected(person)
     with product.store_stopped():
         visitor.open("/integrations")

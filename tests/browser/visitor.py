@@ -256,10 +256,12 @@ class Visitor:
     # Doing
 
     def button(self, name, within="body"):
-        for element in self.driver.find_elements(By.CSS_SELECTOR, f"{within} button, {within} a"):
-            if element.is_displayed() and element.text.strip() == name:
-                return element
-        raise NoSuchElementException(f"no button or link “{name}”\n{self.text()}")
+        element = self.js("""return [...document.querySelectorAll(arguments[0])].find((one) =>
+            one.checkVisibility() && one.innerText.trim() === arguments[1]) ?? null""",
+                          f"{within} button, {within} a", name)
+        if element is None:
+            raise NoSuchElementException(f"no button or link “{name}”\n{self.text()}")
+        return element
 
     def has_button(self, name):
         try:
@@ -269,11 +271,11 @@ class Visitor:
         return True
 
     def click(self, name, within="body"):
-        self.wait(lambda: self.has_button(name), f"the button “{name}”")
-        self.button(name, within).click()
+        self.wait(lambda: self.button(name, within), f"the button “{name}”").click()
 
     def buttons(self, within="body"):
-        return [each.text.strip() for each in self.all(f"{within} button") if each.is_displayed()]
+        return self.js("""return [...document.querySelectorAll(arguments[0])]
+            .filter((one) => one.checkVisibility()).map((one) => one.innerText.trim())""", f"{within} button")
 
     def toasts(self):
         return self.texts(".toast p")
@@ -366,7 +368,11 @@ class Visitor:
             with open(AXE, encoding="utf-8") as file:
                 self.js(file.read())
         found = self.driver.execute_async_script(
-            "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then("
+            "const done = arguments[0];"
+            # Colours on their way, from one scheme to the other or from nothing, belong to neither end.
+            "const ways = document.getAnimations().filter((one) => one.effect.getTiming().iterations !== Infinity);"
+            "Promise.all(ways.map((one) => one.finished)).then("
+            "() => axe.run(document, { resultTypes: ['violations'] })).then("
             "(result) => done(result.violations), (error) => done([{ id: String(error), nodes: [] }]));")
         return [f"{each['id']}: {[node['html'] for node in each['nodes']]}" for each in found]
 
