@@ -207,6 +207,8 @@ keep_refresh_token(struct app *app, struct request *request, const struct grant 
 	error = tokens_fresh(app, request, &wish, &record, &stored, &verdict);
 	if (error != NULL)
 		return error;
+	if (verdict == TOKEN_REMOVED)
+		return tokens_meaning(verdict)->error;
 	if (verdict != TOKEN_GOOD || !text_equal(record.oauth_user_id, grant->account))
 		return &error_offline_access_missing;
 	integration->id = record.id;
@@ -271,7 +273,7 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 	case STORE_MISMATCH: return mismatch(app, request, &old, grant);
 	case STORE_REMOVED: return &error_organization_forbidden;
 	}
-	return NULL;
+	return tokens_outlive(app, request, grant, integration);
 }
 
 /* Store what was granted, if it is of any use. */

@@ -313,7 +313,7 @@ void store_validation_mark(struct app *app, struct arena *arena, const struct pr
 const struct error *store_validation_read(struct app *app, struct arena *arena, const struct principal *principal,
 					  const char **mark);
 
-/* ---- store_grant.c: grant:<sha256(issuer NUL account)> ---- */
+/* ---- store_grant.c: grant:<sha256(issuer NUL account)>, integrations:revoking:<the same> ---- */
 
 /* Say that the connection uses this grant: before it is stored. */
 const struct error *store_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
@@ -332,6 +332,28 @@ enum grant_use { GRANT_FREE, GRANT_SAME_USER, GRANT_OTHERS };
 const struct error *store_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
 				    const struct principal *principal, const struct principal *except,
 				    enum grant_use *use);
+
+/*
+ * Say that the grant may be about to be revoked: before asking who uses it, so that a connection that is stored after
+ * that answer sees it. *owner is for the end.
+ */
+const struct error *store_grant_revoking(struct app *app, struct arena *arena, const char *issuer, const char *account,
+					 const char **owner);
+
+/* And that this is over, one way or the other; does not wait. Not where the provider gave no answer: the revocation may
+ * still come about. */
+void store_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
+			       const char *owner);
+
+struct grant_revocation {
+	bool known; /* there was one lately, or there is */
+	bool under_way;
+	int64_t age_ms; /* since it was over, or since it began */
+};
+
+/* The last revocation of the grant: after a connection is stored. */
+const struct error *store_grant_revocation(struct app *app, struct arena *arena, const char *issuer,
+					   const char *account, struct grant_revocation *out);
 
 /* ---- store_event.c: events:{organization}, events:{organization}:use ---- */
 

@@ -91,4 +91,5 @@ store_prepare(void)
 	store_rotate_prepare();
 	store_lease_prepare();
 	store_limit_prepare();
+	store_grant_prepare();
 }

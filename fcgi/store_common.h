@@ -121,5 +121,6 @@ void store_integration_write_prepare(void);
 void store_rotate_prepare(void);
 void store_lease_prepare(void);
 void store_limit_prepare(void);
+void store_grant_prepare(void);
 
 #endif

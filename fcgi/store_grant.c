@@ -3,12 +3,19 @@
  * it ends them all. grant:<hex SHA-256(issuer NUL account)> names them. It lies on another node than the connections,
  * so it is only a hint of where to look: it may name too many, never too few. Whoever takes a name out looks once more
  * afterwards, and puts it back when a connection was stored meanwhile; whoever stores one names it before and after.
+ *
+ * Between the look and the revocation somebody may connect the same account. So whoever means to revoke says so first,
+ * in integrations:revoking:<the same hash>, and looks who uses the grant after that; whoever connects stores first and
+ * reads that key after that. One of the two sees the other, and then it is the new connection that has to ask the
+ * provider whether it lives (tokens_revoke.c). The key is never deleted: its age tells whether what the provider gave
+ * is newer than the last revocation.
  */
 #include "fcgi/store_common.h"
 
 #include "common/arena.h"
 #include "common/crypto.h"
 #include "common/error.h"
+#include "common/random.h"
 #include "fcgi/app.h"
 
 #include <string.h>
@@ -23,19 +30,33 @@ struct holding {
 	bool empty; /* nothing at all */
 };
 
+/* KEYS: the key of a revocation under way. ARGV: its owner, what to say now, milliseconds. */
+static struct redis_script over_script = {
+    .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
+	      "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"
+	      "return 1\n",
+};
+
+void
+store_grant_prepare(void)
+{
+	redis_script_prepare(&over_script);
+}
+
+/* "<kind>:<hash of the grant>" */
 static char *
-grant_key(struct arena *arena, const char *issuer, const char *account)
+grant_key(struct arena *arena, const char *kind, const char *issuer, const char *account)
 {
 	size_t issuer_len = strlen(issuer);
 	size_t account_len = strlen(account);
 	char *text = arena_alloc(arena, issuer_len + 1 + account_len);
-	char *key = arena_alloc(arena, sizeof "grant:" + 2 * CRYPTO_SHA256_SIZE);
+	char *key = arena_alloc(arena, strlen(kind) + 1 + CRYPTO_SHA256_HEX);
 	uint8_t digest[CRYPTO_SHA256_SIZE];
 
 	memcpy(text, issuer, issuer_len);
 	memcpy(text + issuer_len + 1, account, account_len);
 	crypto_sha256(text, issuer_len + 1 + account_len, digest);
-	text_hex(digest, sizeof digest, stpcpy(key, "grant:"));
+	text_hex(digest, sizeof digest, stpcpy(stpcpy(key, kind), ":"));
 	return key;
 }
 
@@ -106,26 +127,41 @@ change(struct app *app, struct arena *arena, const char *command, const char *ke
 	return redis_run(app->redis, &batch, false);
 }
 
-/* Take a name out; back in when a connection with this account is there. */
+static const struct error *
+holds(struct app *app, struct arena *arena, const char *issuer, const char *account, const struct principal *principal,
+      bool *held)
+{
+	struct holding holding;
+	struct redis_batch batch;
+	const struct error *err;
+
+	*held = true;
+	redis_batch_init(&batch, arena);
+	add_holding(&batch, principal);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	holding_parse(&batch, 0, &holding);
+	*held = is_holding(&holding, issuer, account);
+	return NULL;
+}
+
+/*
+ * Take a name out, unless a connection with this account is there; back in when one is there now. The first look keeps
+ * a name that was stored long ago from being out even for a moment.
+ */
 static const struct error *
 take_out(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
 	 const struct principal *principal)
 {
 	const char *name = member_name(arena, principal);
-	struct holding holding;
-	struct redis_batch batch;
 	const struct error *err;
+	bool held;
 
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "SREM", key, name, NULL);
-	if ((err = redis_run(app->redis, &batch, false)) != NULL)
+	if ((err = holds(app, arena, issuer, account, principal, &held)) != NULL || held)
 		return err;
-	redis_batch_init(&batch, arena);
-	add_holding(&batch, principal);
-	if (redis_run(app->redis, &batch, true) != NULL)
-		return change(app, arena, "SADD", key, name);
-	holding_parse(&batch, 0, &holding);
-	if (is_holding(&holding, issuer, account))
+	if ((err = change(app, arena, "SREM", key, name)) != NULL)
+		return err;
+	if (holds(app, arena, issuer, account, principal, &held) != NULL || held)
 		return change(app, arena, "SADD", key, name);
 	return NULL;
 }
@@ -134,14 +170,14 @@ const struct error *
 store_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
 		const struct principal *principal)
 {
-	return change(app, arena, "SADD", grant_key(arena, issuer, account), member_name(arena, principal));
+	return change(app, arena, "SADD", grant_key(arena, "grant", issuer, account), member_name(arena, principal));
 }
 
 const struct error *
 store_grant_remove(struct app *app, struct arena *arena, const char *issuer, const char *account,
 		   const struct principal *principal)
 {
-	return take_out(app, arena, grant_key(arena, issuer, account), issuer, account, principal);
+	return take_out(app, arena, grant_key(arena, "grant", issuer, account), issuer, account, principal);
 }
 
 /* What the members [from, from + count) hold, one round. */
@@ -205,7 +241,7 @@ const struct error *
 store_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
 		const struct principal *principal, const struct principal *except, enum grant_use *use)
 {
-	const char *key = grant_key(arena, issuer, account);
+	const char *key = grant_key(arena, "grant", issuer, account);
 	struct holding *holdings;
 	const struct error *err;
 	size_t count;
@@ -223,5 +259,58 @@ store_grant_use(struct app *app, struct arena *arena, const char *issuer, const 
 				return err;
 		}
 	}
+	return NULL;
+}
+
+/* ---- revocations under way ---- */
+
+#define KIND "integrations:revoking"
+#define OVER "over"
+#define KEEP_MS 15000 /* longer than a revocation, and than the way from a code's exchange to the stored connection */
+
+const struct error *
+store_grant_revoking(struct app *app, struct arena *arena, const char *issuer, const char *account, const char **owner)
+{
+	struct redis_batch batch;
+
+	*owner = random_id(arena);
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SET", grant_key(arena, KIND, issuer, account), *owner, "PX",
+		  arena_format(arena, "%d", KEEP_MS), NULL);
+	return redis_run(app->redis, &batch, false);
+}
+
+void
+store_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
+			  const char *owner)
+{
+	const char *const keys[] = {grant_key(arena, KIND, issuer, account), NULL};
+	const char *const arguments[] = {owner, OVER, arena_format(arena, "%d", KEEP_MS), NULL};
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add_script(&batch, &over_script, keys, arguments);
+	(void)redis_send(app->redis, &batch, "end of a revocation");
+}
+
+const struct error *
+store_grant_revocation(struct app *app, struct arena *arena, const char *issuer, const char *account,
+		       struct grant_revocation *out)
+{
+	const char *key = grant_key(arena, KIND, issuer, account);
+	struct redis_batch batch;
+	const struct error *err;
+
+	*out = (struct grant_revocation){0};
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "GET", key, NULL);
+	redis_add(&batch, "PTTL", key, NULL);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	out->known = batch.reply[0]->type == REDIS_STRING && batch.reply[1]->integer >= 0;
+	if (!out->known)
+		return NULL;
+	out->under_way = !text_equal(batch.reply[0]->text, OVER);
+	out->age_ms = KEEP_MS - batch.reply[1]->integer;
 	return NULL;
 }

@@ -21,6 +21,7 @@ struct request;
 enum token_verdict {
 	TOKEN_GOOD,
 	TOKEN_GONE,        /* nothing is stored (any more) */
+	TOKEN_REMOVED,     /* the member was removed from the organization: nothing is asked for them */
 	TOKEN_DEAD,        /* the provider said invalid_grant */
 	TOKEN_UNREADABLE,  /* stored tokens do not open */
 	TOKEN_FOREIGN,     /* stored tokens belong to another issuer or client id */
@@ -48,6 +49,7 @@ struct grant {
 	const char *email;   /* NULL: not known */
 	struct words scopes; /* granted, after aliases */
 	int64_t issued_at;
+	int64_t sent_us; /* clock_monotonic_us when the code was sent */
 };
 
 /*
@@ -114,8 +116,11 @@ enum token_verdict tokens_userinfo(struct app *app, struct request *request, con
 
 #define TOKENS_REVOKE_MS 3000
 
-/* Revoke `token` at the provider, within TOKENS_REVOKE_MS. True when it is dead now. */
-bool tokens_revoke(struct app *app, struct request *request, const char *token);
+/*
+ * Revoke `token` of `account` (NULL: nobody knows whose it is) at the provider, within TOKENS_REVOKE_MS, unless a
+ * stored connection shares its grant.
+ */
+void tokens_revoke(struct app *app, struct request *request, const char *account, const char *token);
 
 /*
  * A connection was deleted or replaced: forget that it used its grant, and revoke the grant where nobody else uses it.
@@ -123,5 +128,13 @@ bool tokens_revoke(struct app *app, struct request *request, const char *token);
  */
 const struct error *tokens_let_go(struct app *app, struct request *request, const struct integration *record,
 				  const struct credential *credential, enum grant_use *use, bool *revoked);
+
+/*
+ * A connection was stored with `grant`: make sure that somebody who was just revoking the same grant did not kill it.
+ * Where that may be, the provider is asked by a refresh; *record is what is stored after that. A dead one is an error;
+ * where nobody can tell, it is stored as `unknown`.
+ */
+const struct error *tokens_outlive(struct app *app, struct request *request, const struct grant *grant,
+				   struct integration *record);
 
 #endif

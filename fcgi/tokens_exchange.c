@@ -58,6 +58,7 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	call.body = oauth2_code_request(request->arena, &provider->client, code, provider->redirect_uri,
 					state->code_verifier, &call.authorization);
 	grant->issued_at = clock_wall(); /* the time of sending: the token cannot be older (RFC 6749 5.1) */
+	grant->sent_us = clock_monotonic_us();
 	error = provider_call(app, request, provider, ENDPOINT_EXCHANGE, &call, &response);
 	if (error != NULL)
 		return error;
@@ -179,10 +180,8 @@ claimed_account(struct request *request, const struct grant *grant)
 void
 tokens_discard(struct app *app, struct request *request, const struct grant *grant)
 {
-	const struct provider *provider = request->provider;
 	const char *account = claimed_account(request, grant);
 	struct integration own;
-	enum grant_use use = GRANT_FREE;
 	bool found = false;
 
 	if (grant->tokens.access_token == NULL)
@@ -191,11 +190,6 @@ tokens_discard(struct app *app, struct request *request, const struct grant *gra
 		return;
 	if (found && (account == NULL || grant->account == NULL || text_equal(own.oauth_user_id, account)))
 		return;
-	if (account != NULL &&
-	    store_grant_use(app, request->arena, provider->issuer, account, &request->principal, NULL, &use) != NULL)
-		return;
-	if (use == GRANT_FREE)
-		(void)tokens_revoke(app, request,
-				    grant->tokens.refresh_token != NULL ? grant->tokens.refresh_token
-									: grant->tokens.access_token);
+	tokens_revoke(app, request, account,
+		      grant->tokens.refresh_token != NULL ? grant->tokens.refresh_token : grant->tokens.access_token);
 }

@@ -1,10 +1,13 @@
 /*
  * Revoking a token at the provider ends every connection that shares its grant (Google: all that this account granted
- * to the whole project). So it is asked first who else uses the grant, and nothing is revoked that still serves.
+ * to the whole project). So it is asked first who else uses the grant, and nothing is revoked that still serves; and
+ * whoever connects at that moment finds out whether its own grant is still alive.
  */
 #include "fcgi/tokens.h"
 
+#include "common/clock.h"
 #include "common/error.h"
+#include "common/fiber.h"
 #include "common/loop.h"
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
@@ -13,18 +16,24 @@
 
 #include <stddef.h>
 
-bool
-tokens_revoke(struct app *app, struct request *request, const char *token)
+#define POLL_MS 50
+#define REST_MS 1000 /* of a request's time, for what is to be done after waiting */
+
+/* True when the token is dead now. *answered is false when it may still come to be. */
+static bool
+revoke(struct app *app, struct request *request, const char *token, bool *answered)
 {
 	const struct provider *provider = request->provider;
 	struct http_request call = {.method = "POST", .url = provider->revocation_endpoint};
 	struct http_response response;
 
+	*answered = true;
 	if (provider->revocation_endpoint == NULL)
 		return false;
 	call.body = oauth2_revoke_request(request->arena, &provider->client, token, &call.authorization);
 	call.deadline_ms = loop_now_ms(app->loop) + TOKENS_REVOKE_MS;
-	if (provider_call(app, request, provider, ENDPOINT_REVOKE, &call, &response) != NULL)
+	*answered = provider_call(app, request, provider, ENDPOINT_REVOKE, &call, &response) == NULL;
+	if (!*answered)
 		return false;
 	if (oauth2_is_revoked(request->arena, response.status, response.body, response.len))
 		return true;
@@ -33,23 +42,110 @@ tokens_revoke(struct app *app, struct request *request, const char *token)
 	return false;
 }
 
+/* Revoke `token` (NULL: there is none) where nobody uses the grant. Where it was `stored`, its user does no longer. */
+static const struct error *
+revoke_unused(struct app *app, struct request *request, const char *issuer, const char *account, bool stored,
+	      const char *token, enum grant_use *use, bool *revoked)
+{
+	struct arena *arena = request->arena;
+	const struct principal *principal = &request->principal;
+	const struct error *error;
+	const char *owner;
+	bool answered = true;
+
+	error = store_grant_revoking(app, arena, issuer, account, &owner);
+	if (error == NULL && stored)
+		error = store_grant_remove(app, arena, issuer, account, principal);
+	if (error == NULL)
+		error = store_grant_use(app, arena, issuer, account, principal, NULL, use);
+	if (error != NULL)
+		return error;
+	if (*use == GRANT_FREE && token != NULL)
+		*revoked = revoke(app, request, token, &answered);
+	if (answered)
+		store_grant_revoking_over(app, arena, issuer, account, owner);
+	return NULL;
+}
+
+void
+tokens_revoke(struct app *app, struct request *request, const char *account, const char *token)
+{
+	enum grant_use use;
+	bool told;
+
+	if (account != NULL)
+		(void)revoke_unused(app, request, request->provider->issuer, account, false, token, &use, &told);
+	else
+		(void)revoke(app, request, token, &told);
+}
+
 const struct error *
 tokens_let_go(struct app *app, struct request *request, const struct integration *record,
 	      const struct credential *credential, enum grant_use *use, bool *revoked)
 {
-	const struct provider *provider = request->provider;
-	const char *issuer = credential->issuer != NULL ? credential->issuer : provider->issuer;
+	const char *issuer = credential->issuer != NULL ? credential->issuer : request->provider->issuer;
+	const char *token = credential->state == CREDENTIAL_OPEN ? credential->refresh_token : NULL;
 	const struct error *error;
 
 	*revoked = false;
 	*use = GRANT_OTHERS; /* until it is known that nobody does */
-	error = store_grant_remove(app, request->arena, issuer, record->oauth_user_id, &record->principal);
-	if (error == NULL)
-		error =
-		    store_grant_use(app, request->arena, issuer, record->oauth_user_id, &record->principal, NULL, use);
+	error = revoke_unused(app, request, issuer, record->oauth_user_id, true, token, use, revoked);
 	if (error != NULL)
+		*use = GRANT_OTHERS;
+	return error;
+}
+
+enum life { ALIVE, ASK_THE_PROVIDER, CANNOT_TELL };
+
+/* What is known of a grant that was given for the code sent at grant->sent_us, with no revocation under way any more.
+ */
+static const struct error *
+wait_out(struct app *app, struct request *request, const struct grant *grant, enum life *life)
+{
+	const struct provider *provider = request->provider;
+	int64_t deadline_ms = loop_now_ms(app->loop) + TOKENS_REVOKE_MS + REST_MS;
+	struct grant_revocation last;
+	const struct error *error;
+
+	if (deadline_ms > request->deadline_ms - REST_MS)
+		deadline_ms = request->deadline_ms - REST_MS;
+	for (;;) {
+		error = store_grant_revocation(app, request->arena, provider->issuer, grant->account, &last);
+		if (error != NULL || !last.under_way || loop_now_ms(app->loop) >= deadline_ms)
+			break;
+		fiber_sleep(POLL_MS);
+	}
+	if (last.under_way)
+		*life = CANNOT_TELL;
+	else if (last.known && last.age_ms <= (clock_monotonic_us() - grant->sent_us) / 1000 + 1)
+		*life = ASK_THE_PROVIDER;
+	else
+		*life = ALIVE;
+	return error;
+}
+
+const struct error *
+tokens_outlive(struct app *app, struct request *request, const struct grant *grant, struct integration *record)
+{
+	const struct token_wish wish = {.force = true, .ask_again = true};
+	enum token_verdict verdict = TOKEN_UNREACHABLE;
+	struct credential credential;
+	const struct error *error;
+	enum life life;
+	bool stored;
+
+	error = wait_out(app, request, grant, &life);
+	if (error != NULL || life == ALIVE)
 		return error;
-	if (*use == GRANT_FREE && credential->state == CREDENTIAL_OPEN)
-		*revoked = tokens_revoke(app, request, credential->refresh_token);
-	return NULL;
+	/* Who took this connection's name out, when there was no connection yet, may not have come to put it back. */
+	error = store_grant_add(app, request->arena, request->provider->issuer, grant->account, &request->principal);
+	if (error == NULL && life == ASK_THE_PROVIDER)
+		error = tokens_fresh(app, request, &wish, record, &credential, &verdict);
+	if (error != NULL || verdict == TOKEN_GOOD)
+		return error;
+	if (verdict != TOKEN_UNREACHABLE && verdict != TOKEN_CLIENT && verdict != TOKEN_POLICY)
+		return tokens_meaning(verdict)->error;
+	record->status = tokens_meaning(verdict)->status;
+	record->status_reason = tokens_meaning(verdict)->reason;
+	return store_integration_status(app, request->arena, record, false, &stored);
 }

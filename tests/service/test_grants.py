@@ -1,0 +1,222 @@
+"""One account at the provider, several connections here: what a disconnect says and does, and who connects meanwhile."""
+
+import threading
+
+import pytest
+
+from checks import calls, is_stored, key, live
+from harness import good, problem, wait_until
+from programs import Caller
+
+
+class Later(threading.Thread):
+    """A request on a thread of its own; `answer()` waits for it."""
+
+    def __init__(self, call, *arguments, **more):
+        super().__init__(daemon=True)
+        self._call = lambda: call(*arguments, **more)
+        self._answer = self._error = None
+        self.start()
+
+    def run(self):
+        try:
+            self._answer = self._call()
+        except BaseException as error:  # pylint: disable=broad-except
+            self._error = error
+
+    def answer(self, seconds=20):
+        self.join(seconds)
+        assert not self.is_alive(), "no answer"
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+def members(product):
+    return {name: product.redis.smembers(name) for name in product.redis.scan_iter("grant:*")}
+
+
+# What the answer says
+
+
+def test_the_last_one_revokes(product, ada, bob):
+    ada.connect("acme")
+    bob.connect("acme")
+    assert good(ada.disconnect("acme"))["revocation"] == "not_revoked"
+    assert live(product, "ada") == 2 and good(bob.validate("acme"))["is_valid"] is True
+    assert good(bob.disconnect("acme"))["revocation"] == "revoked"
+    assert live(product, "ada") == 0
+    assert not members(product)
+
+
+def test_kept_for_the_same_user(product, ada):
+    ada.connect("acme")
+    ada.connect("globex")
+    answer = good(ada.disconnect("acme"))
+    assert (answer["revocation"], answer["access_until"]) == ("kept_shared", None)
+    assert calls(product)["revokes"] == 0
+    assert good(ada.validate("globex"))["is_valid"] is True
+    assert good(ada.disconnect("globex"))["revocation"] == "revoked"
+
+
+def test_the_same_user_comes_before_others(product, ada, bob):
+    ada.connect("acme")
+    ada.connect("globex")
+    bob.connect("acme")
+    assert good(ada.disconnect("acme"))["revocation"] == "kept_shared"
+    assert good(ada.disconnect("globex"))["revocation"] == "not_revoked"
+    assert good(bob.validate("acme"))["is_valid"] is True
+
+
+def test_nothing_about_other_people(product, ada, bob):
+    """Somebody else's connection and a provider that fails look the same to whoever disconnects."""
+    ada.connect("acme")
+    bob.connect("acme")
+    shared = good(ada.disconnect("acme"))
+    ada.connect("acme", account="linus")
+    product.stand_in.fault("revoke", "status", status=503)
+    failed = good(ada.disconnect("acme"))
+    assert shared == failed == {"service": "google", "revocation": "not_revoked", "access_until": None}
+
+
+def test_already_dead_is_revoked(product, ada):
+    ada.connect("acme")
+    product.stand_in.revoke_grant("ada")
+    assert good(ada.disconnect("acme"))["revocation"] == "revoked"
+
+
+def test_other_accounts_are_not_shared(product, ada, bob):
+    ada.connect("acme")
+    bob.connect("acme", account="grace")
+    assert good(ada.disconnect("acme"))["revocation"] == "revoked"
+    assert good(bob.validate("acme"))["is_valid"] is True
+
+
+def test_names_too_many_do_no_harm(product, ada, bob):
+    """A name that was left by somebody who died on the way keeps nothing from being revoked, and goes."""
+    ada.connect("acme")
+    grant, = members(product)
+    product.redis.sadd(grant, "acme:ghost:google", "not a name", "acme:bob:google")
+    bob.connect("acme", account="grace")  # he has another account now
+    assert good(ada.disconnect("acme"))["revocation"] == "revoked"
+    assert "acme:ghost:google" not in product.redis.smembers(grant)
+
+
+def test_a_damaged_record_still_counts(product, ada, bob):
+    """Its tokens may be somebody's access: too careful rather than too bold."""
+    ada.connect("acme")
+    bob.connect("acme")
+    product.redis.delete(key("credential", "bob"))
+    assert good(ada.disconnect("acme"))["revocation"] == "not_revoked"
+
+
+def test_replacing_lets_go_as_disconnecting_does(product, ada, bob):
+    ada.connect("acme")
+    ada.connect("acme", account="grace", replace="true")
+    assert live(product, "ada") == 0
+    bob.connect("acme", account="grace")
+    ada.connect("acme", account="linus", replace="true")
+    assert live(product, "grace") == 2 and good(bob.validate("acme"))["is_valid"] is True
+
+
+# Somebody connects while the last connection that shares the grant is disconnected
+
+
+def test_no_more_calls_when_nothing_overlaps(product, ada, bob):
+    """Connecting right after a disconnect is an ordinary connect."""
+    for _ in range(3):
+        ada.connect("acme")
+        assert good(ada.disconnect("acme"))["revocation"] == "revoked"
+    bob.connect("acme")
+    assert calls(product)["refreshes"] == 0
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_connected_while_the_revocation_is_under_way(product, ada, bob, after):
+    """The provider gave the tokens before the revocation came into force: they are dead, and that is found out."""
+    ada.connect("acme")
+    document = bob.authorize("acme")
+    hold = product.stand_in.fault("exchange" if after else "revoke", "hold", after=after)
+    if after:  # the exchange is done and its answer on the way; the disconnect runs from end to end
+        connecting = Later(bob.callback, "acme", document)
+        product.stand_in.wait_fired(hold)
+        assert good(ada.disconnect("acme"))["revocation"] == "revoked"
+        product.stand_in.release(hold)
+    else:  # the disconnect found nobody else and asks for the revocation; bob connects meanwhile
+        disconnecting = Later(ada.disconnect, "acme")
+        product.stand_in.wait_fired(hold)
+        connecting = Later(bob.callback, "acme", document)
+        wait_until(lambda: is_stored(product, "bob"), "bob's connection is stored")
+        product.stand_in.release(hold)
+        assert good(disconnecting.answer())["revocation"] == "revoked"
+    problem(connecting.answer(), 409, "reconnect_required")
+    record, = bob.list("acme")
+    assert (record["status"], record["status_reason"]) == ("invalid", "grant_revoked")
+    assert live(product, "ada") == 0
+    bob.connect("acme")
+    assert good(bob.validate("acme"))["is_valid"] is True
+    assert [set(names) for names in members(product).values()] == [{"acme:bob:google"}]
+
+
+def test_connected_while_a_revocation_fails(product, ada, bob):
+    """The grant lives on: the connection is an ordinary one, by one refresh."""
+    ada.connect("acme")
+    document = bob.authorize("acme")
+    hold = product.stand_in.fault("revoke", "hold")
+    product.stand_in.fault("revoke", "status", status=503)
+    disconnecting = Later(ada.disconnect, "acme")
+    product.stand_in.wait_fired(hold)
+    connecting = Later(bob.callback, "acme", document)
+    wait_until(lambda: is_stored(product, "bob"), "bob's connection is stored")
+    product.stand_in.release(hold)
+    assert good(disconnecting.answer())["revocation"] == "not_revoked"
+    assert good(connecting.answer())["integration"]["status"] == "valid"
+    assert calls(product)["refreshes"] == 1
+    assert good(bob.validate("acme"))["is_valid"] is True
+
+
+def test_connected_while_nobody_can_tell(product, ada, bob):
+    """No answer to the revocation: it may still come into force, so the new connection is not called valid."""
+    ada.connect("acme")
+    document = bob.authorize("acme")
+    hold = product.stand_in.fault("revoke", "hold")
+    disconnecting = Later(ada.disconnect, "acme")
+    product.stand_in.wait_fired(hold)
+    connecting = Later(bob.callback, "acme", document)
+    assert good(disconnecting.answer())["revocation"] == "not_revoked"
+    record = good(connecting.answer())["integration"]
+    assert (record["status"], record["status_reason"]) == ("unknown", "provider_unreachable")
+    assert bob.list("acme") == [record]
+    product.stand_in.release(hold)
+    assert good(bob.validate("acme"))["is_valid"] is True, "the provider had dropped the request after all"
+
+
+def test_connected_again_while_the_own_grant_is_revoked(product, ada):
+    """The same person, in two windows."""
+    ada.connect("acme")
+    document = ada.authorize("acme")
+    hold = product.stand_in.fault("revoke", "hold")
+    disconnecting = Later(ada.disconnect, "acme")
+    product.stand_in.wait_fired(hold)
+    connecting = Later(ada.callback, "acme", document)
+    wait_until(lambda: is_stored(product, "ada"), "the new connection is stored")
+    product.stand_in.release(hold)
+    assert good(disconnecting.answer())["revocation"] == "revoked"
+    problem(connecting.answer(), 409, "reconnect_required")
+    assert [record["status"] for record in ada.list("acme")] == ["invalid"]
+    problem(Caller(product).token("ada"), 409, "reconnect_required")
+
+
+def test_a_refused_exchange_kills_no_connect(product, ada, bob):
+    """ada chose the wrong account, so its tokens are revoked; bob connects that account at this moment."""
+    ada.connect("acme", account="grace")
+    mine, his = ada.authorize("acme", account="ada"), bob.authorize("acme", account="ada")
+    hold = product.stand_in.fault("revoke", "hold")
+    refused = Later(ada.callback, "acme", mine)
+    product.stand_in.wait_fired(hold)
+    connecting = Later(bob.callback, "acme", his)
+    wait_until(lambda: is_stored(product, "bob"), "bob's connection is stored")
+    product.stand_in.release(hold)
+    problem(refused.answer(), 409, "account_mismatch")
+    problem(connecting.answer(), 409, "reconnect_required")
+    assert [record["status"] for record in bob.list("acme")] == ["invalid"]
