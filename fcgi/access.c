@@ -115,6 +115,8 @@ access_caller(struct app *app, struct request *request, const char *organization
 	if (words_contain(&request->caller.organizations, "*") ||
 	    words_contain(&request->caller.organizations, organization))
 		return NULL;
+	store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->principal, "organization",
+			   request->request_id);
 	return &error_caller_forbidden;
 }
 

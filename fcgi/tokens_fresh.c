@@ -26,17 +26,22 @@
 #include "fcgi/request.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define POLL_MS 20       /* for another process's refresh, and up to as much again */
 #define REMEMBER_MS 1000 /* a failure, and up to as much again */
 #define REMEMBER_MOST_S 60
 #define STORE_AGAIN_MS 100
-#define JITTER_S 60 /* tokens of a team that were issued together are not refreshed together */
+#define JITTER_MOST_S 60
+#define JITTER_SHARE 5 /* of what was asked for */
+#define CALL_LEAST_MS                                                                                                  \
+	500 /* with less time than this the provider is not asked: an answer too late may be lost tokens */
 
 static const struct token_meaning meanings[] = {
     [TOKEN_GOOD] = {"valid", NULL, true, NULL},
     [TOKEN_GONE] = {NULL, NULL, false, &error_integration_not_found},
+    [TOKEN_REMOVED] = {NULL, NULL, false, &error_organization_forbidden},
     [TOKEN_DEAD] = {"invalid", "grant_revoked", true, &error_reconnect_required},
     [TOKEN_UNREADABLE] = {"unknown", "tokens_unreadable", false, &error_reconnect_required},
     [TOKEN_FOREIGN] = {"unknown", "provider_changed", false, &error_reconnect_required},
@@ -63,6 +68,22 @@ struct attempt {
 	bool waited;                  /* for somebody else's refresh: its failure counts as our answer, too */
 };
 
+/*
+ * Tokens of a team that were issued together are not refreshed together: some a little before they must be. Drawn from
+ * the generation, so that everybody who looks at these tokens comes to the same answer.
+ */
+static int64_t
+jitter(const struct attempt *attempt)
+{
+	int64_t most = attempt->wish->minimum_seconds / JITTER_SHARE;
+	char drawn[9];
+
+	if (most > JITTER_MOST_S)
+		most = JITTER_MOST_S;
+	snprintf(drawn, sizeof drawn, "%.8s", attempt->record->generation);
+	return (int64_t)(strtoul(drawn, NULL, 16) % (unsigned long)(most + 1));
+}
+
 static bool
 is_due(const struct attempt *attempt)
 {
@@ -70,7 +91,6 @@ is_due(const struct attempt *attempt)
 	const struct token_wish *wish = attempt->wish;
 	int64_t left = credential->expires_at - clock_wall();
 	int64_t life = credential->expires_at - credential->issued_at;
-	int64_t jitter;
 
 	if (left <= 0)
 		return true;
@@ -83,8 +103,7 @@ is_due(const struct attempt *attempt)
 		if (text_equal(hash, wish->refused))
 			return true;
 	}
-	jitter = (int64_t)(strtoul(attempt->record->generation, NULL, 16) % JITTER_S);
-	return left < wish->minimum_seconds + jitter && left * 2 <= life;
+	return left < wish->minimum_seconds + jitter(attempt) && left * 2 <= life;
 }
 
 /* Read what is stored and say whether that settles it. */
@@ -102,7 +121,9 @@ look(struct attempt *attempt, enum token_verdict *verdict, bool *settled)
 		return error;
 	if (attempt->first_generation == NULL && found)
 		attempt->first_generation = attempt->record->generation;
-	if (!found)
+	if (attempt->record->member_removed)
+		*verdict = TOKEN_REMOVED;
+	else if (!found)
 		*verdict = TOKEN_GONE;
 	else if (attempt->credential->state == CREDENTIAL_UNREADABLE)
 		*verdict = TOKEN_UNREADABLE;
@@ -287,9 +308,15 @@ refresh(struct attempt *attempt, enum token_verdict *verdict, bool *again)
 	if (error != NULL)
 		return error;
 	*again = !stored;
-	if (stored)
+	if (stored) {
 		store_event_append(app, request->arena, "refreshed", request->actor, &request->principal, "ok",
 				   request->request_id);
+	} else if (tokens.refresh_token != NULL) {
+		/* Who disconnected meanwhile could revoke the old refresh token only: the new one must not live on. */
+		const struct grant late = {.tokens = tokens, .account = attempt->record->oauth_user_id};
+
+		tokens_discard(app, request, &late);
+	}
 	return NULL;
 }
 
@@ -324,8 +351,11 @@ lead(struct attempt *attempt, enum token_verdict *verdict)
 			fiber_sleep(POLL_MS + (int64_t)random_below(POLL_MS));
 		}
 		error = look(attempt, verdict, &settled);
-		if (lease != NULL && error == NULL && !settled)
-			error = refresh(attempt, verdict, &again);
+		if (lease != NULL && error == NULL && !settled) {
+			*verdict = TOKEN_UNREACHABLE;
+			if (loop_now_ms(app->loop) + CALL_LEAST_MS < request->deadline_ms)
+				error = refresh(attempt, verdict, &again);
+		}
 		if (lease != NULL)
 			store_lease_release(app, request->arena, lease);
 		if (error != NULL || settled || (lease != NULL && !again))

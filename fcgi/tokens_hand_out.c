@@ -36,8 +36,6 @@ tokens_hand_out(struct app *app, struct request *request, const struct token_wis
 	error = tokens_fresh(app, request, wish, &out->record, &out->credential, &verdict);
 	if (error != NULL)
 		return error;
-	if (out->record.member_removed)
-		return &error_organization_forbidden;
 	if (verdict != TOKEN_GOOD) {
 		if (!is_still_usable(&out->credential, wish, verdict))
 			return tokens_meaning(verdict)->error;

@@ -103,6 +103,8 @@ validate(struct app *app, struct request *request, struct integration *record, b
 
 	error = ask(app, request, record, &verdict);
 	*found = verdict != TOKEN_GONE;
+	if (error == NULL && verdict == TOKEN_REMOVED)
+		error = tokens_meaning(verdict)->error;
 	if (error != NULL || !*found)
 		return error;
 	meaning = tokens_meaning(verdict);
