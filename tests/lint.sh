@@ -72,6 +72,14 @@ no_machine_paths() {
 	! git grep -nE '/(work|root|home)/[a-z]' -- ':!tests/lint.sh' ':!*.svg'
 }
 
+# Its own closing count would be counted twice.
+readme_tells_all() {
+	local said
+	said=$(tests/readme.py 2>&1) && return
+	printf '%s\n' "$said" | sed '$d'
+	return 1
+}
+
 check layering tests/layering.sh
 check format formatted
 check cppcheck cppchecked
@@ -82,7 +90,7 @@ check shellcheck shell_scripts
 check python python_compiles
 check nginx nginx_reads
 check machine-paths no_machine_paths
-check readme tests/readme.py
+check readme readme_tells_all
 
 [ ${#failed[@]} -eq 0 ] || printf 'lint: %s failed\n' "${failed[@]}"
 echo "$passed passed, ${#failed[@]} failed"
