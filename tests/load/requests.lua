@@ -1,0 +1,48 @@
+-- For wrk: the requests of a file, each as it goes over the wire, in turn. REQUESTS names the file; each request is
+-- preceded by a line with its length. Counts answers by status and prints one line of JSON at the end.
+local threads = {}
+
+function setup(thread)
+	thread:set("number", #threads)
+	table.insert(threads, thread)
+end
+
+function init(args)
+	local file = assert(io.open(os.getenv("REQUESTS"), "rb"))
+	requests = {}
+	for length in file:lines() do
+		requests[#requests + 1] = file:read(tonumber(length))
+	end
+	file:close()
+	math.randomseed(number * 7919 + 1)
+	at = math.random(#requests)
+	statuses = ""
+	counts = {}
+end
+
+function request()
+	at = at % #requests + 1
+	return requests[at]
+end
+
+function response(status)
+	if status ~= 200 then
+		counts[status] = (counts[status] or 0) + 1
+		statuses = ""
+		for each, count in pairs(counts) do
+			statuses = statuses .. string.format(',"%d":%d', each, count)
+		end
+	end
+end
+
+function done(summary, latency)
+	local other = ""
+	for _, thread in ipairs(threads) do
+		other = other .. thread:get("statuses")
+	end
+	local errors = summary.errors
+	io.write(string.format(
+		'{"requests":%d,"microseconds":%d,"p50":%d,"p99":%d,"max":%d,"connect":%d,"read":%d,"write":%d,"timeout":%d,"status":%d,"other":{%s}}\n',
+		summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), latency.max,
+		errors.connect, errors.read, errors.write, errors.timeout, errors.status, other:sub(2)))
+end
