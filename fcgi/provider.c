@@ -317,10 +317,26 @@ parse_identity(struct parser *parser, const struct json *object, struct provider
 		fail(parser, "scopes", "lacks \"openid\", without which there is no id_token to check with `jwks_uri`");
 }
 
+/* What allowed paths are appended to: no slash at its end, and no query. */
+static const char *
+optional_base(struct parser *parser, const struct json *object, const char *member)
+{
+	const char *text = optional_url(parser, object, member);
+	size_t len = text != NULL ? strlen(text) : 0;
+
+	if (text == NULL)
+		return NULL;
+	if (strchr(text, '?') != NULL)
+		fail(parser, member, "has a query");
+	while (len > 0 && text[len - 1] == '/')
+		len--;
+	return arena_copy(parser->arena, text, len);
+}
+
 static void
 parse_api(struct parser *parser, const struct json *object, struct provider *provider)
 {
-	provider->api_base = optional_url(parser, object, "api_base");
+	provider->api_base = optional_base(parser, object, "api_base");
 	provider->api_paths = words_or(parser, object, "api_paths", "");
 	if (provider->api_paths.count > 0 && provider->api_base == NULL)
 		fail(parser, "api_paths", "needs `api_base`");
@@ -328,6 +344,18 @@ parse_api(struct parser *parser, const struct json *object, struct provider *pro
 		if (provider->api_paths.items[i][0] != '/')
 			fail(parser, "api_paths", "holds a path that does not begin with /");
 	}
+}
+
+/* Always with a path: nginx would forward its own to a URL that has none. */
+static const char *
+optional_upstream(struct parser *parser, const struct json *object, const char *member)
+{
+	const char *text = optional_url(parser, object, member);
+	struct url url;
+
+	if (text == NULL || !url_parse(parser->arena, text, &url) || url.path[0] != '\0')
+		return text;
+	return arena_format(parser->arena, "%s/", text);
 }
 
 /* One MCP; its scopes as written are what is left in *asked. */
@@ -339,7 +367,7 @@ parse_mcp(struct parser *parser, const struct json *object, const struct provide
 	mcp->mcp = required_text(parser, object, "mcp");
 	mcp->name = required_text(parser, object, "name");
 	mcp->description = text_or(parser, object, "description", "");
-	mcp->upstream = optional_url(parser, object, "upstream");
+	mcp->upstream = optional_upstream(parser, object, "upstream");
 	*asked = words_or(parser, object, "scopes", "");
 	check_scopes(parser, "scopes", asked);
 	mcp->scopes = provider_canonical_scopes(parser->arena, provider, asked);

@@ -189,6 +189,7 @@ names_the_member_of_a_mistake(void **state)
 	    {"{" LEAST ",\"userinfo_fields\":{\"account\":1}}", "`account`"},
 	    {"{" LEAST ",\"api_base\":\"http://api.example\"}", "`api_base`"},
 	    {"{" LEAST ",\"api_paths\":[\"/v1\"]}", "`api_paths` needs"},
+	    {"{" LEAST ",\"api_base\":\"https://api.example/?key=x\"}", "`api_base` has a query"},
 	    {"{" LEAST ",\"api_base\":\"https://api.example\",\"api_paths\":[\"v1\"]}", "begin with /"},
 	    {"{" LEAST ",\"mcps\":{}}", "`mcps`"},
 	    {"{" LEAST ",\"mcps\":[1]}", "`mcps`"},
