@@ -6,16 +6,19 @@ import itertools
 import json
 import os
 import socket
+import subprocess
 import threading
 import time
+import urllib.request
 
 import pytest
 
 from harness import Product, good, problem
-from processes import REPOSITORY, wait_until
+from processes import REPOSITORY, Process, minimal_environment, wait_until
 from upstream import NameServer, Upstream, answer
 
 TIMEOUT = 2  # seconds that an MCP may be silent, in these tests
+MCP = os.path.join(REPOSITORY, "tests", "service", "mcp")
 GMAIL = "https://www.googleapis.com/auth/gmail.readonly"
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
@@ -42,6 +45,7 @@ class Gateway(Product):
         super().__init__(directory, api_proxy=True,
                          services={name: {**members, "mcps": [mcp(f"{name}_mcp")]} for name, members in proxies.items()},
                          nginx_settings=(f"RESOLVER=127.0.0.1:{self.names.port} ipv6=off", f"GATEWAY_TIMEOUT={TIMEOUT}s"), **settings)
+        self.mcp_port = self.ports.find()
 
     def _environment(self):
         environment = super()._environment()
@@ -49,6 +53,7 @@ class Gateway(Product):
         mcps = [{**each, "upstream": f"{there}/up/{each['mcp']}"} for each in self.stand_in.provider["mcps"]]
         mcps += [mcp("closed", f"http://127.0.0.1:{self.closed_port}/"), mcp("nameless", "https://unknown.example/mcp"),
                  mcp("bare", there), mcp("question", f"{there}?key=x"), mcp("elsewhere"),
+                 mcp("official", f"http://127.0.0.1:{self.mcp_port}/mcp"),
                  mcp("secure", f"{self.stand_in.https_base}/gmail/v1/users/me/profile")]
         self.mcps = " ".join([*(each["mcp"] for each in mcps), *(f"{service}_mcp" for service in self._services)])
         self.write_provider(mcps=mcps)
@@ -741,6 +746,66 @@ def test_the_proxy_s_upstream_refuses_or_redirects(gateway, proxied):
     assert [each.target for each in gateway.upstream.seen] == ["/one", "/one"]
     gateway.upstream.says(403, body=b'{"error":{"code":403}}')
     assert proxied.get("/proxy/acme/rest/one").json() == {"error": {"code": 403}}
+
+
+# An official client, and an official server behind the gateway
+
+
+class McpServer(Process):
+    """tests/service/mcp/server.mjs."""
+
+    def __init__(self, product):
+        self.port = product.mcp_port
+        super().__init__("mcp", ["node", os.path.join(MCP, "server.mjs"), str(self.port)], os.path.join(product.directory, "mcp.log"),
+                         minimal_environment())
+
+    def start(self):
+        super().start()
+        wait_until(lambda: "ready" in self.text(), "the MCP server listens", 30)
+        return self
+
+    def seen(self):
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{self.port}/seen") as reply:
+            return json.load(reply)
+
+
+@pytest.fixture(scope="module")
+def mcp_server(shared_gateway):
+    subprocess.run(["/bin/sh", os.path.join(MCP, "npm.sh")], check=True)
+    shared_gateway.ports.release(shared_gateway.mcp_port)
+    server = McpServer(shared_gateway).start()
+    yield server
+    server.stop()
+
+
+def test_an_official_client_and_server(gateway, agent, mcp_server):
+    done = subprocess.run(["node", "--dns-result-order=ipv4first", os.path.join(MCP, "client.mjs")], capture_output=True, text=True, timeout=120, check=False,
+                          input=json.dumps({"url": f"{gateway.public_url}/mcp/acme/official", "token": agent.token}),
+                          env=minimal_environment())
+    gateway.scanner.check((done.stdout + done.stderr).encode(), "what the client knows")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["server"] == "upstream" and found["session"]
+    assert found["tools"] == ["announce", "cancelled", "echo", "fail", "go", "large", "steps", "wait"]
+    assert found["echo"] == "Grüße, 世界"
+    assert found["large"] == 2 * 1024 * 1024 and found["largeBack"]
+    assert found["progress"] == [1, 2, 3] and found["steps"] == "all steps"
+    assert found["failed"] == {"isError": True, "text": "The tool failed."}
+    assert found["invalid"] is True
+    assert found["unknownMethod"]["code"] == -32601
+    assert "enough" in found["aborted"]["message"] and found["cancelled"] == "1"
+    assert found["announced"] is True
+    assert found["atOnce"] == [str(number) for number in range(20)]
+    assert found["terminated"]["code"] == 400, "the server's own answer to who has no session"
+    assert "unauthenticated" in found["stranger"]["message"]
+
+    seen = mcp_server.seen()
+    assert {each["method"] for each in seen} == {"GET", "POST", "DELETE"}
+    assert {each["scheme"] for each in seen} == {"Bearer"}
+    assert {each["token"] for each in seen} <= set(issued(gateway)), "the upstream saw the provider's tokens only"
+    allowed = {"accept", "accept-language", "connection", "content-length", "content-type", "host", "last-event-id",
+               "mcp-protocol-version", "mcp-session-id", "transfer-encoding", "user-agent"}
+    assert set().union(*(each["headers"] for each in seen)) <= allowed
 
 
 # Logs
