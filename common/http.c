@@ -5,6 +5,7 @@
  */
 #include "common/http.h"
 
+#include "common/address.h"
 #include "common/arena.h"
 #include "common/error.h"
 #include "common/fiber.h"
@@ -13,7 +14,6 @@
 #include "common/text.h"
 #include "common/url.h"
 
-#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,48 +59,14 @@ struct http {
 	bool allow_loopback;
 };
 
-/* ---- which addresses may be called ---- */
-
-static bool
-is_private_v4(uint32_t a)
-{
-	return a >> 24 == 0 || a >> 24 == 10 || a >> 24 == 127 || a >> 16 == 0xa9fe || a >> 20 == 0xac1 ||
-	       a >> 16 == 0xc0a8 || a >> 22 == (0x64400000u >> 22) /* shared, RFC 6598 */ || a >> 28 >= 14;
-}
-
-static bool
-is_private_v6(const uint8_t *a)
-{
-	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-	static const uint8_t nat64[12] = {0, 0x64, 0xff, 0x9b};
-	static const uint8_t zero[12] = {0};
-	uint32_t v4;
-
-	memcpy(&v4, a + 12, sizeof v4);
-	if (memcmp(a, mapped, 12) == 0 || memcmp(a, nat64, 12) == 0)
-		return is_private_v4(ntohl(v4));
-	/* unspecified, loopback and compatible; unique local fc00::/7; link-local fe80::/10; multicast ff00::/8 */
-	return memcmp(a, zero, 12) == 0 || (a[0] & 0xfe) == 0xfc || (a[0] == 0xfe && (a[1] & 0xc0) == 0x80) ||
-	       a[0] == 0xff;
-}
-
+/* libcurl asks for each socket: the place to refuse an address, whatever name led to it. */
 static curl_socket_t
 open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	struct http *http = arg;
-	bool refused = true;
+	const struct http *http = arg;
 
 	(void)purpose;
-	if (address->family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)&address->addr;
-
-		refused = is_private_v4(ntohl(in->sin_addr.s_addr));
-	} else if (address->family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)&address->addr;
-
-		refused = is_private_v6(in6->sin6_addr.s6_addr);
-	}
-	if (refused && !http->allow_loopback)
+	if (!http->allow_loopback && address_is_private(&address->addr))
 		return CURL_SOCKET_BAD;
 	return socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
 }
