@@ -107,8 +107,9 @@ fresh: ; tests/fresh.sh
 screenshots: ; tests/browser/screenshots.sh
 lighthouse: ; tests/browser/lighthouse.sh
 bench: ; tests/load/bench.sh
+soak: ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
 fuzz: ; tests/fuzz/run.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
-	lighthouse bench fuzz clean
+	lighthouse bench soak fuzz clean

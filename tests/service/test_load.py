@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from harness import PROGRAM, REPOSITORY, SANITIZED, SCOPES, Product, problem
+from harness import REPOSITORY, SANITIZED, SCOPES, Product
 
 sys.path.insert(0, os.path.join(REPOSITORY, "tests", "load"))
 import people as crowd  # noqa: E402
-from traffic import Background, at_once, lists, percentile, validations  # noqa: E402
+import soak  # noqa: E402
+from traffic import at_once  # noqa: E402
 
 PROVIDER_SECONDS = 0.5
 
@@ -100,3 +101,11 @@ def test_2000_validations_at_once(busy, everybody):
           f"{max((each.seconds for each in refused), default=0):.2f} s, slowest {max(e.seconds for e in answers):.2f}")
     if not SANITIZED:
         assert all(each.seconds < 2 for each in refused)
+
+
+def test_lists_beside_a_slow_provider(make_product):
+    """The first 50,000 requests of `make soak`."""
+    if SANITIZED:
+        pytest.skip("memory of a sanitized program is not its own")
+    seen = soak.soak(make_product(**soak.settings()), 50_000)
+    assert seen["good"], seen
