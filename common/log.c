@@ -71,7 +71,7 @@ add_escaped(struct log_line *line, const char *value)
 	char out[6 * VALUE_MAX];
 	size_t n = 0;
 
-	for (size_t i = 0; value[i] != '\0' && i < VALUE_MAX; i++) {
+	for (size_t i = 0; i < VALUE_MAX && value[i] != '\0'; i++) {
 		unsigned char c = (unsigned char)value[i];
 
 		if (c == '"' || c == '\\') {
