@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define LOOK_MAX ((size_t)160 * 1024) /* one PARAMS record, and more body than is allowed, so that 413 can be said */
+#define SEND_BUFFER (512 * 1024)      /* the largest answer leaves at once, however slowly it is read */
 #define PARAMS_MAX 64
 #define HEAD_MAX ((size_t)15 * 1024) /* a URL and an access token for nginx, which takes 16 KiB */
 
@@ -42,9 +43,11 @@ struct gateway *
 gateway_open(int fd)
 {
 	struct gateway *gateway = calloc(1, sizeof *gateway);
+	int size = SEND_BUFFER;
 
 	if (gateway == NULL)
 		return NULL;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 	FCGX_InitRequest(&gateway->fcgi, -1, FCGI_FAIL_ACCEPT_ON_INTR);
 	gateway->fcgi.ipcFd = fd;
 	return gateway;
