@@ -25,7 +25,7 @@ CONNECTIONS = 64
 VALIDATIONS = 100  # a second
 PROVIDER_SECONDS = 0.5
 ROUND_SECONDS = 3
-GROWTH_KIB = 2048  # of all workers together, over the second half
+GROWTH_KIB = 4096  # of all workers together, over the second half
 
 
 def settings():
