@@ -280,6 +280,18 @@ def test_stopped_on_the_way_to_the_provider(visitor, person):
     visitor.wait(lambda: visitor.all("#chooser"), "the account chooser")
 
 
+def test_page_that_the_browser_kept(visitor, person):
+    """As the Back button shows it when the browser has kept the whole page: as it was left, running."""
+    visitor.open_integrations()
+    visitor.inject({"path": AUTH_LINK, "hang": True})
+    visitor.click("Connect")
+    visitor.wait_text("Connecting…", "article")
+    person.connect("acme", "ada")
+    visitor.js("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    visitor.wait(lambda: visitor.buttons("article") == ["Validate", "Reconnect", "Disconnect"], "what is the case now")
+    assert not visitor.all("article [aria-disabled]")
+
+
 # Failures
 
 
@@ -522,6 +534,31 @@ def test_nothing_of_the_former_organization_while_switching(visitor, person):
     switch_to(visitor, "globex")
     assert not visitor.all("article") and visitor.all(".skeleton")
     visitor.wait(lambda: visitor.buttons("article") == ["Connect"], "the card in globex")
+
+
+def test_action_that_ends_while_switching(visitor, person):
+    visitor.open_connected(person)
+    visitor.inject({"method": "POST", "path": ACTION, "delay": 0.5}, {"path": "globex/integrations$", "delay": 1.5, "times": 1})
+    visitor.click("Validate")
+    switch_to(visitor, "globex")
+    visitor.wait_toast("Google is valid")
+    assert not visitor.all("article")
+    visitor.wait(lambda: visitor.buttons("article") == ["Connect"], "the card in globex")
+    visitor.settle()
+    assert visitor.has_button("Refresh") and not visitor.all("#refresh[aria-disabled]")
+
+
+def test_list_that_is_older_than_an_action(visitor, person):
+    """Asked for before the action, answered after it: it does not bring back what is gone."""
+    visitor.open_connected(person)
+    visitor.js("window.confirm = () => true")
+    visitor.inject({"path": LIST, "hold": 1.5, "times": 1})
+    visitor.click("Refresh")
+    visitor.wait(lambda: visitor.calls(), "the request")
+    visitor.click("Disconnect")
+    visitor.wait_toast("Google disconnected.")
+    visitor.wait(lambda: not visitor.all("#refresh[aria-disabled]"), "the end of loading")
+    assert visitor.buttons("article") == ["Connect"]
 
 
 def test_choice_that_is_no_longer_open(visitor, person):

@@ -23,8 +23,8 @@ SCOPES = {name: f"https://www.googleapis.com/auth/{scope}.readonly"
           for name, scope in (("gmail", "gmail"), ("google_calendar", "calendar"),
                               ("google_drive", "drive"))}
 
-# Stands in front of window.fetch. A rule fits a method and a path; it can delay, fail, hang until the page gives up,
-# answer by itself, or change the true answer.
+# Stands in front of window.fetch. A rule fits a method and a path; it can delay the request or hold back its answer,
+# fail, hang until the page gives up, answer by itself, or change the true answer.
 INJECTION = """
 (() => {
   const rules = %s;
@@ -56,6 +56,7 @@ INJECTION = """
     if (rule.raw !== undefined) return new Response(rule.raw, { status: rule.status, headers: rule.headers });
     if (rule.status) return new Response(JSON.stringify(rule.body), { status: rule.status, headers: rule.headers });
     const answer = await real(path, options);
+    if (rule.hold) await wait(rule.hold);
     if (!rule.change) return answer;
     const body = await answer.json();
     return new Response(JSON.stringify(merge(body, rule.change)), { status: answer.status, headers: answer.headers });

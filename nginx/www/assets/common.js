@@ -109,8 +109,8 @@ function retrySeconds(header) {
   return Number.isFinite(seconds) && seconds > 0 ? Math.ceil(seconds) : 0;
 }
 
-// The mode stays fetch's default, "cors": in mode "same-origin" a page with the policy
-// "no-referrer" would send "Origin: null", which the API refuses.
+// The mode stays fetch's default, "cors": in mode "same-origin" the standard has a page with the
+// policy "no-referrer" send "Origin: null", which the API refuses.
 export async function request(method, path, body) {
   const options = {
     method,
@@ -468,9 +468,11 @@ export function listPage({ resource, title, render }) {
     if (refocus) byId('title').focus();
   }
 
-  // A reason is one of: open, refresh, retry, switch, look (the tab is looked at again).
+  // A reason is one of: open, refresh, retry, switch, look (the tab is looked at again), again (what is on its way
+  // is older than what an action just learned).
   async function load(reason) {
-    if (refresh.getAttribute('aria-disabled') === 'true' && reason !== 'switch') return;
+    const urgent = reason === 'switch' || reason === 'again';
+    if (refresh.getAttribute('aria-disabled') === 'true' && !urgent) return;
     const turn = ++latest;
     inFlight += 1;
     if (reason !== 'look') setBusy(refresh, true, reason === 'refresh' ? 'Refreshing…' : 'Refresh');
@@ -516,10 +518,9 @@ export function listPage({ resource, title, render }) {
   load('open');
 
   return {
-    // What an action just learned is newer than a list that was asked for before.
     changed() {
-      latest += 1;
       shown = '';
+      if (inFlight > 0) load('again');
     },
     reload: () => load('look'),
     signedOut: (error) => showFailure(error, 'action'),
