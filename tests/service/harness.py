@@ -154,6 +154,12 @@ class Host:
     def workers(self):
         return self.serve.children()
 
+    def restart(self):
+        """With the settings of now, as self.serve.environment has them."""
+        self.stop()
+        self.start()
+        self.wait_ready()
+
     def stop(self):
         """nginx first: with its kept connections gone, the workers have nothing left to wait for."""
         self.nginx.stop()
@@ -446,8 +452,11 @@ class Product:
             connection.settimeout(seconds)
             connection.sendall(data)
             answer = b""
-            while chunk := connection.recv(65536):
-                answer += chunk
+            try:
+                while chunk := connection.recv(65536):
+                    answer += chunk
+            except ConnectionResetError:
+                pass  # nginx closed before it had read all that was sent
         self.answered_bytes += self.scanner.check(answer, "a raw answer")
         return answer
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -179,7 +180,10 @@ def test_without_workers_and_without_redis(make_product):
     exact(ada.integrations("acme"), 503, "store_unavailable")
     product.redis_server.start()
     assert ada.list("acme") == []
-    product.serve.stop()
+    workers = product.hosts[0].workers()
+    product.serve.kill()
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
     for method, path in (("GET", "/api/me"), ("GET", BASE + "/auth_link"), ("POST", BASE), ("DELETE", BASE)):
         body = exact(ada.request(method, path), 503, "overloaded")
         assert "Retry-After" in body["detail"]

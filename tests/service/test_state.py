@@ -227,11 +227,9 @@ def test_a_changed_provider_file(make_product):
     product.write_provider(issuer="https://other.example")
     product.reload()
     refused(ada.callback("acme", first))
-    product.serve.stop()
     product.write_provider()
     product.serve.environment["GOOGLE_CLIENT_ID"] = "stand-in-second.apps.googleusercontent.com"
-    product.serve.start()
-    product.hosts[0].wait_ready()
+    product.hosts[0].restart()
     refused(ada.callback("acme", second))
     assert calls(product) == only()
 
