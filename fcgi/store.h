@@ -178,7 +178,12 @@ void store_integration_refused(struct app *app, struct arena *arena, const struc
 const struct error *store_integration_read(struct app *app, struct arena *arena, const struct principal *principal,
 					   struct integration *out, bool *found);
 
-/* The same with its tokens, in one round. */
+/* Whether something else is stored now than `seen`: tokens, status, or nothing any more. A small read, for those who
+ * wait. */
+const struct error *store_integration_changed(struct app *app, struct arena *arena, const struct integration *seen,
+					      bool *changed);
+
+/* One record with its tokens, in one round. */
 const struct error *store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
 						  const struct principal *principal, struct integration *out,
 						  struct credential *credential, bool *found);
@@ -300,7 +305,7 @@ const struct error *store_limit_count(struct app *app, struct arena *arena, cons
 void store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int verdict,
 			int64_t ms);
 
-/* The remembered verdict for this generation, or 0. */
+/* The remembered verdict for this generation, or 0. Whoever can write to Redis may have made it up. */
 const struct error *store_failure_read(struct app *app, struct arena *arena, const struct integration *record,
 				       int *verdict);
 

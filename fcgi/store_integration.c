@@ -203,6 +203,23 @@ store_integration_read(struct app *app, struct arena *arena, const struct princi
 }
 
 const struct error *
+store_integration_changed(struct app *app, struct arena *arena, const struct integration *seen, bool *changed)
+{
+	struct redis_batch batch;
+	const struct error *err;
+
+	*changed = false;
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "HMGET", store_key_connection(arena, "integration", &seen->principal), "generation", "status",
+		  NULL);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	*changed = !text_equal(redis_item(batch.reply[0], 0), seen->generation) ||
+		   !text_equal(redis_item(batch.reply[0], 1), seen->status);
+	return NULL;
+}
+
+const struct error *
 store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
 			      const struct principal *principal, struct integration *out, struct credential *credential,
 			      bool *found)

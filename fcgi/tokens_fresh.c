@@ -29,10 +29,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define POLL_MS 20       /* for another process's refresh, and up to as much again */
+#define POLL_MS 20 /* for another process's refresh, and up to as much again: at first; later less often */
+#define POLL_MOST_MS 100
 #define REMEMBER_MS 1000 /* a failure, and up to as much again */
 #define REMEMBER_MOST_S 60
-#define STORE_AGAIN_MS 100
+#define STORE_AGAIN_MS 100 /* at first; each time twice as long */
+#define STORE_AGAIN_MOST_MS 800
 #define JITTER_MOST_S 60
 #define JITTER_SHARE 5 /* of what was asked for */
 #define CALL_LEAST_MS                                                                                                  \
@@ -218,6 +220,7 @@ store_tokens(struct attempt *attempt, const char *generation, bool *stored)
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
 	const char *access_token = attempt->credential->access_token;
+	int64_t again_ms = STORE_AGAIN_MS; /* rarer and rarer: each time takes memory of the request */
 	bool failed_before = false;
 
 	for (;;) {
@@ -238,9 +241,10 @@ store_tokens(struct attempt *attempt, const char *generation, bool *stored)
 		if (error == NULL)
 			return NULL;
 		failed_before = true;
-		if (loop_now_ms(app->loop) + STORE_AGAIN_MS >= request->deadline_ms)
+		if (loop_now_ms(app->loop) + again_ms >= request->deadline_ms)
 			return error;
-		fiber_sleep(STORE_AGAIN_MS);
+		fiber_sleep(again_ms);
+		again_ms = again_ms < STORE_AGAIN_MOST_MS ? 2 * again_ms : STORE_AGAIN_MOST_MS;
 	}
 }
 
@@ -320,47 +324,89 @@ refresh(struct attempt *attempt, enum token_verdict *verdict, bool *again)
 	return NULL;
 }
 
+/* How a refresh of these tokens failed a moment ago; *known is false when nothing is remembered that makes sense. */
+static const struct error *
+remembered_failure(struct attempt *attempt, enum token_verdict *verdict, bool *known)
+{
+	const struct error *error;
+	int number;
+
+	error = store_failure_read(attempt->app, attempt->request->arena, attempt->record, &number);
+	*known = error == NULL && number > TOKEN_GOOD && (size_t)number < sizeof meanings / sizeof meanings[0];
+	if (*known)
+		*verdict = (enum token_verdict)number;
+	return error;
+}
+
+/*
+ * Somebody else has the lease: wait a moment. *over when no time is left; *changed when what is stored is to be looked
+ * at anew. Only that is asked for, as the whole connection, read at every turn, would exhaust the request's memory.
+ */
+static const struct error *
+wait_for_owner(struct attempt *attempt, int64_t *poll_ms, bool *changed, bool *over)
+{
+	struct loop *loop = attempt->app->loop;
+	struct request *request = attempt->request;
+
+	attempt->waited = true;
+	*over = loop_now_ms(loop) + 2 * *poll_ms >= request->deadline_ms;
+	if (*over)
+		return NULL;
+	fiber_sleep(*poll_ms + (int64_t)random_below((uint32_t)*poll_ms));
+	*poll_ms = *poll_ms * 3 / 2 < POLL_MOST_MS ? *poll_ms * 3 / 2 : POLL_MOST_MS;
+	return store_integration_changed(attempt->app, request->arena, attempt->record, changed);
+}
+
+/* With the lease: look once more, and refresh where that is still due. *again: the record changed meanwhile. */
+static const struct error *
+look_and_refresh(struct attempt *attempt, enum token_verdict *verdict, bool *again)
+{
+	bool settled;
+	const struct error *error = look(attempt, verdict, &settled);
+
+	*again = false;
+	if (error != NULL || settled)
+		return error;
+	*verdict = TOKEN_UNREACHABLE;
+	if (loop_now_ms(attempt->app->loop) + CALL_LEAST_MS >= attempt->request->deadline_ms)
+		return NULL;
+	return refresh(attempt, verdict, again);
+}
+
 /* As the leader of this process: get the lease, or wait for whoever has it. */
 static const struct error *
 lead(struct attempt *attempt, enum token_verdict *verdict)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
+	int64_t poll_ms = POLL_MS;
+	bool over = false;
 
-	for (;;) {
+	while (!over) {
 		const struct error *error;
 		struct lease *lease;
-		int failure = 0;
-		bool settled = false;
-		bool again = false;
+		bool changed = false;
 
 		if (!attempt->wish->ask_again || attempt->waited) {
-			error = store_failure_read(app, request->arena, attempt->record, &failure);
-			*verdict = (enum token_verdict)failure;
-			if (error != NULL || failure != 0)
+			error = remembered_failure(attempt, verdict, &over);
+			if (error != NULL || over)
 				return error;
 		}
 		error = store_lease_take(app, request->arena, LEASE_REFRESH, &request->principal, &lease);
+		if (error == NULL && lease != NULL) {
+			error = look_and_refresh(attempt, verdict, &changed);
+			store_lease_release(app, request->arena, lease);
+			over = !changed;
+		} else if (error == NULL) {
+			*verdict = TOKEN_UNREACHABLE;
+			error = wait_for_owner(attempt, &poll_ms, &changed, &over);
+			if (error == NULL && changed)
+				error = look(attempt, verdict, &over);
+		}
 		if (error != NULL)
 			return error;
-		if (lease == NULL) {
-			attempt->waited = true;
-			*verdict = TOKEN_UNREACHABLE;
-			if (loop_now_ms(app->loop) + 2 * POLL_MS >= request->deadline_ms)
-				return NULL;
-			fiber_sleep(POLL_MS + (int64_t)random_below(POLL_MS));
-		}
-		error = look(attempt, verdict, &settled);
-		if (lease != NULL && error == NULL && !settled) {
-			*verdict = TOKEN_UNREACHABLE;
-			if (loop_now_ms(app->loop) + CALL_LEAST_MS < request->deadline_ms)
-				error = refresh(attempt, verdict, &again);
-		}
-		if (lease != NULL)
-			store_lease_release(app, request->arena, lease);
-		if (error != NULL || settled || (lease != NULL && !again))
-			return error;
 	}
+	return NULL;
 }
 
 /* Join the refresh of this process, or lead it. *over: the verdict is final. */
@@ -370,7 +416,6 @@ join(struct attempt *attempt, const char *key, enum token_verdict *verdict, bool
 	struct request *request = attempt->request;
 	const struct error *error = NULL;
 	struct flight flight;
-	int failure;
 
 	*over = true;
 	switch (flight_join(attempt->app->flights, &flight, key, request->deadline_ms, &error)) {
@@ -386,10 +431,7 @@ join(struct attempt *attempt, const char *key, enum token_verdict *verdict, bool
 		error = look(attempt, verdict, over);
 	if (error != NULL || *over)
 		return error;
-	error = store_failure_read(attempt->app, request->arena, attempt->record, &failure);
-	*verdict = (enum token_verdict)failure;
-	*over = failure != 0;
-	return error;
+	return remembered_failure(attempt, verdict, over);
 }
 
 const struct error *
