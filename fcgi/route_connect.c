@@ -214,6 +214,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct grant 
 	integration->id = record.id;
 	integration->connected_at = record.connected_at;
 	credential->refresh_token = stored.refresh_token;
+	credential->refresh_token_kept = true;
 	credential->handed_out_until = stored.handed_out_until;
 	error = store_integration_refresh(app, request->arena, request->provider, integration, credential,
 					  record.generation, &done);

@@ -158,7 +158,8 @@ struct credential {
 	enum credential_state state;
 	const char *access_token;
 	const char *refresh_token;
-	int64_t issued_at; /* wall clock, seconds */
+	bool refresh_token_kept; /* it is the stored one: a write of a refresh leaves that as it is */
+	int64_t issued_at;       /* wall clock, seconds */
 	int64_t expires_at;
 	int64_t handed_out_until; /* latest expiry of a token given to a program; 0: none was */
 	const char *issuer;

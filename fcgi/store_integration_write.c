@@ -161,10 +161,12 @@ add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, 
 {
 	const char *access =
 	    seal_token(app, arena, provider, principal, "credential.access_token", credential->access_token);
-	const char *refresh =
-	    seal_token(app, arena, provider, principal, "credential.refresh_token", credential->refresh_token);
+	const char *refresh = NULL;
 
-	if (access == NULL || refresh == NULL)
+	if (!credential->refresh_token_kept)
+		refresh =
+		    seal_token(app, arena, provider, principal, "credential.refresh_token", credential->refresh_token);
+	if (access == NULL || (refresh == NULL && !credential->refresh_token_kept))
 		return &error_internal;
 	add(pairs, "access_token", access);
 	add(pairs, "refresh_token", refresh);

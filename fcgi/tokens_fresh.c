@@ -192,6 +192,7 @@ take_tokens(struct attempt *attempt, const struct oauth2_tokens *tokens, int64_t
 	credential->access_token = tokens->access_token;
 	if (tokens->refresh_token != NULL)
 		credential->refresh_token = tokens->refresh_token;
+	credential->refresh_token_kept = tokens->refresh_token == NULL;
 	credential->issued_at = issued_at;
 	credential->expires_at = issued_at + tokens->expires_in;
 	if (tokens->scope != NULL) {
