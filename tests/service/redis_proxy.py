@@ -1,6 +1,6 @@
 """A Redis between the workers and Redis that tests can stop at any command, so that races come out as wanted.
 
-    proxy = RedisProxy(path, redis_socket)       # workers: REDIS_URL=unix://path
+    proxy = RedisProxy(path, redis_server)       # workers: REDIS_URL=unix://path
     held = proxy.hold("refresh")                 # the next command of this kind waits ("after": its answer does)
     held.wait()                                  # until one is there
     held.release()
@@ -8,6 +8,7 @@
 
 Commands have names (`step`), by what the service does with them. A worker gives up on an answer after half a second:
 whoever holds one longer tests just that. Whoever dies while its command is held before it reached Redis never sent it.
+A socket tells the pid of its peer, so the workers connect to one without a name; the proxy says it for them.
 """
 
 import asyncio
@@ -84,9 +85,10 @@ class Shuffle:
 
 
 class RedisProxy:
-    def __init__(self, path, upstream):
+    def __init__(self, path, server):
         self.path = path
-        self.upstream = upstream
+        self._server_socket = server.socket
+        self._password = server.password
         self._loop = asyncio.new_event_loop()
         self._held = []
         self._shuffle = None
@@ -149,7 +151,9 @@ class RedisProxy:
             self._tasks.discard(task)
 
     async def _forward(self, reader, writer, pid):
-        from_redis, to_redis = await asyncio.open_unix_connection(self.upstream)
+        from_redis, to_redis = await asyncio.open_unix_connection(self._server_socket)
+        to_redis.write(f"AUTH integrations {self._password}\r\n".encode())
+        await read_answer(from_redis)
         commands = asyncio.Queue()
         reading = asyncio.ensure_future(self._read(reader, commands))
         try:
@@ -160,7 +164,8 @@ class RedisProxy:
                     return
                 to_redis.write(raw)
                 answer = await read_answer(from_redis)
-                if not await self._pause(name, True, pid, reading):
+                # A script that Redis does not know was not run: the worker sends it once more, whole.
+                if not answer.startswith(b"-NOSCRIPT") and not await self._pause(name, True, pid, reading):
                     return
                 writer.write(answer)
         finally:
