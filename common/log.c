@@ -58,8 +58,10 @@ static void
 add(struct log_line *line, const char *bytes, size_t len)
 {
 	/* Two bytes stay free for the closing brace and the line end. */
-	if (len > sizeof line->text - 2 - line->len)
+	if (len > sizeof line->text - 2 - line->len) {
+		line->cut = true;
 		return;
+	}
 	memcpy(line->text + line->len, bytes, len);
 	line->len += len;
 }
@@ -89,6 +91,15 @@ add_escaped(struct log_line *line, const char *value)
 	add(line, out, n);
 }
 
+/* A field is there whole or not at all. */
+static void
+end_field(struct log_line *line, size_t before)
+{
+	if (line->cut)
+		line->len = before;
+	line->cut = false;
+}
+
 static void
 add_key(struct log_line *line, const char *key)
 {
@@ -107,6 +118,7 @@ log_begin(struct log_line *line, enum log_level level, const char *event)
 	int n;
 
 	line->len = 0;
+	line->cut = false;
 	line->wanted = level <= wanted_level;
 	if (!line->wanted)
 		return;
@@ -131,15 +143,14 @@ log_text(struct log_line *line, const char *key, const char *value)
 	add_key(line, key);
 	add(line, "\"", 1);
 	add_escaped(line, value);
-	if (line->len + 1 > sizeof line->text - 2 || line->text[line->len - 1] == ':')
-		line->len = before; /* it did not fit: rather no field than half of one */
-	else
-		add(line, "\"", 1);
+	add(line, "\"", 1);
+	end_field(line, before);
 }
 
 void
 log_number(struct log_line *line, const char *key, int64_t value)
 {
+	size_t before = line->len;
 	char digits[24];
 	int n;
 
@@ -148,6 +159,7 @@ log_number(struct log_line *line, const char *key, int64_t value)
 	n = snprintf(digits, sizeof digits, "%lld", (long long)value);
 	add_key(line, key);
 	add(line, digits, (size_t)n);
+	end_field(line, before);
 }
 
 static void

@@ -18,6 +18,7 @@ struct log_line {
 	char text[2048]; /* a line stays below PIPE_BUF, so that a write of it is atomic */
 	size_t len;
 	bool wanted;
+	bool cut; /* the field under way does not fit */
 };
 
 /* Choose what is written; the default is LOG_LEVEL_INFO, written at once (`buffered` false: commands, the parent). */
