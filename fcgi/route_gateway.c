@@ -22,8 +22,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define MINIMUM_S 60      /* nobody waits for a refresh in the middle of a conversation without need */
-#define REFUSED_REST_S 60 /* an upstream that keeps refusing costs one refresh a minute */
+#define MINIMUM_S 60 /* nobody waits for a refresh in the middle of a conversation without need */
 
 /* The MCP of the path, with the provider that it needs. */
 static const struct provider_mcp *
@@ -63,18 +62,19 @@ allow(struct response *response, const char *token, const char *upstream)
 }
 
 /* The upstream answered 401 to the token that it just got: have the next request refresh it. */
-static void
+static const struct error *
 note_refused(struct app *app, struct request *request)
 {
 	struct integration record;
 	struct credential credential;
+	const struct error *error;
 	bool found = false;
 
-	if (store_integration_read_tokens(app, request->arena, request->provider, &request->principal, &record,
-					  &credential, &found) != NULL ||
-	    !found || clock_wall() - credential.issued_at < REFUSED_REST_S)
-		return;
-	store_integration_refused(app, request->arena, &record);
+	error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal, &record,
+					      &credential, &found);
+	if (error != NULL || !found || clock_wall() - credential.forced_at < TOKENS_REFUSED_REST_S)
+		return error;
+	return store_integration_refused(app, request->arena, &record);
 }
 
 static const struct error *
@@ -87,8 +87,8 @@ hand_over(struct app *app, struct request *request, struct response *response, c
 	const struct error *error;
 
 	if (text_equal(request->gateway_code, error_provider_refused_token.code)) {
-		note_refused(app, request);
-		return &error_provider_refused_token;
+		error = note_refused(app, request);
+		return error != NULL ? error : &error_provider_refused_token;
 	}
 	error = tokens_hand_out(app, request, &wish, &wanted, &handed);
 	return error != NULL ? error : allow(response, handed.credential.access_token, upstream);

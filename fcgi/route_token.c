@@ -17,7 +17,6 @@
 
 #define MINIMUM_DEFAULT_S 300
 #define MINIMUM_MOST_S 1800
-#define REFUSED_REST_S 60 /* a caller that keeps refusing costs one refresh a minute */
 #define SCOPES_MAX 64
 #define HASH_DIGITS 64
 
@@ -44,7 +43,7 @@ read_refused(const struct json *body, struct token_wish *wish)
 	if (hash == NULL || strlen(hash) != HASH_DIGITS || strspn(hash, "0123456789abcdef") != HASH_DIGITS)
 		return &error_body_invalid;
 	wish->refused = hash;
-	wish->refused_rest_seconds = REFUSED_REST_S;
+	wish->refused_rest_seconds = TOKENS_REFUSED_REST_S;
 	return NULL;
 }
 

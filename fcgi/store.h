@@ -162,6 +162,7 @@ struct credential {
 	int64_t issued_at;       /* wall clock, seconds */
 	int64_t expires_at;
 	int64_t handed_out_until; /* latest expiry of a token given to a program; 0: none was */
+	int64_t forced_at;        /* when a refused token last made a refresh due before its time; 0: never */
 	const char *issuer;
 	const char *client_id;
 };
@@ -172,8 +173,9 @@ struct credential {
 void store_integration_handed_out(struct app *app, struct arena *arena, const struct integration *integration,
 				  const struct credential *credential);
 
-/* Note that the provider refused the access token, so that the next use refreshes it; does not wait. */
-void store_integration_refused(struct app *app, struct arena *arena, const struct integration *integration);
+/* Note that the provider refused the access token (forced_at is now): whoever reads after this refreshes it. */
+const struct error *store_integration_refused(struct app *app, struct arena *arena,
+					      const struct integration *integration);
 
 /* One connection's record; *found is false when nothing is stored. */
 const struct error *store_integration_read(struct app *app, struct arena *arena, const struct principal *principal,

@@ -59,6 +59,7 @@ enum store_record_field {
 	X("issued_at")                                                                                                 \
 	X("expires_at")                                                                                                \
 	X("handed_out_until")                                                                                          \
+	X("forced_at")                                                                                                 \
 	X("issuer")                                                                                                    \
 	X("client_id")
 
@@ -68,6 +69,7 @@ enum store_credential_field {
 	STORE_CREDENTIAL_ISSUED_AT,
 	STORE_CREDENTIAL_EXPIRES_AT,
 	STORE_CREDENTIAL_HANDED_OUT_UNTIL,
+	STORE_CREDENTIAL_FORCED_AT,
 	STORE_CREDENTIAL_ISSUER,
 	STORE_CREDENTIAL_CLIENT_ID,
 	STORE_CREDENTIAL_COUNT

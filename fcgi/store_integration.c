@@ -166,6 +166,7 @@ store_credential_parse(const struct app *app, struct arena *arena, const struct 
 	    .issued_at = seconds(redis_item(reply, STORE_CREDENTIAL_ISSUED_AT)),
 	    .expires_at = seconds(redis_item(reply, STORE_CREDENTIAL_EXPIRES_AT)),
 	    .handed_out_until = seconds(redis_item(reply, STORE_CREDENTIAL_HANDED_OUT_UNTIL)),
+	    .forced_at = seconds(redis_item(reply, STORE_CREDENTIAL_FORCED_AT)),
 	    .issuer = redis_item(reply, STORE_CREDENTIAL_ISSUER),
 	    .client_id = redis_item(reply, STORE_CREDENTIAL_CLIENT_ID),
 	};

@@ -84,10 +84,10 @@ static struct redis_script handed_out_script = {
 	      "return redis.call('HSET', KEYS[2], 'handed_out_until', ARGV[2])\n",
 };
 
-/* KEYS: record, tokens. ARGV: generation. */
+/* KEYS: record, tokens. ARGV: generation, now. */
 static struct redis_script refused_script = {
     .source = "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end\n"
-	      "return redis.call('HSET', KEYS[2], 'expires_at', '0')\n",
+	      "return redis.call('HSET', KEYS[2], 'expires_at', '0', 'forced_at', ARGV[2])\n",
 };
 
 static struct redis_script delete_script = {
@@ -173,6 +173,7 @@ add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, 
 	add(pairs, "issued_at", number(arena, credential->issued_at));
 	add(pairs, "expires_at", number(arena, credential->expires_at));
 	add(pairs, "handed_out_until", number(arena, credential->handed_out_until));
+	add(pairs, "forced_at", number(arena, credential->forced_at));
 	add(pairs, "issuer", provider->issuer);
 	add(pairs, "client_id", provider->client.id);
 	return NULL;
@@ -369,34 +370,32 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 	return NULL;
 }
 
-static void
-send_note(struct app *app, struct arena *arena, const struct principal *principal, const struct redis_script *script,
-	  const char *const *arguments, const char *what)
-{
-	const char *const keys[] = {store_key_connection(arena, "integration", principal),
-				    store_key_connection(arena, "credential", principal), NULL};
-	struct redis_batch batch;
-
-	redis_batch_init(&batch, arena);
-	redis_add_script(&batch, script, keys, arguments);
-	(void)redis_send(app->redis, &batch, what);
-}
-
 void
 store_integration_handed_out(struct app *app, struct arena *arena, const struct integration *integration,
 			     const struct credential *credential)
 {
+	const struct principal *principal = &integration->principal;
+	const char *const keys[] = {store_key_connection(arena, "integration", principal),
+				    store_key_connection(arena, "credential", principal), NULL};
 	const char *const arguments[] = {integration->generation, number(arena, credential->expires_at), NULL};
+	struct redis_batch batch;
 
-	if (credential->handed_out_until < credential->expires_at)
-		send_note(app, arena, &integration->principal, &handed_out_script, arguments,
-			  "note of a handed-out token");
+	if (credential->handed_out_until >= credential->expires_at)
+		return;
+	redis_batch_init(&batch, arena);
+	redis_add_script(&batch, &handed_out_script, keys, arguments);
+	(void)redis_send(app->redis, &batch, "note of a handed-out token");
 }
 
-void
+const struct error *
 store_integration_refused(struct app *app, struct arena *arena, const struct integration *integration)
 {
-	const char *const arguments[] = {integration->generation, NULL};
+	const struct principal *principal = &integration->principal;
+	const char *const keys[] = {store_key_connection(arena, "integration", principal),
+				    store_key_connection(arena, "credential", principal), NULL};
+	const char *const arguments[] = {integration->generation, number(arena, clock_wall()), NULL};
+	const struct error *err;
 
-	send_note(app, arena, &integration->principal, &refused_script, arguments, "note of a refused token");
+	(void)store_run_script(app, arena, &refused_script, keys, arguments, false, &err);
+	return err;
 }

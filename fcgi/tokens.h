@@ -65,11 +65,13 @@ void tokens_discard(struct app *app, struct request *request, const struct grant
 
 /* ---- tokens_fresh.c ---- */
 
+#define TOKENS_REFUSED_REST_S 60 /* a program, or an upstream, that keeps refusing costs one refresh a minute */
+
 struct token_wish {
 	int64_t minimum_seconds; /* refresh when less is left, but never before half of the token's life is over */
 	const char
 	    *refused; /* hex SHA-256 of an access token that the provider refused: refresh if it is still this one */
-	int64_t refused_rest_seconds; /* but not when that token is younger */
+	int64_t refused_rest_seconds; /* but not when a refusal has forced a refresh in the last so many seconds */
 	bool force;                   /* refresh whatever is left */
 	bool ask_again;               /* ask the provider even where it has said no before */
 	bool leave_record;            /* where the provider says no, say so to the caller only */

@@ -86,6 +86,18 @@ jitter(const struct attempt *attempt)
 	return (int64_t)(strtoul(drawn, NULL, 16) % (unsigned long)(most + 1));
 }
 
+/* The stored token is the one that was refused, and no refusal has just forced a refresh. */
+static bool
+is_refused(const struct credential *credential, const struct token_wish *wish)
+{
+	char hash[CRYPTO_SHA256_HEX];
+
+	if (wish->refused == NULL || clock_wall() - credential->forced_at < wish->refused_rest_seconds)
+		return false;
+	crypto_sha256_hex(credential->access_token, hash);
+	return text_equal(hash, wish->refused);
+}
+
 static bool
 is_due(const struct attempt *attempt)
 {
@@ -98,13 +110,8 @@ is_due(const struct attempt *attempt)
 		return true;
 	if (wish->force)
 		return text_equal(attempt->record->generation, attempt->first_generation);
-	if (wish->refused != NULL && clock_wall() - credential->issued_at >= wish->refused_rest_seconds) {
-		char hash[CRYPTO_SHA256_HEX];
-
-		crypto_sha256_hex(credential->access_token, hash);
-		if (text_equal(hash, wish->refused))
-			return true;
-	}
+	if (is_refused(credential, wish))
+		return true;
 	return left < wish->minimum_seconds + jitter(attempt) && left * 2 <= life;
 }
 
@@ -189,6 +196,8 @@ take_tokens(struct attempt *attempt, const struct oauth2_tokens *tokens, int64_t
 	struct integration *record = attempt->record;
 	struct credential *credential = attempt->credential;
 
+	if (is_refused(credential, attempt->wish))
+		credential->forced_at = clock_wall();
 	credential->access_token = tokens->access_token;
 	if (tokens->refresh_token != NULL)
 		credential->refresh_token = tokens->refresh_token;
