@@ -185,10 +185,30 @@ check_issuer(const struct request *request, const char *iss)
 	return NULL;
 }
 
+/* Both accounts are named to the user whose they are, so that the choice is clear. */
+static const struct error *
+mismatch(struct app *app, struct request *request, const struct integration *old, const struct grant *grant)
+{
+	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
+	const char *chosen = grant->email != NULL ? grant->email : grant->account;
+
+	request->detail =
+	    arena_format(request->arena,
+			 "You chose %s, but this connection is for %s: choose that account, or replace the "
+			 "connection.",
+			 chosen, stored);
+	request->extension[0].name = "stored_account";
+	request->extension[0].value = stored;
+	request->extension[1].name = "chosen_account";
+	request->extension[1].value = chosen;
+	note(app, request, "account_mismatch", "refused");
+	return &error_account_mismatch;
+}
+
 /* The provider gave no refresh token: the stored one serves on, if it is the same account's and works now. */
 static const struct error *
-keep_refresh_token(struct app *app, struct request *request, const struct grant *grant, struct integration *integration,
-		   struct credential *credential)
+keep_refresh_token(struct app *app, struct request *request, const struct oauth_state *row, const struct grant *grant,
+		   struct integration *integration, struct credential *credential)
 {
 	const struct token_wish wish = {.force = true, .ask_again = true, .leave_record = true};
 	struct integration record;
@@ -202,6 +222,8 @@ keep_refresh_token(struct app *app, struct request *request, const struct grant 
 	error = store_integration_read(app, request->arena, &request->principal, &record, &found);
 	if (error != NULL)
 		return error;
+	if (found && !row->replace && !text_equal(record.oauth_user_id, grant->account))
+		return mismatch(app, request, &record, grant);
 	if (!found || !text_equal(record.oauth_user_id, grant->account))
 		return &error_offline_access_missing;
 	error = tokens_fresh(app, request, &wish, &record, &stored, &verdict);
@@ -221,26 +243,6 @@ keep_refresh_token(struct app *app, struct request *request, const struct grant 
 	if (error == NULL && !done) /* somebody else changed the connection at this moment */
 		error = &error_offline_access_missing;
 	return error;
-}
-
-/* Both accounts are named to the user whose they are, so that the choice is clear. */
-static const struct error *
-mismatch(struct app *app, struct request *request, const struct integration *old, const struct grant *grant)
-{
-	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
-	const char *chosen = grant->email != NULL ? grant->email : grant->account;
-
-	request->detail =
-	    arena_format(request->arena,
-			 "You chose %s, but this connection is for %s: choose that account, or replace the "
-			 "connection.",
-			 chosen, stored);
-	request->extension[0].name = "stored_account";
-	request->extension[0].value = stored;
-	request->extension[1].name = "chosen_account";
-	request->extension[1].value = chosen;
-	note(app, request, "account_mismatch", "refused");
-	return &error_account_mismatch;
 }
 
 static const struct error *
@@ -307,7 +309,7 @@ store_grant(struct app *app, struct request *request, const struct oauth_state *
 		return &error_scopes_missing;
 	if (grant->tokens.refresh_token != NULL)
 		return connect(app, request, row, grant, integration, &credential);
-	error = keep_refresh_token(app, request, grant, integration, &credential);
+	error = keep_refresh_token(app, request, row, grant, integration, &credential);
 	if (error == NULL)
 		note(app, request, "reconnected", "ok");
 	return error;

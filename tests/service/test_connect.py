@@ -407,13 +407,13 @@ def test_no_refresh_token_and_one_that_does_not_work(duo, ada, arm):
     assert good(ada.validate("acme"))["is_valid"] is True
 
 
-@pytest.mark.parametrize("replace", [None, "true"])
-def test_no_refresh_token_of_another_account(duo, ada, replace):
+@pytest.mark.parametrize("replace, code", [(None, "account_mismatch"), ("true", "offline_access_missing")])
+def test_no_refresh_token_of_another_account(duo, ada, replace, code):
     """The stored one is not that account's: nothing is changed, and it is not even tried."""
     ada.connect("acme", account="ada")
     before = dump(duo, "ada")
     duo.stand_in.fault("exchange", "answer", omit=["refresh_token"])
-    problem(ada.try_connect("acme", account="grace", replace=replace), 409, "offline_access_missing")
+    problem(ada.try_connect("acme", account="grace", replace=replace), 409, code)
     assert dump(duo, "ada") == before
     assert calls(duo)["refreshes"] == 0 and live(duo, "grace", "access") == 0 and live(duo, "ada") == 1
 
