@@ -24,6 +24,7 @@
 #define STATE_RANDOM 43 /* base64url characters before the point */
 #define CODE_MAX 2048
 #define ISS_MAX 512
+#define REFUSED_STATES_NOTED 20 /* a minute, per user and organization */
 
 static void
 note(struct app *app, struct request *request, const char *event, const char *outcome)
@@ -157,6 +158,19 @@ is_ours(const struct request *request, const struct oauth_state *row)
 	       text_equal(row->client_id, provider->client.id);
 }
 
+/* An invented state costs nothing, so a member could fill Redis with entries of the audit; the log has every request.
+ */
+static void
+note_refused_state(struct app *app, struct request *request, const char *outcome)
+{
+	int64_t retry_after;
+
+	if (store_limit_count(app, request->arena, "state_refused", &request->principal, REFUSED_STATES_NOTED,
+			      &retry_after) == NULL &&
+	    retry_after == 0)
+		note(app, request, "state_refused", outcome);
+}
+
 /* Spend the state; whatever is wrong with it, the answer is one and the same. */
 static const struct error *
 take_state(struct app *app, struct request *request, const char *state, struct oauth_state *row)
@@ -171,7 +185,7 @@ take_state(struct app *app, struct request *request, const char *state, struct o
 	}
 	if (found && is_ours(request, row))
 		return NULL;
-	note(app, request, "state_refused", found ? "foreign" : "unknown");
+	note_refused_state(app, request, found ? "foreign" : "unknown");
 	return &error_state_invalid;
 }
 

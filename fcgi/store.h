@@ -296,7 +296,7 @@ const struct error *store_lease_take(struct app *app, struct arena *arena, enum 
 /* Release it where it is still ours; does not wait. */
 void store_lease_release(struct app *app, struct arena *arena, struct lease *lease);
 
-/* ---- store_limit.c: integrations:limit:<what>:{...}, integrations:failure:{...} ---- */
+/* ---- store_limit.c: integrations:limit:<what>:{...} ---- */
 
 /* Count one use of `what` against `limit` a minute (0: off). *retry_after > 0: the limit is reached. */
 const struct error *store_limit_count(struct app *app, struct arena *arena, const char *what,
