@@ -23,6 +23,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
+#include <hiredis/sds.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
@@ -84,6 +85,7 @@ struct redis {
 	struct connect_waiter *connect_waiters;
 	struct fiber *connector; /* waits for the socket to become writable */
 	bool connector_woken;
+	int64_t took_more_ms;  /* when the socket last took what it had not taken at once */
 	bool dirty;            /* something was appended in this turn */
 	struct arena *scratch; /* replies that nobody reads */
 	int64_t complained_ms; /* last log line about the connection: at most one a second */
@@ -497,6 +499,19 @@ write_commands(struct redis *redis)
 	loop_io_set(redis->io, done ? LOOP_READ : LOOP_READ | LOOP_WRITE);
 }
 
+/* What the socket did not take at once. That it takes more shows that Redis reads: then nothing was late before. */
+static void
+write_rest(struct redis *redis)
+{
+	size_t before = sdslen(redis->context->obuf);
+
+	if (before == 0)
+		return;
+	write_commands(redis);
+	if (redis->context != NULL && sdslen(redis->context->obuf) < before)
+		redis->took_more_ms = clock_monotonic_ms();
+}
+
 static void
 ready(void *arg, int events)
 {
@@ -509,7 +524,7 @@ ready(void *arg, int events)
 		return;
 	}
 	if (events & LOOP_WRITE)
-		write_commands(redis);
+		write_rest(redis);
 	if (redis->context != NULL && (events & LOOP_READ))
 		read_replies(redis);
 }
@@ -549,9 +564,12 @@ check_age(void *arg)
 
 	while (redis->head != NULL && is_readable(redis))
 		read_replies(redis);
+	if (redis->head != NULL && redis->context != NULL)
+		write_rest(redis);
 	if (redis->head == NULL)
 		return;
-	oldest = redis->head->sent_ms + REDIS_TIMEOUT_MS - loop_now_ms(redis->loop);
+	oldest = redis->head->sent_ms > redis->took_more_ms ? redis->head->sent_ms : redis->took_more_ms;
+	oldest += REDIS_TIMEOUT_MS - loop_now_ms(redis->loop);
 	if (oldest <= 0)
 		drop(redis, TIMED_OUT, "Redis did not answer in time");
 	else

@@ -589,6 +589,41 @@ a_held_up_loop_is_no_timeout(void **state)
 	forget(&ask, 1);
 }
 
+#define LONG_COMMAND ((size_t)600 * 1024)
+
+static void
+hold_up_then_answer(void)
+{
+	static bool held;
+
+	if (!held) {
+		held = true;
+		usleep((REDIS_TIMEOUT_MS + 100) * 1000);
+	}
+	if (strstr(peer.in, "end\r\n") != NULL)
+		peer_send("+OK\r\n");
+	else if (peer.len > sizeof peer.in / 2)
+		peer.len = 0;
+}
+
+/* The same when it is we who have not written all of the command yet. */
+static void
+a_command_that_is_not_sent_is_not_late(void **state)
+{
+	char *value = calloc(1, LONG_COMMAND);
+	struct ask ask = {.words = {"SET", value, "end"}, .limit = 4 * LONG_COMMAND};
+
+	(void)state;
+	memset(value, 'v', LONG_COMMAND - 1);
+	peer.got = hold_up_then_answer;
+	on_loop_start(ask_now, &ask);
+	on_loop_finish(3000);
+	assert_null(ask.error);
+	assert_int_equal(peer.accepted, 1);
+	forget(&ask, 1);
+	free(value);
+}
+
 /* ---- size ---- */
 
 static void
@@ -882,6 +917,7 @@ main(void)
 	    TEST(nobody_listens),
 	    TEST(silence_times_out_and_a_late_reply_reaches_nobody),
 	    TEST(a_held_up_loop_is_no_timeout),
+	    TEST(a_command_that_is_not_sent_is_not_late),
 	    TEST(a_reply_that_is_too_large_fails_its_batch_alone),
 	    TEST(an_absurd_array_is_no_memory),
 	    TEST(an_unknown_script_is_sent_whole),
