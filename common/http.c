@@ -326,8 +326,9 @@ append(struct curl_slist *list, const char *text)
 	return longer;
 }
 
-static struct curl_slist *
-address_list(struct arena *arena, const struct url *url, const struct resolved *found)
+/* In the form of CURLOPT_RESOLVE. */
+static const char *
+addresses_text(struct arena *arena, const struct url *url, const struct resolved *found)
 {
 	const char *text = arena_format(arena, "+%s:%u:", url->host, url->port);
 
@@ -337,18 +338,18 @@ address_list(struct arena *arena, const struct url *url, const struct resolved *
 		text = arena_format(arena, "%s%s%s%s%s", text, i > 0 ? "," : "", v6 ? "[" : "", found->address[i],
 				    v6 ? "]" : "");
 	}
-	return curl_slist_append(NULL, text);
+	return text;
 }
 
 static struct curl_slist *
-header_list(struct arena *arena, const struct http_request *request)
+header_list(const char *authorization)
 {
 	struct curl_slist *list = curl_slist_append(NULL, "Accept: application/json");
 
 	if (list != NULL)
 		list = append(list, "Expect:");
-	if (list != NULL && request->authorization != NULL)
-		list = append(list, arena_format(arena, "Authorization: %s", request->authorization));
+	if (list != NULL && authorization != NULL)
+		list = append(list, authorization);
 	return list;
 }
 
@@ -466,6 +467,8 @@ http_send(struct http *http, struct arena *arena, const struct http_request *req
 	const struct error *error = &error_provider_unreachable;
 	struct resolved found;
 	struct url url;
+	const char *addresses;
+	const char *authorization = NULL;
 	int64_t connect_by = loop_now_ms(http->loop) + HTTP_CONNECT_MS;
 	int64_t ms;
 
@@ -485,8 +488,12 @@ http_send(struct http *http, struct arena *arena, const struct http_request *req
 		*why = "no time was left for the call";
 		return error;
 	}
-	call.addresses = address_list(arena, &url, &found);
-	call.headers = header_list(arena, request);
+	addresses = addresses_text(arena, &url, &found);
+	if (request->authorization != NULL)
+		authorization = arena_format(arena, "Authorization: %s", request->authorization);
+	/* From here on nothing may abandon the fiber: what follows is not the arena's. */
+	call.addresses = curl_slist_append(NULL, addresses);
+	call.headers = header_list(authorization);
 	call.easy = http->spare_count > 0 ? http->spare[--http->spare_count] : curl_easy_init();
 	call.result = CURLE_OUT_OF_MEMORY;
 	*why = "no memory for the call";

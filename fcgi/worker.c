@@ -50,6 +50,7 @@
 #define DRAIN_MS 20000
 #define SPREAD_SLACK 4 /* connections above the average that a worker may hold before it lets others accept */
 #define SPREAD_PAUSE_MS 1
+#define ACCEPTS_AT_ONCE 16 /* in one turn: a crowd is let in quickly, and those inside are served meanwhile */
 #define MEMORY_LOOK_MS 5000
 #define SPARE_JOBS 1024
 
@@ -553,12 +554,15 @@ listen_ready(void *arg, int events)
 	struct worker *worker = arg;
 
 	(void)events;
-	if (has_more_than_its_share(worker)) {
-		loop_io_set(worker->listen_io, 0);
-		loop_timer_set(worker->listen_timer, SPREAD_PAUSE_MS);
-		return;
+	for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
+		if (has_more_than_its_share(worker)) {
+			loop_io_set(worker->listen_io, 0);
+			loop_timer_set(worker->listen_timer, SPREAD_PAUSE_MS);
+			return;
+		}
+		if (!accept_one(worker))
+			return;
 	}
-	(void)accept_one(worker);
 }
 
 static void
@@ -568,8 +572,8 @@ listen_again(void *arg)
 
 	if (worker->draining)
 		return;
-	(void)accept_one(worker); /* nobody else did: better here than late */
 	loop_io_set(worker->listen_io, LOOP_READ);
+	(void)accept_one(worker); /* nobody else did: better here than late */
 }
 
 /* ---- start and end ---- */
@@ -587,6 +591,11 @@ drain(void *arg)
 	loop_io_set(worker->listen_io, 0);
 	while (accept_one(worker)) /* what already waits was promised an answer */
 		continue;
+	/* Were the parent killed, a socket that nobody accepts from would still take connections, and keep the next
+	 * instance from starting. */
+	loop_io_close(worker->listen_io);
+	worker->listen_io = NULL;
+	close(worker->settings->listen_fd);
 	log_message(LOG_LEVEL_INFO, "worker_draining",
 		    "the worker accepts no more and serves its connections to their end", NULL);
 	if (worker->connections == 0)

@@ -236,9 +236,12 @@ workers_replace_all(struct workers *workers)
 	for (unsigned place = 0; place < wanted; place++) {
 		if (place >= workers->place_count)
 			workers->places[place] = (struct place){.start_at_ms = -1};
-		if (!replace_child(workers, place, child_of(workers, place, before)))
+		if (!replace_child(workers, place, child_of(workers, place, before))) {
 			log_message(LOG_LEVEL_ERROR, "worker_not_replaced", "a new worker did not come to serve",
 				    "look at the lines before; the old worker goes on with the old settings");
+			if (child_of(workers, place, before) == SLOTS) /* nobody serves there: try again later */
+				workers->places[place].start_at_ms = clock_monotonic_ms() + BACKOFF_MOST_MS;
+		}
 		workers_reap(workers);
 	}
 	for (unsigned place = wanted; place < workers->place_count; place++) {
