@@ -125,11 +125,9 @@ add_row(struct redis_batch *batch, struct app *app, struct arena *arena, const c
 {
 	const char *const keys[] = {key, NULL};
 	const char *verifier = seal_field(app, arena, row, "oauth_state.code_verifier", row->code_verifier);
-	const char *nonce = NULL;
+	const char *nonce = seal_field(app, arena, row, "oauth_state.nonce", row->nonce);
 
-	if (row->nonce != NULL)
-		nonce = seal_field(app, arena, row, "oauth_state.nonce", row->nonce);
-	if (verifier == NULL || (row->nonce != NULL && nonce == NULL))
+	if (verifier == NULL || nonce == NULL)
 		return &error_internal;
 	const char *const arguments[] = {
 	    arena_format(arena, "%d", STORE_STATE_SECONDS),
@@ -151,7 +149,7 @@ add_row(struct redis_batch *batch, struct app *app, struct arena *arena, const c
 	    row->client_id,
 	    "replace",
 	    row->replace ? "1" : "0",
-	    nonce != NULL ? "nonce" : NULL,
+	    "nonce",
 	    nonce,
 	    NULL,
 	};
@@ -205,12 +203,12 @@ parse(const struct app *app, struct arena *arena, const struct redis_reply *row,
 	    !text_is_name(out->principal.service))
 		return false;
 	if (out->binding == NULL || out->credential == NULL || out->issuer == NULL || out->client_id == NULL ||
-	    verifier == NULL)
+	    verifier == NULL || nonce == NULL)
 		return false;
 	out->code_verifier = open_field(app, arena, out, "oauth_state.code_verifier", verifier);
-	if (nonce != NULL)
-		out->nonce = open_field(app, arena, out, "oauth_state.nonce", nonce);
-	return out->code_verifier != NULL && (nonce == NULL || out->nonce != NULL);
+	/* One without it, which is none of ours, would leave the id_token's nonce unchecked. */
+	out->nonce = open_field(app, arena, out, "oauth_state.nonce", nonce);
+	return out->code_verifier != NULL && out->nonce != NULL;
 }
 
 /* Its place in the list is free again; a lost command only leaves it taken until it expires. */

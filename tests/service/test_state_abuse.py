@@ -2,6 +2,8 @@
 
 import secrets
 
+import pytest
+
 from checks import calls, only
 from harness import problem
 from programs import entries
@@ -16,3 +18,12 @@ def test_invented_states_do_not_fill_the_audit(product, ada):
             400, "state_invalid")
     assert len(entries(product, "globex")) == 1
     assert calls(product) == only()
+
+
+@pytest.mark.parametrize("field", ["nonce", "code_verifier", "binding", "credential", "issuer", "client_id", "user", "organization"])
+def test_a_stored_state_that_lacks_a_field(product, ada, field):
+    document = ada.authorize("acme")
+    rows = product.redis.keys("oauth_state:*")
+    assert len(rows) == 1 and product.redis.hdel(rows[0], field) == 1
+    problem(ada.callback("acme", document), 400, "state_invalid")
+    assert calls(product) == only() and not product.redis.exists(rows[0])
