@@ -141,7 +141,7 @@ tokens_outlive(struct app *app, struct request *request, const struct grant *gra
 	error = store_grant_add(app, request->arena, request->provider->issuer, grant->account, &request->principal);
 	if (error == NULL && life == ASK_THE_PROVIDER)
 		error = tokens_fresh(app, request, &wish, record, &credential, &verdict);
-	if (error != NULL || verdict == TOKEN_GOOD)
+	if (error != NULL || verdict == TOKEN_GOOD || verdict == TOKEN_GONE) /* gone: disconnected after we stored it */
 		return error;
 	if (verdict != TOKEN_UNREACHABLE && verdict != TOKEN_CLIENT && verdict != TOKEN_POLICY)
 		return tokens_meaning(verdict)->error;

@@ -2,6 +2,7 @@ import itertools
 
 import pytest
 
+from cluster import Cluster
 from harness import Product
 
 
@@ -42,6 +43,23 @@ def duo(shared_duo):
     shared_duo.forget()
     yield shared_duo
     shared_duo.scan(whole=False)
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), hosts=11)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def cluster(shared_cluster):
+    """Hosts with one worker each, of which a test may kill any but the first, and a proxy before their Redis."""
+    shared_cluster.reset()
+    yield shared_cluster
+    shared_cluster.proxy.clear()
+    shared_cluster.product.stand_in.clear_faults()
+    shared_cluster.product.scan(whole=False)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A Redis between the workers and Redis that tests can stop at any command, so that races come out as wanted.
 
-    proxy = RedisProxy(path, redis_server)       # workers: REDIS_URL=unix://path
+    proxy = RedisProxy(path, redis_server)       # workers: REDIS_URL=unix://path; commands: proxy.admin_path
     held = proxy.hold("refresh")                 # the next command of this kind waits ("after": its answer does)
     held.wait()                                  # until one is there
     held.release()
@@ -13,6 +13,7 @@ A socket tells the pid of its peer, so the workers connect to one without a name
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 import socket
@@ -68,7 +69,7 @@ class Shuffle:
         while True:
             await self._arrived.wait()
             # Who comes first does not always go first: sometimes there is time for another to catch up.
-            await asyncio.sleep(self.order.choice((0, 0, 0.001, 0.004)))
+            await asyncio.sleep(self.order.choice((0, 0, 0, 0.002)))
             mine = self._waiting.pop(self.order.randrange(len(self._waiting)))
             if not self._waiting:
                 self._arrived.clear()
@@ -88,6 +89,7 @@ class RedisProxy:
     def __init__(self, path, server):
         self.path = path
         self._server_socket = server.socket
+        self.admin_path = path + ".admin"
         self._password = server.password
         self._loop = asyncio.new_event_loop()
         self._held = []
@@ -95,14 +97,16 @@ class RedisProxy:
         self._tasks = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = self._call(asyncio.start_unix_server(self._serve, path, backlog=128))
+        self._servers = [self._call(asyncio.start_unix_server(functools.partial(self._serve, name), where, backlog=128))
+                         for name, where in (("integrations", path), ("integrations-admin", self.admin_path))]
 
     def _call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
     def stop(self):
         async def end():
-            self._server.close()
+            for server in self._servers:
+                server.close()
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -110,6 +114,7 @@ class RedisProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         os.unlink(self.path)
+        os.unlink(self.admin_path)
 
     def hold(self, name, after=False, pid=None):
         held = Held(self._loop, name, after, pid)
@@ -136,11 +141,11 @@ class RedisProxy:
         finally:
             self._call(end())
 
-    async def _serve(self, reader, writer):
+    async def _serve(self, name, reader, writer):
         task = asyncio.current_task()
         self._tasks.add(task)
         peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        worker = asyncio.ensure_future(self._forward(reader, writer, struct.unpack("3i", peer)[0]))
+        worker = asyncio.ensure_future(self._forward(name, reader, writer, struct.unpack("3i", peer)[0]))
         try:
             await worker
         except (asyncio.IncompleteReadError, OSError):
@@ -150,9 +155,9 @@ class RedisProxy:
             writer.close()
             self._tasks.discard(task)
 
-    async def _forward(self, reader, writer, pid):
+    async def _forward(self, user, reader, writer, pid):
         from_redis, to_redis = await asyncio.open_unix_connection(self._server_socket)
-        to_redis.write(f"AUTH integrations {self._password}\r\n".encode())
+        to_redis.write(f"AUTH {user} {self._password}\r\n".encode())
         await read_answer(from_redis)
         commands = asyncio.Queue()
         reading = asyncio.ensure_future(self._read(reader, commands))

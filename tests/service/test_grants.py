@@ -1,35 +1,11 @@
 """One account at the provider, several connections here: what a disconnect says and does, and who connects meanwhile."""
 
-import threading
-
 import pytest
 
 from checks import calls, is_stored, key, live
+from cluster import Later
 from harness import good, problem, wait_until
 from programs import Caller
-
-
-class Later(threading.Thread):
-    """A request on a thread of its own; `answer()` waits for it."""
-
-    def __init__(self, call, *arguments, **more):
-        super().__init__(daemon=True)
-        self._call = lambda: call(*arguments, **more)
-        self._answer = self._error = None
-        self.start()
-
-    def run(self):
-        try:
-            self._answer = self._call()
-        except BaseException as error:  # pylint: disable=broad-except
-            self._error = error
-
-    def answer(self, seconds=20):
-        self.join(seconds)
-        assert not self.is_alive(), "no answer"
-        if self._error is not None:
-            raise self._error
-        return self._answer
 
 
 def members(product):

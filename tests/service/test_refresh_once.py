@@ -9,121 +9,14 @@ import statistics
 import threading
 import time
 
-import pytest
-
 from checks import dump, is_stored, key, make_due, wait_in_flight
-from harness import Product, good, problem, wait_until
+from cluster import Later, Person
+from harness import good, problem, wait_until
 from programs import Caller, entries, token_path
-from redis_proxy import RedisProxy
-from test_grants import Later
 
 ROUNDS = int(os.environ.get("CROWD_ROUNDS", "5"))
 CROWD = int(os.environ.get("CROWD", "1000"))
 ROTATIONS = int(os.environ.get("ROTATIONS", "100"))
-
-
-class Cluster:
-    """Several hosts with one worker each, so that it is known who holds what; all their commands to one Redis through a proxy."""
-
-    def __init__(self, directory, hosts):
-        path = os.path.join(str(directory), "proxy.sock")
-        self.product = Product(directory, hosts=hosts, workers=1,
-                               environment={"REDIS_URL": f"unix://{path}", "LIMIT_AUTH_LINK": "0", "LIMIT_VALIDATE": "0"})
-        self.redis = self.product.redis
-        self.proxy = RedisProxy(path, self.product.redis_server)
-        self.product.start()
-
-    def reset(self):
-        self.proxy.clear()
-        self.revive()
-        self.product.forget()
-        self.caller = Caller(self.product)
-
-    def stop(self):
-        self.proxy.clear()
-        self.revive()
-        self.product.stop()
-        self.proxy.stop()
-
-    def worker(self, host):
-        return self.product.hosts[host].workers()[0]
-
-    def kill(self, host):
-        """A host dies, with all that it was doing."""
-        serve = self.product.hosts[host].serve
-        serve.pause()  # so that it does not replace the worker
-        os.kill(self.worker(host), signal.SIGKILL)
-        serve.kill()
-
-    def revive(self):
-        """Start what was killed."""
-        for host in self.product.hosts:
-            if not host.serve.running():
-                host.serve.start()
-        for host in self.product.hosts:
-            host.wait_ready()
-
-
-class Person:
-    """A user with an account of their own; `host` is where they go, the crowd behind them goes to host 0."""
-
-    def __init__(self, cluster, name, host=1):
-        self.cluster, self.product, self.name, self.host = cluster, cluster.product, name, host
-        account, = cluster.product.stand_in.add_accounts(1, prefix=name)
-        self.account = account["email"]
-        self.session = cluster.product.session(name, {"acme": "member"})
-
-    def connect(self):
-        return good(self.callback(self.authorize(), host=0))["integration"]
-
-    def authorize(self):
-        return self.session.authorize("acme", account=self.account)
-
-    def callback(self, document, host=None):
-        return self.session.callback("acme", document, host=self.host if host is None else host)
-
-    def expired(self):
-        self.connect()
-        make_due(self.product, self.name)
-        return self
-
-    def ask(self, host=None):
-        return Later(self.cluster.caller.token, self.name, host=self.host if host is None else host)
-
-    def crowd(self, count=4):
-        return [self.ask(host=0) for _ in range(count)]
-
-    def fault(self, endpoint, kind, **more):
-        return self.product.stand_in.fault(endpoint, kind, account=self.account, **more)
-
-    def lease(self):
-        return self.cluster.redis.get(key("refresh_lease", self.name))
-
-    def refreshes(self):
-        return sum(event["event"] == "issued" and event["kind"] == "access" and event["account"] == self.account
-                   for event in self.product.stand_in.ledger()["events"]) - 1
-
-    def works(self):
-        """Does the provider honour what is stored? Found out by using it."""
-        make_due(self.product, self.name)
-        answer = good(self.cluster.caller.token(self.name, host=0))
-        return "warning" not in answer and self.product.stand_in.honours(access_token=answer["access_token"])
-
-
-@pytest.fixture(scope="module")
-def shared_cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), hosts=1 + len(HOLDERS))
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-def cluster(shared_cluster):
-    shared_cluster.reset()
-    yield shared_cluster
-    shared_cluster.proxy.clear()
-    shared_cluster.product.stand_in.clear_faults()
-    shared_cluster.product.scan(whole=False)
 
 
 def good_tokens(answers):
