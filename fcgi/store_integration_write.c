@@ -78,10 +78,15 @@ static struct redis_script status_script = {
 	      "return 1\n",
 };
 
-/* KEYS: record, tokens. ARGV: generation, expiry. */
+/*
+ * KEYS: record, tokens. ARGV: expiry. Whatever tokens are stored by now, the one that was handed out lives on, so the
+ * generation is not compared; the latest expiry stays.
+ */
 static struct redis_script handed_out_script = {
-    .source = "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end\n"
-	      "return redis.call('HSET', KEYS[2], 'handed_out_until', ARGV[2])\n",
+    .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
+	      "local until_now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0') or 0\n"
+	      "if until_now >= tonumber(ARGV[1]) then return 0 end\n"
+	      "return redis.call('HSET', KEYS[2], 'handed_out_until', ARGV[1])\n",
 };
 
 /* KEYS: record, tokens. ARGV: generation, now. */
@@ -377,7 +382,7 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 	const struct principal *principal = &integration->principal;
 	const char *const keys[] = {store_key_connection(arena, "integration", principal),
 				    store_key_connection(arena, "credential", principal), NULL};
-	const char *const arguments[] = {integration->generation, number(arena, credential->expires_at), NULL};
+	const char *const arguments[] = {number(arena, credential->expires_at), NULL};
 	struct redis_batch batch;
 
 	if (credential->handed_out_until >= credential->expires_at)

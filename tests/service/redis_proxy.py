@@ -256,7 +256,7 @@ def step(words):
         return "delete"
     if arguments[0].startswith("removed:"):
         return "read" if len(arguments) == 1 else "connect"
-    return {1: "refused", 2: "handed_out"}.get(len(arguments), "refresh")
+    return {1: "handed_out", 2: "refused"}.get(len(arguments), "refresh")
 
 
 def kind(key):
