@@ -24,6 +24,7 @@ static bool is_regular_file;
 static char kept[KEEP_MAX];
 static size_t kept_len;
 static uint64_t dropped;
+static int own_pid; /* asked for once: a worker configures its log after fork */
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -37,6 +38,7 @@ log_configure(enum log_level level, bool buffered)
 	struct stat status;
 
 	wanted_level = level;
+	own_pid = (int)getpid();
 	is_buffered = buffered;
 	is_regular_file = fstat(STDERR_FILENO, &status) == 0 && S_ISREG(status.st_mode);
 	is_journal = fstat(STDERR_FILENO, &status) == 0 && S_ISSOCK(status.st_mode);
@@ -128,7 +130,7 @@ log_begin(struct log_line *line, enum log_level level, const char *event)
 	}
 	n = snprintf(head, sizeof head, "%s{\"time\":\"%.19s.%03dZ\",\"level\":\"%s\",\"event\":\"%s\",\"pid\":%d",
 		     is_journal ? level_prefixes[level] : "", stamp, (int)(now % 1000), level_names[level], event,
-		     (int)getpid());
+		     own_pid != 0 ? own_pid : (int)getpid());
 	if (n > 0)
 		add(line, head, (size_t)n < sizeof head ? (size_t)n : sizeof head - 1);
 }
