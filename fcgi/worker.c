@@ -50,7 +50,7 @@
 #define DRAIN_MS 20000
 #define SPREAD_SLACK 4 /* connections above the average that a worker may hold before it lets others accept */
 #define SPREAD_PAUSE_MS 1
-#define ACCEPTS_AT_ONCE 16 /* in one turn: a crowd is let in quickly, and those inside are served meanwhile */
+#define ACCEPTS_AT_ONCE 256 /* in one turn: who waits here is not counted as waiting, so nobody may for long */
 #define MEMORY_LOOK_MS 5000
 #define SPARE_JOBS 1024
 
