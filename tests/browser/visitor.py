@@ -119,23 +119,26 @@ class Visitor:
     # Fresh start
 
     def forget_everything(self):
-        """As if this were another browser: one tab, no cookie, nothing stored, nothing injected."""
+        """As if this were another browser: one tab, no cookie, nothing stored, nothing injected, no question open."""
+        with contextlib.suppress(NoAlertPresentException):
+            self.driver.switch_to.alert.dismiss()
         for handle in self.driver.window_handles[1:]:
             self.driver.switch_to.window(handle)
             self.driver.close()
         self.driver.switch_to.window(self.driver.window_handles[0])
         self.heal()
+        self.network()
+        self.scheme("light")
+        self.size(1100, 900)
+        # The session storage of the tab outlives the calls below, and only a page of its origin reaches it.
+        if not self.url.startswith(self.base + "/"):
+            self.driver.get(self.base + "/integrations-assets/icon.svg")
+        self.js("sessionStorage.clear()")
+        self.driver.get("about:blank")
         self.cdp("Network.enable")
         self.cdp("Network.clearBrowserCookies")
         self.cdp("Network.clearBrowserCache")
         self.cdp("Storage.clearDataForOrigin", origin=self.base, storageTypes="all")
-        self.network()
-        self.scheme("light")
-        self.size(1100, 900)
-        self.driver.get("about:blank")
-        # The session storage of the tab outlives the calls above.
-        self.driver.get(self.base + "/integrations-assets/icon.svg")
-        self.js("try { sessionStorage.clear(); localStorage.clear(); } catch {}")
         self.cdp("Page.resetNavigationHistory")
         self.driver.get_log("browser")
         self.inject_script(WATCH_VIOLATIONS)
