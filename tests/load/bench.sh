@@ -1,0 +1,8 @@
+#!/bin/bash
+# Builds, measures, prints the table; see bench.py for its options.
+set -eu
+cd "$(dirname "$(readlink -f "$0")")/../.."
+make -s -j"$(nproc)"
+mkdir -p build/bench
+cc -O2 -o build/bench/hello tests/load/hello.c -lfcgi
+exec /usr/bin/python3 -B tests/load/bench.py "$@"
