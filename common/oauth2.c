@@ -251,6 +251,19 @@ oauth2_token_answer(struct arena *arena, long status, const char *body, size_t l
 	return known->failure;
 }
 
+void
+oauth2_unfit_tokens(struct arena *arena, const char *body, size_t len, struct oauth2_tokens *tokens)
+{
+	const struct json *answer = json_read(arena, body, len);
+	*tokens = (struct oauth2_tokens){0};
+	if (!read_token(answer, "access_token", ACCESS_TOKEN_MAX, &tokens->access_token))
+		tokens->access_token = NULL;
+	if (!read_token(answer, "refresh_token", REFRESH_TOKEN_MAX, &tokens->refresh_token))
+		tokens->refresh_token = NULL;
+	if (!read_token(answer, "id_token", ID_TOKEN_MAX, &tokens->id_token))
+		tokens->id_token = NULL;
+}
+
 bool
 oauth2_is_revoked(struct arena *arena, long status, const char *body, size_t len)
 {

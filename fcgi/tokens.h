@@ -44,7 +44,7 @@ const struct token_meaning *tokens_meaning(enum token_verdict verdict);
 
 /* What the provider gave for a code. */
 struct grant {
-	struct oauth2_tokens tokens; /* access_token NULL: nothing was given */
+	struct oauth2_tokens tokens; /* neither access_token nor refresh_token: nothing was given */
 	const char *account;
 	const char *email;   /* NULL: not known */
 	struct words scopes; /* granted, after aliases */

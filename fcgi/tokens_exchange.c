@@ -65,7 +65,8 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	failure =
 	    oauth2_token_answer(request->arena, response.status, response.body, response.len, &grant->tokens, &refused);
 	if (failure != OAUTH2_OK) {
-		grant->tokens = (struct oauth2_tokens){0};
+		if (response.status == 200) /* whatever is in it was given, and must not live on */
+			oauth2_unfit_tokens(request->arena, response.body, response.len, &grant->tokens);
 		return refusal(request, failure, response.status, refused);
 	}
 	return NULL;
@@ -180,16 +181,17 @@ claimed_account(struct request *request, const struct grant *grant)
 void
 tokens_discard(struct app *app, struct request *request, const struct grant *grant)
 {
+	const struct oauth2_tokens *tokens = &grant->tokens;
+	const char *token = tokens->refresh_token != NULL ? tokens->refresh_token : tokens->access_token;
 	const char *account = claimed_account(request, grant);
 	struct integration own;
 	bool found = false;
 
-	if (grant->tokens.access_token == NULL)
+	if (token == NULL)
 		return;
 	if (store_integration_read(app, request->arena, &request->principal, &own, &found) != NULL)
 		return;
 	if (found && (account == NULL || grant->account == NULL || text_equal(own.oauth_user_id, account)))
 		return;
-	tokens_revoke(app, request, account,
-		      grant->tokens.refresh_token != NULL ? grant->tokens.refresh_token : grant->tokens.access_token);
+	tokens_revoke(app, request, account, token);
 }

@@ -224,6 +224,7 @@ def test_strange_answers(duo, ada, changes, status):
     else:
         problem(answer, 502, "provider_unreachable")
         assert not is_stored(duo, "ada")
+        assert live(duo, "ada") == 0, "what was given with it is revoked"
 
 
 TRANSPORT = [("chunked", {}, 200), ("gzip", {}, None), ("truncate", {}, 502), ("wrong_length", {"by": 10}, 502),
