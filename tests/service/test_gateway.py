@@ -680,6 +680,24 @@ def test_the_proxy_forwards_little(gateway, proxied):
     assert proxied.get("/proxy/acme/rest/one").status_code == 304
 
 
+def test_the_proxy_forwards_no_body(gateway, proxied):
+    read = []
+
+    def serve(connection):
+        read.append(read_until(connection, b"\r\n\r\n"))
+        connection.sendall(answer())
+        connection.shutdown(socket.SHUT_WR)
+        read.append(read_until(connection))
+
+    gateway.upstream.behave_raw(serve)
+    for body in (b"a body", iter([b"a body"])):
+        assert proxied.get("/proxy/acme/rest/one", data=body).status_code == 200
+    wait_until(lambda: len(read) == 4, "nginx has closed both connections")
+    for head, rest in zip(read[::2], read[1::2]):
+        assert head.endswith(b"\r\n\r\n") and rest == b""
+        assert b"content-length" not in head.lower() and b"transfer-encoding" not in head.lower()
+
+
 @pytest.mark.parametrize("path", ["/gmail/v1", "/gmail/v1/", "/gmail/v1/x", "/one", "/one/", "/one/a%20b/%C3%A9", "/one/@me:x,y(1)"])
 def test_paths_of_the_proxy(gateway, proxied, path):
     assert proxied.get("/proxy/acme/rest" + path).status_code == 200

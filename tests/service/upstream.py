@@ -20,6 +20,9 @@ class Seen:
             self.headers[name.lower()] = value.strip()
         self.body = body
 
+    def __repr__(self):
+        return f"{self.method} {self.target} {sorted(self.headers)} and {len(self.body)} bytes"
+
     @property
     def token(self):
         scheme, _, token = self.headers["authorization"].partition(" ")
@@ -94,8 +97,8 @@ class Upstream:
             finally:
                 self._connections.discard(connection)
 
-    @staticmethod
-    def _read(connection):
+    def _read(self, connection):
+        """One request; None when it does not come whole."""
         with connection.makefile("rb") as stream:
             head = b""
             while not head.endswith(b"\r\n\r\n"):
@@ -105,13 +108,25 @@ class Upstream:
                 head += line
             seen = Seen(head[:-4], b"")
             if seen.headers.get("transfer-encoding") == "chunked":
-                while size := int(stream.readline() or b"0", 16):
-                    seen.body += stream.read(size)
-                    stream.readline()
-                stream.readline()
+                seen.body = self._chunks(stream)
             else:
-                seen.body = stream.read(int(seen.headers.get("content-length", 0)))
-            return seen
+                size = int(seen.headers.get("content-length", 0))
+                body = stream.read(size)
+                seen.body = body if len(body) == size else None
+            return seen if seen.body is not None else None
+
+    @staticmethod
+    def _chunks(stream):
+        chunks = []
+        while line := stream.readline():
+            size = int(line, 16)
+            chunk = stream.read(size + 2)
+            if len(chunk) < size + 2:
+                return None
+            if size == 0:
+                return b"".join(chunks)
+            chunks.append(chunk[:-2])
+        return None
 
 
 class NameServer:
