@@ -57,17 +57,10 @@ is_status(const char *status)
 }
 
 static bool
-is_shown(const char *text)
-{
-	return text == NULL || text_is_utf8(text, strlen(text));
-}
-
-static bool
 is_whole(const struct integration *record)
 {
 	return record->id != NULL && record->oauth_user_id != NULL && record->connected_at != NULL &&
-	       record->updated_at != NULL && record->generation != NULL && is_status(record->status) &&
-	       is_shown(record->oauth_user_id) && is_shown(record->oauth_email);
+	       record->updated_at != NULL && record->generation != NULL && is_status(record->status);
 }
 
 static void
@@ -77,16 +70,26 @@ mark_damaged(struct integration *record)
 	record->status_reason = "tokens_unreadable";
 	if (record->id == NULL)
 		record->id = "";
-	if (record->oauth_user_id == NULL || !is_shown(record->oauth_user_id))
+	if (record->oauth_user_id == NULL)
 		record->oauth_user_id = "";
-	if (!is_shown(record->oauth_email))
-		record->oauth_email = NULL;
 	if (record->connected_at == NULL)
 		record->connected_at = NO_TIME;
 	if (record->updated_at == NULL)
 		record->updated_at = NO_TIME;
 	if (record->generation == NULL)
 		record->generation = "";
+}
+
+/* NULL where nothing is stored, and where it is no text, which no answer could show: then *text is false. */
+static const char *
+field(const struct redis_reply *reply, enum store_record_field which, bool *text)
+{
+	const char *value = not_empty(redis_item(reply, which));
+
+	if (value == NULL || text_is_utf8(value, strlen(value)))
+		return value;
+	*text = false;
+	return NULL;
 }
 
 static bool
@@ -103,21 +106,23 @@ bool
 store_record_parse(struct arena *arena, const struct principal *principal, const struct redis_reply *reply,
 		   struct integration *out)
 {
+	bool text = true;
+
 	*out = (struct integration){.principal = *principal};
 	if (!is_stored(reply))
 		return false;
-	out->id = not_empty(redis_item(reply, STORE_RECORD_ID));
-	out->status = redis_item(reply, STORE_RECORD_STATUS);
-	out->status_reason = not_empty(redis_item(reply, STORE_RECORD_STATUS_REASON));
-	out->oauth_user_id = not_empty(redis_item(reply, STORE_RECORD_OAUTH_USER_ID));
-	out->oauth_email = not_empty(redis_item(reply, STORE_RECORD_OAUTH_EMAIL));
-	out->scopes = words_split(arena, redis_item(reply, STORE_RECORD_SCOPES));
-	out->missing_scopes = words_split(arena, redis_item(reply, STORE_RECORD_MISSING_SCOPES));
-	out->connected_at = not_empty(redis_item(reply, STORE_RECORD_CONNECTED_AT));
-	out->updated_at = not_empty(redis_item(reply, STORE_RECORD_UPDATED_AT));
-	out->validated_at = not_empty(redis_item(reply, STORE_RECORD_VALIDATED_AT));
-	out->generation = not_empty(redis_item(reply, STORE_RECORD_GENERATION));
-	if (!is_whole(out))
+	out->id = field(reply, STORE_RECORD_ID, &text);
+	out->status = field(reply, STORE_RECORD_STATUS, &text);
+	out->status_reason = field(reply, STORE_RECORD_STATUS_REASON, &text);
+	out->oauth_user_id = field(reply, STORE_RECORD_OAUTH_USER_ID, &text);
+	out->oauth_email = field(reply, STORE_RECORD_OAUTH_EMAIL, &text);
+	out->scopes = words_split(arena, field(reply, STORE_RECORD_SCOPES, &text));
+	out->missing_scopes = words_split(arena, field(reply, STORE_RECORD_MISSING_SCOPES, &text));
+	out->connected_at = field(reply, STORE_RECORD_CONNECTED_AT, &text);
+	out->updated_at = field(reply, STORE_RECORD_UPDATED_AT, &text);
+	out->validated_at = field(reply, STORE_RECORD_VALIDATED_AT, &text);
+	out->generation = not_empty(redis_item(reply, STORE_RECORD_GENERATION)); /* shown nowhere, compared as it is */
+	if (!text || !is_whole(out))
 		mark_damaged(out);
 	return true;
 }

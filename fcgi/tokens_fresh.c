@@ -67,6 +67,7 @@ struct attempt {
 	struct integration *record;
 	struct credential *credential;
 	const char *first_generation; /* when we began: with `force`, another one means that somebody did it for us */
+	const char *overtaken;        /* the generation that was gone when its refresh was to be stored */
 	bool waited;                  /* for somebody else's refresh: its failure counts as our answer, too */
 };
 
@@ -136,6 +137,8 @@ look(struct attempt *attempt, enum token_verdict *verdict, bool *settled)
 		*verdict = TOKEN_GONE;
 	else if (attempt->credential->state == CREDENTIAL_UNREADABLE)
 		*verdict = TOKEN_UNREADABLE;
+	else if (attempt->overtaken != NULL && text_equal(attempt->record->generation, attempt->overtaken))
+		*verdict = TOKEN_UNREADABLE; /* so it is not gone, but damaged: no refresh could ever be stored */
 	else if (attempt->credential->state == CREDENTIAL_FOREIGN)
 		*verdict = TOKEN_FOREIGN;
 	else if (text_equal(attempt->record->status, "invalid") && (!attempt->wish->ask_again || attempt->waited))
@@ -322,6 +325,8 @@ refresh(struct attempt *attempt, enum token_verdict *verdict, bool *again)
 	if (error != NULL)
 		return error;
 	*again = !stored;
+	if (!stored)
+		attempt->overtaken = generation;
 	if (stored) {
 		store_event_append(app, request->arena, "refreshed", request->actor, &request->principal, "ok",
 				   request->request_id);

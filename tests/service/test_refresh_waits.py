@@ -1,4 +1,4 @@
-"""Whoever waits for another's refresh: what it costs, how it ends, and what it believes of what stands in Redis."""
+"""Whoever waits for another's refresh: what it costs, how it ends; and what is believed of damaged values in Redis."""
 
 import json
 import threading
@@ -68,3 +68,23 @@ def test_a_remembered_failure_that_is_none(product, ada, caller, number):
     product.redis.set(key("integrations:refresh_failure", "ada"), f"{generation} {number}", px=60000)
     good(caller.token("ada"))
     assert "worker_died" not in product.serve.text()
+
+
+def test_a_generation_that_cannot_be_compared(product, ada, caller):
+    """The provider is asked once, not again and again until the request's time is over."""
+    ada.connect("acme")
+    make_due(product, "ada")
+    product.redis.hset(key("integration", "ada"), "generation", b"a\x00b")
+    problem(caller.token("ada"), 409, "reconnect_required")
+    assert product.stand_in.counters()["refreshes"] == 1
+
+
+@pytest.mark.parametrize("field", ["id", "status_reason", "oauth_user_id", "oauth_email", "scopes", "missing_scopes", "connected_at",
+                                   "updated_at", "validated_at"])
+def test_a_field_that_is_no_text(product, ada, field):
+    """The record is shown as damaged; it does not take the list away."""
+    ada.connect("acme")
+    product.redis.hset(key("integration", "ada"), field, b"\xff\xfe")
+    record, = ada.list("acme")
+    assert (record["status"], record["status_reason"]) == ("unknown", "tokens_unreadable")
+    good(product.request("GET", "/api/organizations/acme/mcps", cookie=ada.token))
