@@ -314,7 +314,10 @@ const struct error *store_failure_read(struct app *app, struct arena *arena, con
 
 /* ---- store_validation.c: integrations:validated:{...}:<service> ---- */
 
-/* Say that a validation has ended and its result is stored; does not wait. */
+/*
+ * Say that a validation has ended and its result is stored: before it is answered, or whoever asks next would take the
+ * mark, when it comes, for one of somebody who asked at the same time.
+ */
 void store_validation_mark(struct app *app, struct arena *arena, const struct principal *principal);
 
 /* The mark of the last one, "" when there was none lately. */

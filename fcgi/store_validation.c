@@ -19,7 +19,8 @@ store_validation_mark(struct app *app, struct arena *arena, const struct princip
 
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "SET", store_key_connection(arena, KIND, principal), random_id(arena), "PX", KEEP_MS, NULL);
-	(void)redis_send(app->redis, &batch, "mark of a validation");
+	/* Without the mark the others only ask the provider themselves. */
+	(void)redis_run(app->redis, &batch, false);
 }
 
 const struct error *
