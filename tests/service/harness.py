@@ -32,7 +32,6 @@ from processes import REPOSITORY, Ports, Process, minimal_environment, wait_unti
 
 sys.path.insert(0, os.path.join(REPOSITORY, "tests", "google"))
 from client import StandIn  # noqa: E402
-from stand_in import SECOND_CLIENT_ID, SECOND_CLIENT_SECRET  # noqa: E402
 
 PROGRAM = os.environ.get("INTEGRATIONS_BIN") or os.path.join(REPOSITORY, "build", "integrations")
 SANITIZED = "sanitize" in PROGRAM
@@ -267,7 +266,7 @@ class Product:
         """`environment`: settings over the harness's own (None takes one away). `server_conf`: more of nginx's server.
         `nginx_settings`: NAME=VALUE for nginx/install.sh.
         `services`: more services than google, each with what its provider file has else (None takes a member away);
-        they are the stand-in's second client."""
+        they are the same client of the stand-in, so that nothing but the service's name tells them apart."""
         self.directory = str(directory)
         os.chmod(self.directory, stat.S_IRWXU)
         self.scanner = Scanner()
@@ -338,8 +337,8 @@ class Product:
         )
         for service, changes in self._services.items():
             self.write_provider(service, **changes)
-            environment[f"{service.upper()}_CLIENT_ID"] = SECOND_CLIENT_ID
-            environment[f"{service.upper()}_CLIENT_SECRET"] = SECOND_CLIENT_SECRET
+            environment[f"{service.upper()}_CLIENT_ID"] = self.stand_in.client_id
+            environment[f"{service.upper()}_CLIENT_SECRET_FILE"] = self.stand_in.client_secret_file
         environment.update(self._settings)
         return {name: value for name, value in environment.items() if value is not None}
 

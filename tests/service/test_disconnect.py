@@ -100,10 +100,8 @@ def test_both_the_same_user_and_another(duo, ada, bob):
 
 
 def test_a_namesake_of_another_provider_shares_nothing(duo, ada, bob):
-    """The same account id of another issuer is another grant."""
-    bob.connect("acme", account="linus")
-    linus = duo.redis.hget(key("integration", "bob"), "oauth_user_id")
-    duo.redis.hset(key("integration", "ada"), "oauth_user_id", linus)
+    """The same account id of another issuer is another grant, also where this one's set still names it."""
+    bob.connect("acme", account="ada")
     duo.redis.hset(key("credential", "ada"), "issuer", "https://other.example")
     assert revocation(bob.disconnect("acme")) == "revoked"
 
@@ -120,8 +118,6 @@ def test_a_revocation_that_fails(duo, ada, kind, options):
     duo.stand_in.clear_faults()
     assert not is_stored(duo, "ada") and ada.list("acme") == []
     assert duo.stand_in.counters()["elsewhere"] == 0
-    record = ada.connect("acme")
-    assert record["status"] == "valid"
 
 
 def test_a_provider_that_is_down_or_slow(duo, ada, bob):
