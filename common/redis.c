@@ -1,7 +1,7 @@
 /*
- * hiredis does the protocol (format, parse, connect without waiting); this file owns when bytes move and who gets which
- * reply. Replies come in the order of the commands, so waiting batches form one queue, and the reader builds each reply
- * directly in the arena of the batch at its head.
+ * hiredis parses and connects without waiting; this file owns when bytes move and who gets which reply. Replies come in
+ * the order of the commands, so waiting batches form one queue, and the reader builds each reply directly in the arena
+ * of the batch at its head.
  *
  * A connection is DOWN, CONNECTING (one fiber connects, the others wait for it) or UP. Whatever goes wrong on it, it is
  * closed whole and every batch in the queue fails; no reply that was late can reach a later command.
@@ -17,13 +17,13 @@
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "common/resolve.h"
+#include "common/resp.h"
 #include "common/text.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
-#include <hiredis/sds.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
@@ -86,6 +86,7 @@ struct redis {
 	struct fiber *connector; /* waits for the socket to become writable */
 	bool connector_woken;
 	int64_t took_more_ms;  /* when the socket last took what it had not taken at once */
+	struct resp out;       /* commands to be written */
 	bool dirty;            /* something was appended in this turn */
 	struct arena *scratch; /* replies that nobody reads */
 	int64_t complained_ms; /* last log line about the connection: at most one a second */
@@ -399,6 +400,8 @@ drop(struct redis *redis, enum end end, const char *message)
 	if (redis->context != NULL)
 		redisFree(redis->context);
 	redis->context = NULL;
+	resp_clear(&redis->out);
+	redis->dirty = false;
 	redis->state = redis->state == CONNECTING ? CONNECTING : DOWN; /* the connecting fiber says when it gave up */
 	redis->head = NULL;
 	redis->end = &redis->head;
@@ -490,25 +493,27 @@ read_replies(struct redis *redis)
 static void
 write_commands(struct redis *redis)
 {
-	int done = 0;
+	struct resp *out = &redis->out;
+	ssize_t n = send(redis->context->fd, out->bytes + out->sent, resp_left(out), MSG_NOSIGNAL);
 
-	if (redisBufferWrite(redis->context, &done) != REDIS_OK) {
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
 		drop(redis, LOST, "writing to Redis failed");
 		return;
 	}
-	loop_io_set(redis->io, done ? LOOP_READ : LOOP_READ | LOOP_WRITE);
+	resp_sent(out, n > 0 ? (size_t)n : 0);
+	loop_io_set(redis->io, resp_left(out) == 0 ? LOOP_READ : LOOP_READ | LOOP_WRITE);
 }
 
 /* What the socket did not take at once. That it takes more shows that Redis reads: then nothing was late before. */
 static void
 write_rest(struct redis *redis)
 {
-	size_t before = sdslen(redis->context->obuf);
+	size_t before = resp_left(&redis->out);
 
 	if (before == 0)
 		return;
 	write_commands(redis);
-	if (redis->context != NULL && sdslen(redis->context->obuf) < before)
+	if (redis->context != NULL && resp_left(&redis->out) < before)
 		redis->took_more_ms = clock_monotonic_ms();
 }
 
@@ -541,8 +546,6 @@ flush(void *arg)
 	if (!redis->dirty)
 		return false;
 	redis->dirty = false;
-	if (redis->context == NULL)
-		return false;
 	write_commands(redis);
 	return redis->context == NULL;
 }
@@ -650,30 +653,33 @@ connect_wait(struct redis *redis, int64_t deadline_ms)
 	return true;
 }
 
+static bool
+append(struct redis *redis, const struct redis_command *command)
+{
+	return resp_add(&redis->out, command->argc, command->argv, command->lengths);
+}
+
 /* AUTH and SELECT, before any other command can be on this connection. */
 static bool
 introduce(struct redis *redis)
 {
-	const char *auth[3] = {"AUTH"};
-	const char *select_db[2] = {"SELECT", redis->target.db};
+	struct redis_batch batch;
 	struct redis_reply *replies[2] = {0};
 	struct waiter waiter = {.fiber = fiber_current(), .arena = redis->scratch, .replies = replies};
-	int words = 1;
 
 	arena_reset(redis->scratch);
-	if (redis->target.password != NULL) {
-		if (redis->target.user != NULL)
-			auth[words++] = redis->target.user;
-		auth[words++] = redis->target.password;
-		if (redisAppendCommandArgv(redis->context, words, auth, NULL) != REDIS_OK)
+	redis_batch_init(&batch, redis->scratch);
+	if (redis->target.password != NULL && redis->target.user != NULL)
+		redis_add(&batch, "AUTH", redis->target.user, redis->target.password, NULL);
+	else if (redis->target.password != NULL)
+		redis_add(&batch, "AUTH", redis->target.password, NULL);
+	if (redis->target.db != NULL)
+		redis_add(&batch, "SELECT", redis->target.db, NULL);
+	for (size_t i = 0; i < batch.count; i++) {
+		if (!append(redis, &batch.commands[i]))
 			return false;
-		waiter.wanted++;
 	}
-	if (redis->target.db != NULL) {
-		if (redisAppendCommandArgv(redis->context, 2, select_db, NULL) != REDIS_OK)
-			return false;
-		waiter.wanted++;
-	}
+	waiter.wanted = batch.count;
 	if (waiter.wanted == 0)
 		return true;
 	enqueue(redis, &waiter);
@@ -850,12 +856,6 @@ redis_add_script(struct redis_batch *batch, const struct redis_script *script, c
 		command->argv[3 + key_count + i] = arguments[i];
 	for (int i = 0; i < command->argc; i++)
 		command->lengths[i] = strlen(command->argv[i]);
-}
-
-static bool
-append(struct redis *redis, const struct redis_command *command)
-{
-	return redisAppendCommandArgv(redis->context, command->argc, command->argv, command->lengths) == REDIS_OK;
 }
 
 static void

@@ -157,6 +157,24 @@ text_to_number(const char *text, uint64_t max, uint64_t *value)
 	return true;
 }
 
+char *
+text_number(char *out, int64_t value)
+{
+	char digits[20];
+	size_t n = 0;
+	uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+	if (value < 0)
+		*out++ = '-';
+	do {
+		digits[n++] = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (rest > 0);
+	while (n > 0)
+		*out++ = digits[--n];
+	return out;
+}
+
 void
 text_hex(const uint8_t *bytes, size_t len, char *out)
 {

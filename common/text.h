@@ -32,6 +32,9 @@ bool text_is_visible(const char *text);
 /* Decimal digits only, no sign, no spaces, at most `max`: true and *value, or false. */
 bool text_to_number(const char *text, uint64_t max, uint64_t *value);
 
+/* Write `value` in decimal at `out`, which has room for 20 characters; the place behind it. No NUL. */
+char *text_number(char *out, int64_t value);
+
 /* Lower-case hex of `len` bytes and a NUL: `out` has 2 * len + 1 bytes. */
 void text_hex(const uint8_t *bytes, size_t len, char *out);
 
