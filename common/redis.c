@@ -56,6 +56,9 @@ struct waiter {
 	struct arena *arena;
 	struct redis_reply **replies; /* NULL: nobody reads them */
 	const char *what;             /* names it in the log, where nobody waits */
+	redis_end_function *told;     /* where nobody waits, but somebody wants to know */
+	void *arg;
+	bool refused; /* a reply was an error */
 	size_t wanted;
 	size_t got;
 	bool too_large; /* a reply did not fit into the arena */
@@ -383,10 +386,13 @@ static void
 finish(struct waiter *waiter, enum end end)
 {
 	waiter->end = end;
-	if (waiter->fiber != NULL)
+	if (waiter->fiber != NULL) {
 		fiber_wake(waiter->fiber);
-	else
-		free(waiter);
+		return;
+	}
+	if (waiter->told != NULL)
+		waiter->told(waiter->arg, end == ANSWERED && !waiter->refused);
+	free(waiter);
 }
 
 /* Close the connection; every batch in the queue ends as `end`. */
@@ -445,6 +451,7 @@ take_reply(struct redis *redis, struct redis_reply *reply)
 
 	if (reply->type == REDIS_ERROR) {
 		count(redis, series.failed, 1);
+		waiter->refused = true;
 		if (waiter->fiber == NULL)
 			log_error_reply(redis, waiter->what, reply);
 	} else {
@@ -936,6 +943,12 @@ redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
 bool
 redis_send(struct redis *redis, struct redis_batch *batch, const char *what)
 {
+	return redis_send_told(redis, batch, what, NULL, NULL);
+}
+
+bool
+redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what, redis_end_function *end, void *arg)
+{
 	struct waiter *waiter = redis->state == UP ? calloc(1, sizeof *waiter) : NULL;
 
 	if (waiter == NULL) {
@@ -945,6 +958,8 @@ redis_send(struct redis *redis, struct redis_batch *batch, const char *what)
 	}
 	waiter->arena = redis->scratch;
 	waiter->what = what;
+	waiter->told = end;
+	waiter->arg = arg;
 	waiter->wanted = batch->count;
 	for (size_t i = 0; i < batch->count; i++) {
 		if (batch->commands[i].script != NULL)

@@ -99,6 +99,14 @@ const struct error *redis_run(struct redis *redis, struct redis_batch *batch, bo
  */
 bool redis_send(struct redis *redis, struct redis_batch *batch, const char *what);
 
+/*
+ * The same, and `end` is told, once and never from within this call, whether Redis has done all of it. Not called where
+ * this returns false.
+ */
+typedef void redis_end_function(void *arg, bool done);
+bool redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what, redis_end_function *end,
+		     void *arg);
+
 /* Helpers for hash replies (HMGET: the array of values in the order asked for). NULL for nil or no such item. */
 const char *redis_item(const struct redis_reply *reply, size_t index);
 

@@ -70,8 +70,8 @@ note_refused(struct app *app, struct request *request)
 	const struct error *error;
 	bool found = false;
 
-	error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal, &record,
-					      &credential, &found);
+	error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal, NULL,
+					      &record, &credential, &found);
 	if (error != NULL || !found || clock_wall() - credential.forced_at < TOKENS_REFUSED_REST_S)
 		return error;
 	return store_integration_refused(app, request->arena, &record);

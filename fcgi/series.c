@@ -103,7 +103,7 @@ series_open(struct metrics *metrics)
 	series->overloaded =
 	    metrics_counter(metrics, "integrations_overloaded_total", "Requests answered 503 after waiting.", "");
 	series->event_lost =
-	    metrics_counter(metrics, "integrations_events_lost_total", "Audit entries that could not be sent.", "");
+	    metrics_counter(metrics, "integrations_events_lost_total", "Audit entries that could not be written.", "");
 	series->log_dropped =
 	    metrics_counter(metrics, "integrations_log_lines_dropped_total", "Log lines that stderr did not take.", "");
 	return series;

@@ -168,10 +168,12 @@ struct credential {
 };
 
 /*
- * Note that the access token was handed to a program (until when DELETE cannot take access back); does not wait.
+ * Note that the access token is handed to a program (until when DELETE cannot take access back). *noted is false when
+ * the connection is gone: its token is not to be handed out any more.
  */
-void store_integration_handed_out(struct app *app, struct arena *arena, const struct integration *integration,
-				  const struct credential *credential);
+const struct error *store_integration_handed_out(struct app *app, struct arena *arena,
+						 const struct integration *integration,
+						 const struct credential *credential, bool *noted);
 
 /* Note that the provider refused the access token (forced_at is now): whoever reads after this refreshes it. */
 const struct error *store_integration_refused(struct app *app, struct arena *arena,
@@ -186,10 +188,17 @@ const struct error *store_integration_read(struct app *app, struct arena *arena,
 const struct error *store_integration_changed(struct app *app, struct arena *arena, const struct integration *seen,
 					      bool *changed);
 
-/* One record with its tokens, in one round. */
+/* What an access token must have to be handed out as it is. */
+struct hand_out {
+	int64_t expires_at; /* or later */
+	const struct words *scopes;
+};
+
+/* One record with its tokens, in one round. In the same step a token that has what it must have for `hand_out` (NULL:
+ * it is not for that) is noted as handed out, so that a DELETE comes either before it or knows of it. */
 const struct error *store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-						  const struct principal *principal, struct integration *out,
-						  struct credential *credential, bool *found);
+						  const struct principal *principal, const struct hand_out *hand_out,
+						  struct integration *out, struct credential *credential, bool *found);
 
 /* The user's records in an organization for all enabled services, sorted by service. */
 const struct error *store_integration_list(struct app *app, struct arena *arena, const char *organization,
@@ -369,7 +378,7 @@ const struct error *store_grant_revocation(struct app *app, struct arena *arena,
 /* ---- store_event.c: events:{organization}, events:{organization}:use ---- */
 
 /*
- * Append an audit entry without waiting; one that cannot be sent is counted and logged. `event`: connected,
+ * Append an audit entry without waiting; one that Redis does not take is counted and logged. `event`: connected,
  * reconnected, replaced, disconnected, refresh_failed, removed, state_refused, account_mismatch, caller_forbidden (kept
  * 90 days); validated, refreshed, token_issued (kept by number). `actor`: "user:<id>" or "caller:<name>".
  */

@@ -1,7 +1,7 @@
 /*
  * The audit streams. What changes a connection goes to events:{organization}, trimmed by age; what uses one goes to
  * events:{organization}:use, trimmed by number, so that busy programs cannot push out the history of changes. An
- * entry's id is its time. Nothing waits for an entry; one that cannot be sent stands in the log instead.
+ * entry's id is its time. Nothing waits for an entry; one that Redis does not take stands in the log instead.
  */
 #include "fcgi/store_common.h"
 
@@ -10,6 +10,9 @@
 #include "common/log.h"
 #include "fcgi/app.h"
 #include "fcgi/series.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 #define KEEP_MS (90LL * 24 * 60 * 60 * 1000)
 #define KEEP_USES "100000"
@@ -36,28 +39,96 @@ add_field(const char **argv, int *argc, const char *name, const char *value)
 	argv[(*argc)++] = value;
 }
 
+/* What is needed of an entry should it get lost; outlives its request. */
+struct entry {
+	struct app *app;
+	const char *event;
+	const char *actor;
+	struct principal principal;
+	const char *outcome;
+	const char *request_id;
+	char text[];
+};
+
+static size_t
+room(const char *text)
+{
+	return text != NULL ? strlen(text) + 1 : 0;
+}
+
+static const char *
+keep(const char *text, char **at)
+{
+	const char *kept = *at;
+
+	if (text == NULL)
+		return NULL;
+	*at = stpcpy(*at, text) + 1;
+	return kept;
+}
+
+static struct entry *
+entry_open(const struct entry *of)
+{
+	const struct principal *principal = &of->principal;
+	struct entry *entry =
+	    malloc(sizeof *entry + room(of->event) + room(of->actor) + room(principal->organization) +
+		   room(principal->user) + room(principal->service) + room(of->outcome) + room(of->request_id));
+	char *at;
+
+	if (entry == NULL)
+		return NULL;
+	at = entry->text;
+	entry->app = of->app;
+	entry->event = keep(of->event, &at);
+	entry->actor = keep(of->actor, &at);
+	entry->principal.organization = keep(principal->organization, &at);
+	entry->principal.user = keep(principal->user, &at);
+	entry->principal.service = keep(principal->service, &at);
+	entry->outcome = keep(of->outcome, &at);
+	entry->request_id = keep(of->request_id, &at);
+	return entry;
+}
+
 static void
-log_lost(const char *event, const char *actor, const struct principal *principal, const char *outcome,
-	 const char *request_id)
+lost(const struct entry *entry)
 {
 	struct log_line line;
 
+	series_event_lost(entry->app);
 	log_begin(&line, LOG_LEVEL_ERROR, "audit_entry_lost");
-	log_text(&line, "what", event);
-	log_text(&line, "actor", actor);
-	log_text(&line, "organization", principal->organization);
-	log_text(&line, "user", principal->user);
-	log_text(&line, "service", principal->service);
-	log_text(&line, "outcome", outcome);
-	log_text(&line, "request_id", request_id);
-	log_text(&line, "action", "Redis could not be reached: keep this line as the audit entry");
+	log_text(&line, "what", entry->event);
+	log_text(&line, "actor", entry->actor);
+	log_text(&line, "organization", entry->principal.organization);
+	log_text(&line, "user", entry->principal.user);
+	log_text(&line, "service", entry->principal.service);
+	log_text(&line, "outcome", entry->outcome);
+	log_text(&line, "request_id", entry->request_id);
+	log_text(&line, "action", "Redis did not take it: keep this line as the audit entry");
 	log_end(&line);
+}
+
+static void
+written(void *arg, bool done)
+{
+	struct entry *entry = arg;
+
+	if (!done)
+		lost(entry);
+	free(entry);
 }
 
 void
 store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
 		   const struct principal *principal, const char *outcome, const char *request_id)
 {
+	const struct entry entry = {.app = app,
+				    .event = event,
+				    .actor = actor,
+				    .principal = *principal,
+				    .outcome = outcome,
+				    .request_id = request_id};
+	struct entry *kept;
 	struct redis_batch batch;
 	const char *argv[ARGUMENTS_MAX] = {"XADD"};
 	int argc = 1;
@@ -77,10 +148,11 @@ store_event_append(struct app *app, struct arena *arena, const char *event, cons
 	add_field(argv, &argc, "request_id", request_id);
 	redis_batch_init(&batch, arena);
 	redis_add_argv(&batch, argc, argv);
-	if (redis_send(app->redis, &batch, "audit entry"))
+	kept = entry_open(&entry);
+	if (redis_send_told(app->redis, &batch, "audit entry", kept != NULL ? written : NULL, kept))
 		return;
-	series_event_lost(app);
-	log_lost(event, actor, principal, outcome, request_id);
+	free(kept);
+	lost(&entry);
 }
 
 static void

@@ -27,10 +27,31 @@ static struct redis_script read_script = {
     .source = "return {" STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL ", redis.call('EXISTS', ARGV[1])}\n",
 };
 
+/*
+ * The same, and a note that the token is handed out where it will be. ARGV: tombstone, the least expiry, scopes that
+ * must be granted, issuer, client id.
+ */
+static struct redis_script hand_out_script = {
+    .source =
+	"local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
+	"local removed = redis.call('EXISTS', ARGV[1])\n"
+	"local is = redis.call('HMGET', KEYS[1], 'status', 'scopes')\n"
+	"local has = redis.call('HMGET', KEYS[2], 'expires_at', 'handed_out_until', 'issuer', 'client_id')\n"
+	"local expires, handed = tonumber(has[1] or ''), tonumber(has[2] or '') or 0\n"
+	"local fit = removed == 0 and is[1] and is[1] ~= 'invalid' and has[3] == ARGV[4] and has[4] == ARGV[5] and\n"
+	"  expires and expires >= tonumber(ARGV[2]) and expires > handed\n"
+	"for scope in string.gmatch(ARGV[3], '%S+') do\n"
+	"  fit = fit and string.find(' ' .. (is[2] or '') .. ' ', ' ' .. scope .. ' ', 1, true)\n"
+	"end\n"
+	"if fit then redis.call('HSET', KEYS[2], 'handed_out_until', has[1]) end\n"
+	"return {record, tokens, removed, fit and 1 or 0}\n",
+};
+
 void
 store_integration_prepare(void)
 {
 	redis_script_prepare(&read_script);
+	redis_script_prepare(&hand_out_script);
 }
 
 void
@@ -227,25 +248,35 @@ store_integration_changed(struct app *app, struct arena *arena, const struct int
 
 const struct error *
 store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-			      const struct principal *principal, struct integration *out, struct credential *credential,
-			      bool *found)
+			      const struct principal *principal, const struct hand_out *hand_out,
+			      struct integration *out, struct credential *credential, bool *found)
 {
 	const char *const keys[] = {store_key_connection(arena, "integration", principal),
 				    store_key_connection(arena, "credential", principal), NULL};
-	const char *const arguments[] = {store_key_member(arena, "removed", principal), NULL};
+	const char *arguments[6] = {store_key_member(arena, "removed", principal)};
+	const struct redis_script *script = hand_out != NULL ? &hand_out_script : &read_script;
 	const struct redis_reply *reply;
 	const struct error *err;
 
 	*found = false;
-	reply = store_run_script(app, arena, &read_script, keys, arguments, true, &err);
+	if (hand_out != NULL) {
+		arguments[1] = arena_format(arena, "%lld", (long long)hand_out->expires_at);
+		arguments[2] = words_join(arena, hand_out->scopes);
+		arguments[3] = provider->issuer;
+		arguments[4] = provider->client.id;
+	}
+	reply = store_run_script(app, arena, script, keys, arguments, true, &err);
 	if (reply == NULL)
 		return err;
-	if (reply->type != REDIS_ARRAY || reply->count != 3)
+	if (reply->type != REDIS_ARRAY || reply->count < 3)
 		return &error_store_unavailable;
 	*found = store_record_parse(arena, principal, reply->items[0], out);
 	out->member_removed = reply->items[2]->integer != 0;
-	if (*found)
-		store_credential_parse(app, arena, provider, principal, reply->items[1], credential);
+	if (!*found)
+		return NULL;
+	store_credential_parse(app, arena, provider, principal, reply->items[1], credential);
+	if (reply->count == 4 && reply->items[3]->integer != 0)
+		credential->handed_out_until = credential->expires_at;
 	return NULL;
 }
 

@@ -85,8 +85,8 @@ static struct redis_script status_script = {
 static struct redis_script handed_out_script = {
     .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
 	      "local until_now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0') or 0\n"
-	      "if until_now >= tonumber(ARGV[1]) then return 0 end\n"
-	      "return redis.call('HSET', KEYS[2], 'handed_out_until', ARGV[1])\n",
+	      "if until_now < tonumber(ARGV[1]) then redis.call('HSET', KEYS[2], 'handed_out_until', ARGV[1]) end\n"
+	      "return 1\n",
 };
 
 /* KEYS: record, tokens. ARGV: generation, now. */
@@ -375,21 +375,23 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 	return NULL;
 }
 
-void
+const struct error *
 store_integration_handed_out(struct app *app, struct arena *arena, const struct integration *integration,
-			     const struct credential *credential)
+			     const struct credential *credential, bool *noted)
 {
 	const struct principal *principal = &integration->principal;
 	const char *const keys[] = {store_key_connection(arena, "integration", principal),
 				    store_key_connection(arena, "credential", principal), NULL};
 	const char *const arguments[] = {number(arena, credential->expires_at), NULL};
-	struct redis_batch batch;
+	const struct redis_reply *reply;
+	const struct error *err;
 
-	if (credential->handed_out_until >= credential->expires_at)
-		return;
-	redis_batch_init(&batch, arena);
-	redis_add_script(&batch, &handed_out_script, keys, arguments);
-	(void)redis_send(app->redis, &batch, "note of a handed-out token");
+	*noted = credential->handed_out_until >= credential->expires_at;
+	if (*noted)
+		return NULL;
+	reply = store_run_script(app, arena, &handed_out_script, keys, arguments, false, &err);
+	*noted = reply != NULL && reply->type == REDIS_INTEGER && reply->integer == 1;
+	return err;
 }
 
 const struct error *

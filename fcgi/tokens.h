@@ -75,6 +75,8 @@ struct token_wish {
 	bool force;                   /* refresh whatever is left */
 	bool ask_again;               /* ask the provider even where it has said no before */
 	bool leave_record;            /* where the provider says no, say so to the caller only */
+	const struct words
+	    *scopes; /* the token is to be handed out, with these granted; NULL: it stays in the service */
 };
 
 /*

@@ -121,11 +121,14 @@ static const struct error *
 look(struct attempt *attempt, enum token_verdict *verdict, bool *settled)
 {
 	struct request *request = attempt->request;
+	const struct token_wish *wish = attempt->wish;
+	const struct hand_out hand_out = {.expires_at = clock_wall() + wish->minimum_seconds, .scopes = wish->scopes};
 	const struct error *error;
 	bool found;
 
 	error = store_integration_read_tokens(attempt->app, request->arena, request->provider, &request->principal,
-					      attempt->record, attempt->credential, &found);
+					      wish->scopes != NULL ? &hand_out : NULL, attempt->record,
+					      attempt->credential, &found);
 	*settled = true;
 	if (error != NULL)
 		return error;
@@ -213,6 +216,9 @@ take_tokens(struct attempt *attempt, const struct oauth2_tokens *tokens, int64_t
 		record->scopes = provider_canonical_scopes(request->arena, request->provider, &scopes);
 		record->missing_scopes = provider_missing_scopes(request->arena, request->provider, &record->scopes);
 	}
+	if (attempt->wish->scopes != NULL &&
+	    words_minus(request->arena, attempt->wish->scopes, &record->scopes).count == 0)
+		credential->handed_out_until = credential->expires_at;
 	if (named) {
 		char now[CLOCK_RFC3339_SIZE];
 
@@ -245,7 +251,7 @@ store_tokens(struct attempt *attempt, const char *generation, bool *stored)
 
 		if (error == NULL && !*stored && failed_before) {
 			error = store_integration_read_tokens(app, request->arena, request->provider,
-							      &request->principal, &record, &credential, &found);
+							      &request->principal, NULL, &record, &credential, &found);
 			if (error == NULL && found && text_equal(credential.access_token, access_token)) {
 				*attempt->record = record;
 				*stored = true;

@@ -24,9 +24,9 @@ is_still_usable(const struct credential *credential, const struct token_wish *wi
 	return !text_equal(hash, wish->refused);
 }
 
-const struct error *
-tokens_hand_out(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
-		struct handed_out *out)
+/* One attempt; *noted is false when the connection went away before the token was noted as handed out. */
+static const struct error *
+hand_out(struct app *app, struct request *request, const struct token_wish *wish, struct handed_out *out, bool *noted)
 {
 	const struct error *error;
 	enum token_verdict verdict;
@@ -41,11 +41,28 @@ tokens_hand_out(struct app *app, struct request *request, const struct token_wis
 			return tokens_meaning(verdict)->error;
 		out->warning = tokens_meaning(verdict)->reason;
 	}
-	missing = words_minus(request->arena, scopes, &out->record.scopes);
+	missing = words_minus(request->arena, wish->scopes, &out->record.scopes);
 	if (missing.count > 0)
 		return &error_scopes_missing;
-	store_integration_handed_out(app, request->arena, &out->record, &out->credential);
-	store_event_append(app, request->arena, "token_issued", request->actor, &request->principal,
-			   out->warning != NULL ? out->warning : "ok", request->request_id);
-	return NULL;
+	return store_integration_handed_out(app, request->arena, &out->record, &out->credential, noted);
+}
+
+const struct error *
+tokens_hand_out(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
+		struct handed_out *out)
+{
+	struct token_wish whole = *wish;
+	const struct error *error;
+	bool noted = false;
+
+	whole.scopes = scopes;
+	error = hand_out(app, request, &whole, out, &noted);
+	if (error == NULL && !noted) /* disconnected at this moment, and perhaps connected again */
+		error = hand_out(app, request, &whole, out, &noted);
+	if (error == NULL && !noted)
+		error = &error_integration_not_found;
+	if (error == NULL)
+		store_event_append(app, request->arena, "token_issued", request->actor, &request->principal,
+				   out->warning != NULL ? out->warning : "ok", request->request_id);
+	return error;
 }

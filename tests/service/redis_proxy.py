@@ -255,7 +255,7 @@ def step(words):
     if not arguments:
         return "delete"
     if arguments[0].startswith("removed:"):
-        return "read" if len(arguments) == 1 else "connect"
+        return "read" if len(arguments) in (1, 5) else "connect"
     return {1: "handed_out", 2: "refused"}.get(len(arguments), "refresh")
 
 

@@ -191,7 +191,6 @@ HOLDERS = {
     "killed with the lease": (killed_at_redis, "lease", True),
     "killed before storing": (killed_at_redis, "refresh", False),
     "killed having stored": (killed_at_redis, "refresh", True),
-    "killed before noting": (killed_at_redis, "handed_out", False),
     "killed before releasing": (killed_at_redis, "lease_release", False),
     "killed having released": (killed_at_redis, "lease_release", True),
     "stopped past its lease": (stopped_past_its_lease,),
