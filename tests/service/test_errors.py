@@ -148,9 +148,9 @@ def rate_limited(product, ada):
 
 
 def internal_error(product, ada):
-    """A stored record that cannot be written as JSON."""
+    """A stored record that is far too long as JSON: each of these is six characters there."""
     ada.connect("acme")
-    product.redis.hset(key("integration", "ada"), "scopes", b"\xff")
+    product.redis.hset(key("integration", "ada"), "scopes", "\x01" * 50_000)
     return ada.integrations("acme")
 
 

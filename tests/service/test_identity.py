@@ -92,27 +92,15 @@ def test_a_hostile_email(duo, ada):
     assert ada.connect("acme")["oauth_email"] == hostile
 
 
-def test_a_new_key_is_fetched_and_a_made_up_one_not_again_and_again(make_product):
-    """Keys are kept; a key id that is not among them is looked for once a minute, so that it makes no flood."""
+def test_the_keys(make_product):
+    """One worker from its start: without keys the code stays here; then they are fetched once for all and kept; a new
+    one is fetched, and a made-up one is looked for once a minute, so that it makes no flood."""
     product = make_product(workers=1)
-    ada = product.session("ada", {"acme": "admin"})
-    ada.connect("acme")
-    ada.connect("acme")
-    assert product.stand_in.counters()["certs"] == 1
-    product.stand_in.fault("exchange", "id_token", sign="rotated")
-    ada.connect("acme")
-    assert product.stand_in.counters()["certs"] == 2
-    for _ in range(3):
-        product.stand_in.fault("exchange", "id_token", sign="unknown_kid")
-        problem(ada.try_connect("acme"), 502, "identity_invalid")
-    ada.connect("acme")
-    assert product.stand_in.counters()["certs"] == 2
+    ada = product.session("ada", {"acme": "member"})
 
+    def fetched():
+        return product.stand_in.counters()["certs"]
 
-def test_without_keys_the_code_stays_here(make_product):
-    """They are at hand before the code is sent; a failed attempt to get them is not kept."""
-    product = make_product(workers=1)
-    ada = product.session("ada", {"acme": "admin"})
     for kind, options in (("refuse", {}), ("status", {"status": 503}), ("html", {}), ("not_json", {}), ("empty", {}), ("redirect", {}),
                           ("truncate", {}), ("big", {}), ("raw", {"body": '{"keys":[]}'}), ("raw", {"body": '{"keys":"none"}'}), ("raw", {"body": "[]"})):
         number = product.stand_in.fault("certs", kind, **options)
@@ -120,12 +108,8 @@ def test_without_keys_the_code_stays_here(make_product):
         product.stand_in.wait_fired(number)
         assert calls(product) == only(), kind
     assert not is_stored(product, "ada")
-    ada.connect("acme")
 
-
-def test_keys_are_fetched_once_for_all(make_product):
-    """Of flows that end at the same time one asks for the keys."""
-    product = make_product(workers=1)
+    before = fetched()
     people = [product.session(f"user{number}", {"acme": "member"}) for number in range(6)]
     documents = [each.authorize("acme") for each in people]
     hold = product.stand_in.fault("certs", "hold")
@@ -135,7 +119,17 @@ def test_keys_are_fetched_once_for_all(make_product):
         product.stand_in.release(hold)
         for post in posts:
             good(post.result())
-    assert product.stand_in.counters()["certs"] == 1
+    ada.connect("acme")
+    assert fetched() == before + 1
+
+    product.stand_in.fault("exchange", "id_token", sign="rotated")
+    ada.connect("acme")
+    assert fetched() == before + 2
+    for _ in range(3):
+        product.stand_in.fault("exchange", "id_token", sign="unknown_kid")
+        problem(ada.try_connect("acme"), 502, "identity_invalid")
+    ada.connect("acme")
+    assert fetched() == before + 2
 
 
 # A provider without keys: userinfo says who it is
