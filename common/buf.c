@@ -72,6 +72,19 @@ buf_add(struct buf *buf, const char *text)
 	buf_add_bytes(buf, text, strlen(text));
 }
 
+char *
+buf_extend(struct buf *buf, size_t len)
+{
+	char *end;
+
+	if (!make_room(buf, len))
+		return NULL;
+	end = buf->data + buf->len;
+	buf->len += len;
+	buf->data[buf->len] = '\0';
+	return end;
+}
+
 void
 buf_add_char(struct buf *buf, char c)
 {

@@ -26,6 +26,9 @@ void buf_init(struct buf *buf, struct arena *arena, size_t max);
 
 void buf_add(struct buf *buf, const char *text);
 void buf_add_bytes(struct buf *buf, const void *bytes, size_t len);
+/* Room for `len` bytes at the end, which the caller fills; NULL, and failed, when that would pass the maximum. */
+char *buf_extend(struct buf *buf, size_t len);
+
 void buf_add_char(struct buf *buf, char c);
 void buf_addf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

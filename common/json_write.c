@@ -31,12 +31,30 @@ json_write_open(struct arena *arena, size_t max)
 	return json;
 }
 
+#define EACH(byte) (0x0101010101010101u * (byte))
+
+/* Non-zero where one of eight bytes is `byte`. */
+static uint64_t
+holds(uint64_t eight, uint8_t byte)
+{
+	uint64_t other = eight ^ EACH(byte);
+
+	return (other - EACH(0x01)) & ~other & EACH(0x80);
+}
+
 /* How many bytes from `text` on need no escape. */
 static size_t
 plain_length(const char *text, size_t len)
 {
 	size_t i = 0;
 
+	for (; i + 8 <= len; i += 8) {
+		uint64_t eight;
+
+		memcpy(&eight, text + i, 8);
+		if ((((eight - EACH(0x20)) & ~eight & EACH(0x80)) | holds(eight, '"') | holds(eight, '\\')) != 0)
+			break;
+	}
 	while (i < len && (unsigned char)text[i] >= 0x20 && text[i] != '"' && text[i] != '\\')
 		i++;
 	return i;
@@ -60,25 +78,41 @@ put_escape(struct buf *buf, char c)
 }
 
 static void
+put_plain(struct buf *buf, const char *text, size_t len)
+{
+	char *at = buf_extend(buf, len + 2);
+
+	if (at == NULL)
+		return;
+	at[0] = '"';
+	memcpy(at + 1, text, len);
+	at[len + 1] = '"';
+}
+
+static void
 put_string(struct json_write *json, const char *text)
 {
 	size_t len = strlen(text);
+	size_t plain;
 
 	if (!text_is_utf8(text, len)) {
 		json->failed = true;
 		return;
 	}
+	plain = plain_length(text, len);
+	if (plain == len) {
+		put_plain(&json->buf, text, len);
+		return;
+	}
 	buf_add_char(&json->buf, '"');
-	for (;;) {
-		size_t plain = plain_length(text, len);
-
+	while (plain < len) {
 		buf_add_bytes(&json->buf, text, plain);
-		if (plain == len)
-			break;
 		put_escape(&json->buf, text[plain]);
 		text += plain + 1;
 		len -= plain + 1;
+		plain = plain_length(text, len);
 	}
+	buf_add_bytes(&json->buf, text, len);
 	buf_add_char(&json->buf, '"');
 }
 

@@ -6,11 +6,11 @@
 #include "common/log.h"
 
 #include "common/clock.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -68,29 +68,42 @@ add(struct log_line *line, const char *bytes, size_t len)
 	line->len += len;
 }
 
+/* What stands in a line as it is. */
+static bool
+is_plain(unsigned char c)
+{
+	static const bool plain[256] = {[' '] = true, ['!'] = true, ['#' ... '['] = true, [']' ... '~'] = true};
+
+	return plain[c];
+}
+
 static void
 add_escaped(struct log_line *line, const char *value)
 {
 	static const char digits[] = "0123456789abcdef";
-	char out[6 * VALUE_MAX];
-	size_t n = 0;
+	size_t len = strnlen(value, VALUE_MAX);
+	size_t i = 0;
 
-	for (size_t i = 0; i < VALUE_MAX && value[i] != '\0'; i++) {
-		unsigned char c = (unsigned char)value[i];
+	while (i < len) {
+		size_t from = i;
+		unsigned char c;
+		char escape[6] = {'\\', 'u', '0', '0'};
 
+		while (i < len && is_plain((unsigned char)value[i]))
+			i++;
+		add(line, value + from, i - from);
+		if (i == len)
+			return;
+		c = (unsigned char)value[i++];
 		if (c == '"' || c == '\\') {
-			out[n++] = '\\';
-			out[n++] = (char)c;
-		} else if (c >= 0x20 && c < 0x7f) {
-			out[n++] = (char)c;
+			escape[1] = (char)c;
+			add(line, escape, 2);
 		} else { /* control bytes, and what is not ASCII: a cut in the middle of a character does no harm */
-			memcpy(out + n, "\\u00", 4);
-			out[n + 4] = digits[c >> 4];
-			out[n + 5] = digits[c & 15];
-			n += 6;
+			escape[4] = digits[c >> 4];
+			escape[5] = digits[c & 15];
+			add(line, escape, sizeof escape);
 		}
 	}
-	add(line, out, n);
 }
 
 /* A field is there whole or not at all. */
@@ -110,29 +123,55 @@ add_key(struct log_line *line, const char *key)
 	add(line, "\":", 2);
 }
 
-void
-log_begin(struct log_line *line, enum log_level level, const char *event)
+static void
+add_words(struct log_line *line, const char *words)
+{
+	add(line, words, strlen(words));
+}
+
+static void
+add_number(struct log_line *line, int64_t number)
+{
+	char digits[20];
+
+	add(line, digits, (size_t)(text_number(digits, number) - digits));
+}
+
+static void
+add_time(struct log_line *line)
 {
 	static int64_t stamped_second = -1;
 	static char stamp[CLOCK_RFC3339_SIZE];
-	char head[160];
 	int64_t now = clock_wall_ms();
-	int n;
+	int ms = (int)(now % 1000);
+	const char rest[5] = {'.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10), (char)('0' + ms % 10), 'Z'};
 
+	if (now / 1000 != stamped_second) {
+		stamped_second = now / 1000;
+		clock_rfc3339(stamped_second, stamp);
+	}
+	add(line, stamp, sizeof "2026-11-22T10:00:00" - 1);
+	add(line, rest, sizeof rest);
+}
+
+void
+log_begin(struct log_line *line, enum log_level level, const char *event)
+{
 	line->len = 0;
 	line->cut = false;
 	line->wanted = level <= wanted_level;
 	if (!line->wanted)
 		return;
-	if (now / 1000 != stamped_second) {
-		stamped_second = now / 1000;
-		clock_rfc3339(stamped_second, stamp);
-	}
-	n = snprintf(head, sizeof head, "%s{\"time\":\"%.19s.%03dZ\",\"level\":\"%s\",\"event\":\"%s\",\"pid\":%d",
-		     is_journal ? level_prefixes[level] : "", stamp, (int)(now % 1000), level_names[level], event,
-		     own_pid != 0 ? own_pid : (int)getpid());
-	if (n > 0)
-		add(line, head, (size_t)n < sizeof head ? (size_t)n : sizeof head - 1);
+	if (is_journal)
+		add_words(line, level_prefixes[level]);
+	add_words(line, "{\"time\":\"");
+	add_time(line);
+	add_words(line, "\",\"level\":\"");
+	add_words(line, level_names[level]);
+	add_words(line, "\",\"event\":\"");
+	add_words(line, event);
+	add_words(line, "\",\"pid\":");
+	add_number(line, own_pid != 0 ? own_pid : (int)getpid());
 }
 
 void
@@ -153,14 +192,11 @@ void
 log_number(struct log_line *line, const char *key, int64_t value)
 {
 	size_t before = line->len;
-	char digits[24];
-	int n;
 
 	if (!line->wanted)
 		return;
-	n = snprintf(digits, sizeof digits, "%lld", (long long)value);
 	add_key(line, key);
-	add(line, digits, (size_t)n);
+	add_number(line, value);
 	end_field(line, before);
 }
 

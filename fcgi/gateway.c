@@ -18,7 +18,6 @@
 #include <fcgi_config.h>
 #include <fcgiapp.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,7 +26,6 @@
 #define LOOK_MAX ((size_t)160 * 1024) /* one PARAMS record, and more body than is allowed, so that 413 can be said */
 #define SEND_BUFFER (512 * 1024)      /* the largest answer leaves at once, however slowly it is read */
 #define PARAMS_MAX 64
-#define HEAD_MAX ((size_t)15 * 1024) /* a URL and an access token for nginx, which takes 16 KiB */
 
 struct gateway {
 	FCGX_Request fcgi;
@@ -368,47 +366,56 @@ reason(int status)
 	}
 }
 
-/* The head, into `out`; names and values were checked when they were set. 0 when it does not fit. */
-static size_t
-write_head(char *out, size_t size, const struct response *response)
+static void
+put(FCGX_Stream *out, const char *text)
 {
-	int n = snprintf(out, size, "Status: %d %s\r\nContent-Length: %zu\r\n", response->status,
-			 reason(response->status), response->body_len);
-	size_t len = (size_t)n;
+	FCGX_PutStr(text, (int)strlen(text), out);
+}
 
-	if (response->content_type != NULL && len < size) {
-		n = snprintf(out + len, size - len, "Content-Type: %s\r\n", response->content_type);
-		len += (size_t)n;
+static void
+put_number(FCGX_Stream *out, int64_t number)
+{
+	char digits[20];
+
+	FCGX_PutStr(digits, (int)(text_number(digits, number) - digits), out);
+}
+
+/* Names and values were checked when they were set. */
+static void
+put_head(FCGX_Stream *out, const struct response *response)
+{
+	put(out, "Status: ");
+	put_number(out, response->status);
+	put(out, " ");
+	put(out, reason(response->status));
+	put(out, "\r\nContent-Length: ");
+	put_number(out, (int64_t)response->body_len);
+	if (response->content_type != NULL) {
+		put(out, "\r\nContent-Type: ");
+		put(out, response->content_type);
 	}
-	for (size_t i = 0; i < response->header_count && len < size; i++) {
-		n = snprintf(out + len, size - len, "%s: %s\r\n", response->headers[i].name,
-			     response->headers[i].value);
-		len += (size_t)n;
+	for (size_t i = 0; i < response->header_count; i++) {
+		put(out, "\r\n");
+		put(out, response->headers[i].name);
+		put(out, ": ");
+		put(out, response->headers[i].value);
 	}
-	if (len + 2 > size)
-		return 0;
-	memcpy(out + len, "\r\n", 2);
-	return len + 2;
+	put(out, "\r\n\r\n");
 }
 
 bool
 gateway_answer(struct gateway *gateway, const struct response *response)
 {
 	FCGX_Request *fcgi = &gateway->fcgi;
-	static char head[HEAD_MAX];
-	size_t len = write_head(head, sizeof head, response);
-	int failed = len == 0;
+	bool good;
 
-	if (!failed) {
-		FCGX_PutStr(head, (int)len, fcgi->out);
-		FCGX_PutStr(response->body, (int)response->body_len, fcgi->out);
-		failed |= FCGX_FClose(fcgi->err) != 0;
-		failed |= FCGX_FClose(fcgi->out) != 0;
-	}
-	explicit_bzero(head, len > 0 ? len : sizeof head); /* a token may be in it */
-	failed |= fcgi->keepConnection == 0;
+	put_head(fcgi->out, response);
+	FCGX_PutStr(response->body, (int)response->body_len, fcgi->out);
+	good = FCGX_FClose(fcgi->err) == 0;
+	good = FCGX_FClose(fcgi->out) == 0 && good;
+	good = fcgi->keepConnection != 0 && good;
 	FCGX_Free(fcgi, 0);
-	return !failed;
+	return good;
 }
 
 void
