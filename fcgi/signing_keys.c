@@ -141,10 +141,10 @@ signing_keys_verify(struct app *app, struct request *request, const struct provi
 	int64_t now = loop_now_ms(app->loop);
 
 	if (result == JWT_UNKNOWN_KEY && (entry->refetched_ms == 0 || now - entry->refetched_ms >= REFETCH_MS)) {
-		const struct error *error;
+		const struct error *error = fetch_shared(app, request, entry);
 
-		entry->refetched_ms = now;
-		error = fetch_shared(app, request, entry);
+		/* Noted only now: whoever finds an unknown key meanwhile shall wait for the same fetch. */
+		entry->refetched_ms = loop_now_ms(app->loop);
 		if (error != NULL)
 			return error;
 		result = jwt_verify(request->arena, entry->keys, &provider->id_token_algs, token, claims);
