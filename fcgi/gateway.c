@@ -206,12 +206,13 @@ gateway_look(int fd)
 
 struct param {
 	const char *name;
+	size_t len;
 	size_t offset; /* of the `const char *` in struct request */
 };
 
 #define PARAM(name, member)                                                                                            \
 	{                                                                                                              \
-		name, offsetof(struct request, member)                                                                 \
+		name, sizeof(name) - 1, offsetof(struct request, member)                                               \
 	}
 
 /* What nginx passes (nginx/integrations-fastcgi.conf); everything else is ignored. */
@@ -258,7 +259,7 @@ static void
 take_param(struct arena *arena, struct request *request, const char *name, size_t name_len, const char *value)
 {
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-		if (strlen(texts[i].name) == name_len && memcmp(texts[i].name, name, name_len) == 0) {
+		if (texts[i].len == name_len && memcmp(texts[i].name, name, name_len) == 0) {
 			const char **member = (const char **)(void *)((char *)request + texts[i].offset);
 
 			*member = copy(arena, request, value);

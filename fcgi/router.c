@@ -90,7 +90,11 @@ router_name(size_t index)
 static size_t
 segment_length(const char *path)
 {
-	return strcspn(path, "/");
+	size_t len = 0;
+
+	while (path[len] != '\0' && path[len] != '/')
+		len++;
+	return len;
 }
 
 /* Where the value of the placeholder that `pattern` begins with goes. */
