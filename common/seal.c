@@ -39,6 +39,7 @@ struct key_ring {
 	EVP_CIPHER *cipher;
 	EVP_CIPHER_CTX *context;
 	size_t count;
+	size_t first;     /* the one that seals */
 	struct key *keys; /* KEYS_MAX, mapped */
 };
 
@@ -109,16 +110,15 @@ read_line(struct arena *arena, struct key_ring *ring, const char *line)
 	return NULL;
 }
 
-struct key_ring *
-key_ring_open(struct arena *arena, const char *text, const char **mistake)
+/* Read the lines whose keys the ring lacks, or all of them; NULL, or what is wrong. *first is the first line's id. */
+static const char *
+read_lines(struct arena *arena, struct key_ring *ring, const char *text, bool lacking, const char **first)
 {
-	struct key_ring *ring = new_ring();
-	*mistake = NULL;
-	if (ring == NULL)
-		*mistake = "memory for a key ring, or AES-256-GCM in OpenSSL, is not available";
-
+	const char *wrong = NULL;
 	size_t number = 0;
-	for (const char *at = text; at != NULL && *mistake == NULL;) {
+
+	*first = NULL;
+	for (const char *at = text; at != NULL && wrong == NULL;) {
 		size_t len = strcspn(at, "\n");
 		const char *next = at[len] == '\n' ? at + len + 1 : NULL;
 		while (len > 0 && strchr(" \t\r", at[len - 1]) != NULL)
@@ -130,19 +130,51 @@ key_ring_open(struct arena *arena, const char *text, const char **mistake)
 		number++;
 		if (len > 0 && *at != '#') {
 			char *line = arena_copy(arena, at, len);
-			const char *wrong = read_line(arena, ring, line);
+			const char *id = arena_copy(arena, line, strcspn(line, ":"));
+			if (*first == NULL)
+				*first = id;
+			if (!lacking || find_key(ring, id) == NULL)
+				wrong = read_line(arena, ring, line);
 			crypto_wipe(line, len);
-			if (wrong != NULL)
-				*mistake = arena_format(arena, "line %zu of the key ring %s", number, wrong);
 		}
 		at = next;
 	}
+	return wrong != NULL ? arena_format(arena, "line %zu of the key ring %s", number, wrong) : NULL;
+}
+
+struct key_ring *
+key_ring_open(struct arena *arena, const char *text, const char **mistake)
+{
+	struct key_ring *ring = new_ring();
+	const char *first;
+	*mistake = NULL;
+	if (ring == NULL)
+		*mistake = "memory for a key ring, or AES-256-GCM in OpenSSL, is not available";
+	else
+		*mistake = read_lines(arena, ring, text, false, &first);
 	if (*mistake == NULL && ring->count == 0)
 		*mistake = "the key ring holds no key";
 	if (*mistake == NULL)
 		return ring;
 	key_ring_close(ring);
 	return NULL;
+}
+
+void
+key_ring_learn(struct arena *arena, struct key_ring *ring, const char *text)
+{
+	const char *first;
+	if (read_lines(arena, ring, text, true, &first) != NULL || first == NULL)
+		return;
+	for (size_t i = 0; i < ring->count; i++)
+		if (strcmp(ring->keys[i].id, first) == 0)
+			ring->first = i;
+}
+
+bool
+key_ring_has(const struct key_ring *ring, const char *id)
+{
+	return find_key(ring, id) != NULL;
 }
 
 void
@@ -162,7 +194,7 @@ key_ring_close(struct key_ring *ring)
 const char *
 key_ring_first(const struct key_ring *ring)
 {
-	return ring->keys[0].id;
+	return ring->keys[ring->first].id;
 }
 
 char *
@@ -221,7 +253,7 @@ seal(struct arena *arena, const struct key_ring *ring, const struct seal_context
 	size_t len = strnlen(plain, PLAIN_MAX + 1);
 	if (len > PLAIN_MAX)
 		return NULL;
-	const struct key *key = &ring->keys[0];
+	const struct key *key = &ring->keys[ring->first];
 	uint8_t *nonce = arena_alloc(arena, NONCE_SIZE + len + TAG_SIZE);
 	uint8_t *text = nonce + NONCE_SIZE;
 	random_bytes(nonce, NONCE_SIZE);

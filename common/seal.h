@@ -34,6 +34,11 @@ struct seal_context {
 struct key_ring *key_ring_open(struct arena *arena, const char *text, const char **mistake);
 void key_ring_close(struct key_ring *ring);
 
+/* Add the keys of `text` that the ring lacks; where it has no mistake, the first key of `text` seals from now on. */
+void key_ring_learn(struct arena *arena, struct key_ring *ring, const char *text);
+
+bool key_ring_has(const struct key_ring *ring, const char *id);
+
 /* Id of the key that seals. */
 const char *key_ring_first(const struct key_ring *ring);
 

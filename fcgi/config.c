@@ -8,6 +8,7 @@
 #include "fcgi/config.h"
 
 #include "common/arena.h"
+#include "common/clock.h"
 #include "common/crypto.h"
 #include "common/redis.h"
 #include "common/seal.h"
@@ -27,6 +28,9 @@
 #define WORKERS_MAX 56 /* all of them twice, during a reload, fit the 128 slots of workers.c */
 #define IN_FLIGHT_MAX 65536
 #define LIMIT_MAX 1000000
+#define KEYS_FIRST (16 * 1024)
+#define KEYS_LIMIT (1024 * 1024) /* a file of 64 KiB and its lines */
+#define LOOK_AGAIN_MS 1000
 
 static unsigned
 cores(void)
@@ -170,6 +174,10 @@ read_keys(struct config_reader *reader)
 	reader->config->keys = key_ring_open(reader->config->arena, text, &mistake);
 	if (reader->config->keys == NULL)
 		config_mistake(reader, "TOKEN_KEYS", mistake);
+	if (config_setting(reader, "TOKEN_KEYS_FILE") == NULL)
+		return;
+	reader->config->keys_file = arena_alloc(reader->config->arena, sizeof *reader->config->keys_file);
+	*reader->config->keys_file = (struct config_keys_file){.path = config_setting(reader, "TOKEN_KEYS_FILE")};
 }
 
 static void
@@ -230,6 +238,30 @@ config_close(struct config *config)
 	if (config->keys != NULL)
 		key_ring_close(config->keys);
 	arena_close(config->arena);
+}
+
+bool
+config_learn_key(const struct config *config, const char *id)
+{
+	struct config_keys_file *file = config->keys_file;
+	int64_t now = clock_monotonic_ms();
+	struct arena *arena;
+	const char *mistake;
+	const char *text;
+	size_t len;
+
+	if (file == NULL || id == NULL || key_ring_has(config->keys, id) ||
+	    (file->looked_ms != 0 && now - file->looked_ms < LOOK_AGAIN_MS))
+		return false;
+	file->looked_ms = now;
+	arena = arena_open(KEYS_FIRST, KEYS_LIMIT, no_memory, NULL);
+	if (arena == NULL)
+		return false;
+	text = config_file(arena, file->path, true, &len, &mistake);
+	if (text != NULL)
+		key_ring_learn(arena, config->keys, arena_copy(arena, text, len));
+	arena_close(arena);
+	return key_ring_has(config->keys, id);
 }
 
 const struct provider *

@@ -16,6 +16,11 @@ struct arena;
 struct key_ring;
 struct provider;
 
+struct config_keys_file {
+	const char *path;
+	int64_t looked_ms; /* when it was last looked into for a key that we lack */
+};
+
 struct config {
 	struct arena *arena; /* holds everything below */
 	struct url public_url;
@@ -30,6 +35,7 @@ struct config {
 	struct provider **providers; /* sorted by service */
 	size_t provider_count;
 	struct key_ring *keys;
+	struct config_keys_file *keys_file; /* NULL: they do not come from a file */
 	const char *session_cookie;
 	const char *sign_in_url;      /* NULL: none */
 	const char *provider_ca_file; /* NULL: the system's */
@@ -62,6 +68,13 @@ void config_close(struct config *config);
  * parent keeps its own to read the settings again.
  */
 void config_scrub_environment(void);
+
+/*
+ * Something was sealed under a key `id` (NULL: nobody knows) that we may lack: another worker was told of it sooner, by
+ * a reload. True when the key has now been found in the file that the ring comes from; from then on we seal as that
+ * file says, too, so that a rotation leaves nothing behind. Looks at most once a second.
+ */
+bool config_learn_key(const struct config *config, const char *id);
 
 /* The enabled provider of `service`, or NULL. */
 const struct provider *config_provider(const struct config *config, const char *service);

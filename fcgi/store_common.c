@@ -68,6 +68,16 @@ store_seal_context(const struct app *app, const struct principal *principal, con
 	return context;
 }
 
+const char *
+store_seal_open(const struct app *app, struct arena *arena, const struct seal_context *context, const char *sealed)
+{
+	const char *plain = seal_open(arena, app->config->keys, context, sealed);
+
+	if (plain == NULL && config_learn_key(app->config, seal_key_id(arena, sealed)))
+		plain = seal_open(arena, app->config->keys, context, sealed);
+	return plain;
+}
+
 const struct redis_reply *
 store_run_script(struct app *app, struct arena *arena, const struct redis_script *script, const char *const *keys,
 		 const char *const *arguments, bool reads, const struct error **err)

@@ -20,6 +20,10 @@ char *store_key_hashed(struct arena *arena, const char *kind, const char *text);
 struct seal_context store_seal_context(const struct app *app, const struct principal *principal, const char *field,
 				       const char *issuer, const char *client_id);
 
+/* As seal_open; a key that was put into the key ring's file since the start is looked for there. */
+const char *store_seal_open(const struct app *app, struct arena *arena, const struct seal_context *context,
+			    const char *sealed);
+
 /*
  * The fields that a read of a record and of its tokens asks for, in this order, in C and in Lua: the enums below and
  * the macros belong together. What else a record holds (organization_id, user_id, service) repeats its key for people

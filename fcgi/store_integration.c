@@ -165,7 +165,7 @@ open_token(const struct app *app, struct arena *arena, const struct principal *p
 	if (sealed == NULL)
 		return NULL;
 	context = store_seal_context(app, principal, field, credential->issuer, credential->client_id);
-	return seal_open(arena, app->config->keys, &context, sealed);
+	return store_seal_open(app, arena, &context, sealed);
 }
 
 static void

@@ -1,6 +1,7 @@
 /*
  * Sealing stored tokens anew under the first key of the ring, while the service serves. Page by page over all
- * credentials; each is exchanged only if it still holds what was read, so that a refresh or disconnect in between wins.
+ * credentials; each is exchanged only if it still holds what was read, so that a refresh or disconnect in between wins:
+ * then it is read again, because a refresh seals the access token only.
  * What does not open is left as it is and counted: it is never lost by a rotation.
  */
 #include "fcgi/store_common.h"
@@ -12,6 +13,8 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#define ATTEMPTS 5 /* at a credential that others write at the same time */
 
 /* ARGV: the two values read, the two to put in their place. */
 static struct redis_script exchange_script = {
@@ -76,7 +79,7 @@ is_current(const struct app *app, struct arena *arena, const struct sealed *seal
 }
 
 static const struct error *
-rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation)
+rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation, bool *changed)
 {
 	const char *const keys[] = {store_key_connection(arena, "credential", &sealed->principal), NULL};
 	const char *access = seal_again(app, arena, sealed, "credential.access_token", sealed->access);
@@ -93,21 +96,20 @@ rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, st
 	reply = store_run_script(app, arena, &exchange_script, keys, arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	if (reply->type == REDIS_INTEGER && reply->integer == 1) {
-		rotation->sealed_anew++;
-		count_key(rotation, key_ring_first(app->config->keys));
-	} else {
-		rotation->changed++;
-	}
+	*changed = reply->type != REDIS_INTEGER || reply->integer != 1;
+	if (*changed)
+		return NULL;
+	rotation->sealed_anew++;
+	count_key(rotation, key_ring_first(app->config->keys));
 	return NULL;
 }
 
 static const struct error *
-judge(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation)
+judge(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation, bool *changed)
 {
+	*changed = false;
 	if (sealed->access == NULL && sealed->refresh == NULL)
 		return NULL;
-	rotation->seen++;
 	if (sealed->access == NULL || sealed->refresh == NULL || sealed->issuer == NULL || sealed->client_id == NULL) {
 		rotation->unreadable++;
 		count_key(rotation, NULL);
@@ -118,7 +120,47 @@ judge(struct app *app, struct arena *arena, const struct sealed *sealed, struct 
 		count_key(rotation, key_ring_first(app->config->keys));
 		return NULL;
 	}
-	return rotate_one(app, arena, sealed, rotation);
+	return rotate_one(app, arena, sealed, rotation, changed);
+}
+
+static void
+add_sealed(struct redis_batch *batch, const char *key)
+{
+	redis_add(batch, "HMGET", key, "access_token", "refresh_token", "issuer", "client_id", NULL);
+}
+
+static void
+sealed_parse(const struct redis_reply *reply, struct sealed *out)
+{
+	out->access = redis_item(reply, 0);
+	out->refresh = redis_item(reply, 1);
+	out->issuer = redis_item(reply, 2);
+	out->client_id = redis_item(reply, 3);
+}
+
+/* Until it is sealed anew, or needs not be. */
+static const struct error *
+settle(struct app *app, struct arena *arena, struct sealed *sealed, struct rotation *rotation)
+{
+	struct redis_batch batch;
+	const struct error *err;
+	bool changed;
+
+	if (sealed->access != NULL || sealed->refresh != NULL)
+		rotation->seen++;
+	for (int attempt = 1;; attempt++) {
+		if ((err = judge(app, arena, sealed, rotation, &changed)) != NULL || !changed)
+			return err;
+		if (attempt == ATTEMPTS)
+			break;
+		redis_batch_init(&batch, arena);
+		add_sealed(&batch, store_key_connection(arena, "credential", &sealed->principal));
+		if ((err = redis_run(app->redis, &batch, true)) != NULL)
+			return err;
+		sealed_parse(batch.reply[0], sealed);
+	}
+	rotation->changed++;
+	return NULL;
 }
 
 /* The credentials [from, from + 64) of a page: read in one round, then one exchange each. */
@@ -132,8 +174,7 @@ rotate_some(struct app *app, struct arena *arena, const struct words *keys, size
 	redis_batch_init(&batch, arena);
 	for (size_t i = from; i < keys->count && batch.count < REDIS_BATCH_MAX; i++) {
 		if (store_key_parse(arena, "credential", keys->items[i], &sealed[batch.count].principal))
-			redis_add(&batch, "HMGET", keys->items[i], "access_token", "refresh_token", "issuer",
-				  "client_id", NULL);
+			add_sealed(&batch, keys->items[i]);
 		if (i + 1 == from + REDIS_BATCH_MAX)
 			break;
 	}
@@ -142,11 +183,8 @@ rotate_some(struct app *app, struct arena *arena, const struct words *keys, size
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;
 	for (size_t i = 0; i < batch.count; i++) {
-		sealed[i].access = redis_item(batch.reply[i], 0);
-		sealed[i].refresh = redis_item(batch.reply[i], 1);
-		sealed[i].issuer = redis_item(batch.reply[i], 2);
-		sealed[i].client_id = redis_item(batch.reply[i], 3);
-		if ((err = judge(app, arena, &sealed[i], rotation)) != NULL)
+		sealed_parse(batch.reply[i], &sealed[i]);
+		if ((err = settle(app, arena, &sealed[i], rotation)) != NULL)
 			return err;
 	}
 	return NULL;

@@ -99,7 +99,7 @@ open_field(const struct app *app, struct arena *arena, const struct oauth_state 
 {
 	struct seal_context context = store_seal_context(app, &row->principal, field, row->issuer, row->client_id);
 
-	return seal_open(arena, app->config->keys, &context, sealed);
+	return store_seal_open(app, arena, &context, sealed);
 }
 
 static void

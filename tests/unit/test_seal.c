@@ -402,6 +402,33 @@ holds_sixteen_keys(void **state)
 	}
 }
 
+/* A ring that was read before its file got a new first key: what is sealed under that opens, and seals. */
+static void
+learns_keys(void **state)
+{
+	(void)state;
+	const struct seal_context context = {"test", "acme", "u1", "google", "field", "issuer", "client"};
+	const char *before = arena_format(arena, "old:%s\n", KEY_1);
+	const char *after = arena_format(arena, "# a comment\nnew:%s\nold:%s\n", KEY_2, KEY_1);
+	const char *mistake;
+	struct key_ring *early = key_ring_open(arena, before, &mistake);
+	struct key_ring *late = key_ring_open(arena, after, &mistake);
+	const char *sealed = seal(arena, late, &context, "secret");
+
+	assert_null(seal_open(arena, early, &context, sealed));
+	assert_false(key_ring_has(early, "new"));
+	key_ring_learn(arena, early, "new:not base64\n");
+	assert_false(key_ring_has(early, "new"));
+	assert_string_equal(key_ring_first(early), "old");
+	key_ring_learn(arena, early, after);
+	assert_true(key_ring_has(early, "new") && key_ring_has(early, "old"));
+	assert_string_equal(key_ring_first(early), "new");
+	assert_string_equal(seal_open(arena, early, &context, sealed), "secret");
+	assert_string_equal(seal_open(arena, late, &context, seal(arena, early, &context, "back")), "back");
+	key_ring_close(early);
+	key_ring_close(late);
+}
+
 /* The id of the first key lies beside the key. */
 static void
 keys_are_kept_out_of_core_files(void **state)
@@ -458,6 +485,7 @@ main(void)
 	    cmocka_unit_test(reads_key_rings),
 	    cmocka_unit_test(names_mistakes_without_their_content),
 	    cmocka_unit_test(holds_sixteen_keys),
+	    cmocka_unit_test(learns_keys),
 	    cmocka_unit_test(keys_are_kept_out_of_core_files),
 	    cmocka_unit_test(makes_new_lines),
 	};
