@@ -4,7 +4,7 @@
 #   tests/run.sh                 all of them
 #   tests/run.sh unit service    these
 #
-# Stages: lint, unit, stand-in, fuzz (the stored inputs), service, browser, unit-sanitize, service-sanitize. The last line
+# Stages: lint, unit, stand-in, fuzz (the stored inputs), service, load, browser, unit-sanitize, service-sanitize. The last line
 # counts all tests of all stages; the status is 0 only when none failed. Logs, and what the services of the tests wrote,
 # are kept in build/test.
 set -uo pipefail
@@ -15,24 +15,26 @@ cd "$(dirname "$self")/.." || exit 1
 # shellcheck source=deploy/packages.sh
 . deploy/packages.sh
 
-STAGES=(lint unit stand-in fuzz service browser unit-sanitize service-sanitize)
-# Stages of one line run beside each other, the lines one after the other. Only the service tests measure times: they have
-# the machine to themselves.
-TOGETHER=("lint+stand-in+fuzz unit+unit-sanitize" "service" "browser service-sanitize")
-TEST_PACKAGES=(git python3-pytest python3-redis python3-requests python3-selenium chromium chromium-driver libcmocka-dev
-	clang clang-format clang-tidy cppcheck shellcheck wrk)
+STAGES=(lint unit stand-in fuzz service load browser unit-sanitize service-sanitize)
+# Stages of one line run beside each other, the lines one after the other: what measures times has the machine to itself.
+TOGETHER=("lint+stand-in+fuzz unit+unit-sanitize" "service" "load" "browser service-sanitize")
+# Most service tests wait more than they work, so several files run at once, each with a product of its own.
+SIDE_BY_SIDE=(--dist loadfile)
+ALONE=(tests/service/test_load.py tests/service/test_signals.py)
+TEST_PACKAGES=(git python3-pytest python3-pytest-xdist python3-redis python3-requests python3-selenium chromium
+	chromium-driver libcmocka-dev clang clang-format clang-tidy cppcheck shellcheck wrk)
 LOGS=build/test
 
 # ---- the stages: each writes to its standard output, and its status tells how it went
 
-# python_tests FOLDER NAME: pytest, with its files in a short path, because paths of sockets have to be short.
+# python_tests NAME ARGUMENT...: pytest, with its files in a short path, because paths of sockets have to be short.
 python_tests() {
 	local files status
 	files=$(mktemp -d "${TMPDIR:-/tmp}/integrations-test.XXXXXX") || return 1
-	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -rfE --tb=short -p no:cacheprovider --basetemp "$files/t" "$1"
+	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 -m pytest -q -rfE --tb=short -p no:cacheprovider --basetemp "$files/t" "${@:2}"
 	status=$?
-	mkdir -p "$LOGS/$2"
-	(cd "$files" && find . -name '*.log*' -type f -size +0 -print0 | tar cf - --null -T -) | tar xf - -C "$LOGS/$2"
+	mkdir -p "$LOGS/$1"
+	(cd "$files" && find . -name '*.log*' -type f -size +0 -print0 | tar cf - --null -T -) | tar xf - -C "$LOGS/$1"
 	rm -rf "$files"
 	return $status
 }
@@ -55,13 +57,18 @@ stage() {
 	unit) unit_tests build ;;
 	unit-sanitize) unit_tests build/sanitize SANITIZE=1 ;;
 	fuzz) tests/fuzz/run.sh replay ;;
-	stand-in) python_tests tests/google stand-in ;;
-	service) make -j"$(nproc)" && python_tests tests/service service ;;
+	stand-in) python_tests stand-in tests/google ;;
+	service)
+		make -j"$(nproc)" &&
+			python_tests service -n 3 "${SIDE_BY_SIDE[@]}" tests/service "${ALONE[@]/#/--ignore=}"
+		;;
+	load) make -j"$(nproc)" && python_tests load "${ALONE[@]}" ;;
 	service-sanitize)
 		make -j"$(nproc)" SANITIZE=1 &&
-			INTEGRATIONS_BIN=$PWD/build/sanitize/integrations python_tests tests/service service-sanitize
+			INTEGRATIONS_BIN=$PWD/build/sanitize/integrations \
+				python_tests service-sanitize -n 2 "${SIDE_BY_SIDE[@]}" tests/service
 		;;
-	browser) make -j"$(nproc)" && python_tests tests/browser browser ;;
+	browser) make -j"$(nproc)" && python_tests browser -n 2 "${SIDE_BY_SIDE[@]}" tests/browser ;;
 	esac
 }
 
