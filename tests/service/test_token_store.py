@@ -103,3 +103,16 @@ def test_tokens_that_are_not_handed_out_are_not_noted(cluster, person):
     problem(person.ask().answer(), 403, "organization_forbidden")
     cluster.redis.delete("removed:{acme:member}")
     assert good(person.session.disconnect("acme"))["access_until"] is None
+
+
+def test_a_refresh_overtakes_the_note(cluster, person):
+    """What is stored may be another token by then: the one that was handed out lives on all the same."""
+    now = int(time.time())
+    cluster.redis.hset(key("credential", "member"), mapping={"issued_at": now - 50, "expires_at": now + 100})
+    held = cluster.proxy.hold("handed_out", pid=cluster.worker(1))
+    asking = person.ask()
+    held.wait()
+    cluster.redis.hset(key("integration", "member"), "generation", "0123456789abcdef0123456789abcdef")
+    held.release()
+    good(asking.answer())
+    assert cluster.redis.hget(key("credential", "member"), "handed_out_until") == str(now + 100)
