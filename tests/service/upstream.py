@@ -82,6 +82,7 @@ class Upstream:
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection):
+        records = self.seen  # of the test that is running now: an upload that ends later belongs to it, not to the next
         with connection:
             try:
                 connection.settimeout(30)
@@ -90,7 +91,7 @@ class Upstream:
                     return
                 seen = self._read(connection)
                 if seen is not None:
-                    self.seen.append(seen)
+                    records.append(seen)
                     self._behaviour(seen, connection)
             except OSError:
                 pass  # The other side may close when it likes.
