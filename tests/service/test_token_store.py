@@ -91,6 +91,19 @@ def test_a_disconnect_knows_of_every_token_that_was_handed_out(cluster, person):
             assert said["access_until"] is None, name
 
 
+def test_a_refresh_overtakes_the_note(cluster, person):
+    """Other tokens are stored by then: the one that was handed out lives on all the same."""
+    now = int(time.time())
+    cluster.redis.hset(key("credential", "member"), mapping={"issued_at": now - 50, "expires_at": now + 100})
+    held = cluster.proxy.hold("handed_out", pid=cluster.worker(1))
+    asking = person.ask()
+    held.wait()
+    cluster.redis.hset(key("integration", "member"), "generation", "0123456789abcdef0123456789abcdef")
+    held.release()
+    good(asking.answer())
+    assert cluster.redis.hget(key("credential", "member"), "handed_out_until") == str(now + 100)
+
+
 def test_tokens_that_are_not_handed_out_are_not_noted(cluster, person):
     other = Person(cluster, "sharing")
     other.account = person.account
