@@ -107,6 +107,7 @@ fresh: ; tests/fresh.sh
 screenshots: ; tests/browser/screenshots.sh
 lighthouse: ; tests/browser/lighthouse.sh
 bench: ; tests/load/bench.sh
+bench-plot: ; /usr/bin/python3 -B tests/load/bench_plot.py
 races: $(PROGRAM) ; CROWD_ROUNDS=200 ROTATIONS=1000 RACES=1000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
 	tests/service/test_refresh_once.py tests/service/test_races.py
 soak: ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
@@ -114,4 +115,4 @@ fuzz: ; tests/fuzz/run.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
-	lighthouse bench races soak fuzz clean
+	lighthouse bench bench-plot races soak fuzz clean
