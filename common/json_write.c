@@ -199,9 +199,10 @@ void
 json_write_number(struct json_write *json, const char *key, int64_t value)
 {
 	char digits[20];
+	const char *end = text_number(digits, value);
 
 	if (begin_value(json, key))
-		buf_add_bytes(&json->buf, digits, (size_t)(text_number(digits, value) - digits));
+		buf_add_bytes(&json->buf, digits, (size_t)(end - digits));
 }
 
 void

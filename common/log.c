@@ -133,8 +133,9 @@ static void
 add_number(struct log_line *line, int64_t number)
 {
 	char digits[20];
+	const char *end = text_number(digits, number);
 
-	add(line, digits, (size_t)(text_number(digits, number) - digits));
+	add(line, digits, (size_t)(end - digits));
 }
 
 static void

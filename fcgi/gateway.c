@@ -377,8 +377,9 @@ static void
 put_number(FCGX_Stream *out, int64_t number)
 {
 	char digits[20];
+	const char *end = text_number(digits, number);
 
-	FCGX_PutStr(digits, (int)(text_number(digits, number) - digits), out);
+	FCGX_PutStr(digits, (int)(end - digits), out);
 }
 
 /* Names and values were checked when they were set. */
