@@ -47,7 +47,7 @@ def duo(shared_duo):
 
 @pytest.fixture(scope="session")
 def shared_cluster(tmp_path_factory):
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), hosts=11)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), hosts=4)
     yield cluster
     cluster.stop()
 

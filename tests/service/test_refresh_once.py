@@ -9,8 +9,10 @@ import statistics
 import threading
 import time
 
+import pytest
+
 from checks import dump, is_stored, key, make_due, wait_in_flight
-from cluster import Later, Person
+from cluster import Cluster, Later, Person
 from harness import good, problem, wait_until
 from programs import Caller, entries, token_path
 
@@ -196,6 +198,14 @@ HOLDERS = {
     "stopped past its lease": (stopped_past_its_lease,),
     "slow": (slow_provider,),
 }
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory):
+    """One host for each of them, and one for the crowds."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), hosts=1 + len(HOLDERS))
+    yield cluster
+    cluster.stop()
 
 
 def test_holders_of_the_lease(cluster):
