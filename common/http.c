@@ -7,6 +7,7 @@
 
 #include "common/address.h"
 #include "common/arena.h"
+#include "common/clock.h"
 #include "common/error.h"
 #include "common/fiber.h"
 #include "common/loop.h"
@@ -24,6 +25,8 @@
 #define IDLE_SECONDS 50     /* and for how long: less than providers keep theirs */
 #define SPARE_HANDLES 64
 #define BODY_FIRST 4096
+#define TURN_MS 20
+#define ACTS_AT_LEAST 8 /* in one turn, however long it is */
 #define SYSTEM_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
 
 /* A call under way, on its fiber's stack. */
@@ -50,10 +53,13 @@ struct http {
 	struct loop_timer *timer;
 	struct loop_hook *hook;
 	CURLM *multi;
+	CURLSH *sessions; /* TLS sessions, so that a new connection to a known host needs no full handshake */
 	struct call *to_start, **to_start_end;
 	CURL *spare[SPARE_HANDLES];
 	size_t spare_count;
 	size_t running;
+	int64_t turn_ms; /* which turn of the loop this is, */
+	size_t acts;     /* and how many sockets were looked after in it */
 	char *ca_file;
 	char *user_agent;
 	bool allow_loopback;
@@ -178,11 +184,29 @@ struct watched {
 	struct loop_io *io;
 };
 
+/*
+ * Hundreds of TLS handshakes that are ready at once would hold up everything else for a second: after TURN_MS the rest
+ * has to wait for the next turn, when the loop will tell of them again.
+ */
+static bool
+has_had_its_turn(struct http *http)
+{
+	int64_t now = loop_now_ms(http->loop);
+
+	if (http->turn_ms != now) {
+		http->turn_ms = now;
+		http->acts = 0;
+	}
+	return ++http->acts > ACTS_AT_LEAST && clock_monotonic_ms() - now >= TURN_MS;
+}
+
 static void
 socket_ready(void *arg, int events)
 {
 	const struct watched *watched = arg;
 
+	if (has_had_its_turn(watched->http))
+		return;
 	act(watched->http, watched->fd,
 	    ((events & LOOP_READ) ? CURL_CSELECT_IN : 0) | ((events & LOOP_WRITE) ? CURL_CSELECT_OUT : 0));
 }
@@ -277,11 +301,13 @@ http_open(struct loop *loop, struct resolver *resolver, const struct http_settin
 	http->timer = loop_timer_open(loop, timer_fired, http);
 	http->hook = loop_hook_open(loop, start_calls, http);
 	http->multi = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? curl_multi_init() : NULL;
+	http->sessions = http->multi != NULL ? curl_share_init() : NULL;
 	if (http->ca_file == NULL || http->user_agent == NULL || http->timer == NULL || http->hook == NULL ||
-	    http->multi == NULL) {
+	    http->sessions == NULL) {
 		http_close(http);
 		return NULL;
 	}
+	curl_share_setopt(http->sessions, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
 	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
 	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
 	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, set_timer);
@@ -300,6 +326,7 @@ http_close(struct http *http)
 		curl_easy_cleanup(http->spare[--http->spare_count]);
 	if (http->multi != NULL)
 		curl_multi_cleanup(http->multi);
+	curl_share_cleanup(http->sessions);
 	loop_hook_close(http->hook);
 	loop_timer_close(http->timer);
 	free(http->ca_file);
@@ -371,6 +398,7 @@ set_options(struct call *call, const struct http_request *request, int64_t ms)
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
 	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+	curl_easy_setopt(easy, CURLOPT_SHARE, http->sessions);
 	curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
 	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* with a path libcurl would not cache the store of CAs */
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(ms < HTTP_CONNECT_MS ? ms : HTTP_CONNECT_MS));
