@@ -62,6 +62,15 @@ is_text(const struct redis_reply *reply)
 	return true;
 }
 
+static const char *
+joined(struct arena *arena, const char *prefix, const char *text)
+{
+	char *all = arena_alloc(arena, strlen(prefix) + strlen(text) + 1);
+
+	stpcpy(stpcpy(all, prefix), text);
+	return all;
+}
+
 static void
 fill(struct arena *arena, const char *key, const struct redis_reply *reply, struct session *out)
 {
@@ -77,10 +86,7 @@ fill(struct arena *arena, const char *key, const struct redis_reply *reply, stru
 	out->use = redis_item(reply, 4);
 	out->mcps = redis_item(reply, 5);
 	out->role = not_empty(redis_item(reply, 6));
-	if (out->sid != NULL)
-		out->binding = arena_format(arena, "sid:%s", out->sid);
-	else
-		out->binding = arena_format(arena, "token:%s", hash);
+	out->binding = out->sid != NULL ? joined(arena, "sid:", out->sid) : joined(arena, "token:", hash);
 }
 
 /* The role's field may be NULL: then the last argument is missing, and so is the role. */
