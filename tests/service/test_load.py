@@ -70,7 +70,8 @@ def validate_all(product, people):
 
 
 def test_500_validations_at_once(busy, everybody):
-    some = everybody[:500]
+    # A sanitized worker needs so long for its part of a handshake that the last would run out of time.
+    some = everybody[:100 if SANITIZED else 500]
     with Watch(busy.serve) as watch:
         begun = time.monotonic()
         answers = validate_all(busy, some)
