@@ -499,11 +499,11 @@ def test_connections_of_services_stand_side_by_side(duo, ada):
 
 
 def test_the_audit(duo, ada):
-    ada.connect("acme")
-    ada.connect("acme")
-    ada.try_connect("acme", account="grace")
-    ada.connect("acme", account="grace", replace="true")
-    ada.disconnect("acme")
+    steps = [lambda: ada.connect("acme"), lambda: ada.connect("acme"), lambda: ada.try_connect("acme", account="grace"),
+             lambda: ada.connect("acme", account="grace", replace="true"), lambda: ada.disconnect("acme")]
+    for number, step in enumerate(steps, 1):
+        step()
+        wait_until(lambda: duo.redis.xlen("events:{acme}") == number, "the entry, which no answer waits for, is there")
     entries = [entry for _, entry in duo.redis.xrange("events:{acme}")]
     assert [entry["event"] for entry in entries] == ["connected", "reconnected", "account_mismatch", "replaced", "disconnected"]
     for entry in entries:

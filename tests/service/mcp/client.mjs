@@ -60,8 +60,11 @@ do {
 } while (found.cancelled === '0');
 
 const announced = new Promise((resolve) => client.setNotificationHandler(ToolListChangedNotificationSchema, () => resolve(true)));
-await tool('announce');
-found.announced = await announced;
+// What is announced before the stream of GET is open is lost: MCP promises no more.
+do {
+	await tool('announce');
+	found.announced = await Promise.race([announced, new Promise((resolve) => setTimeout(resolve, 500, false))]);
+} while (!found.announced);
 
 found.atOnce = (await Promise.all(Array.from({ length: 20 }, (_, i) => tool('echo', { value: String(i) })))).map(said);
 
