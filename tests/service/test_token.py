@@ -243,7 +243,8 @@ def test_a_warm_token_takes_two_rounds(product, connected, caller):
     with watched(product) as commands:
         caller.fresh("ada")
     # The entry of the audit is sent with nobody waiting for it (test_token_store.py holds it back), so it may come later.
-    assert [command[0] for command in commands] in (["HMGET", "EVALSHA"], ["HMGET", "EVALSHA", "XADD"]), commands
+    names = [command[0] for command in commands if command[0] != "AUTH"]  # of the test's own new connection
+    assert names in (["HMGET", "EVALSHA"], ["HMGET", "EVALSHA", "XADD"]), commands
     assert calls(product) == only(exchanges=1)
 
 
