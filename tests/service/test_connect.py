@@ -433,7 +433,7 @@ def failures():
     yield "declined", nothing, lambda document: {"error": "access_denied", "state": document["state"]}, (400, "consent_declined")
     yield "failed", nothing, lambda document: {"error": "server_error", "state": document["state"]}, (400, "authorization_failed")
     yield "a wrong issuer", nothing, lambda document: {**document, "iss": "https://evil.example"}, (400, "issuer_mismatch")
-    yield "an altered state", nothing, lambda document: {**document, "state": "A" + document["state"][1:]}, (400, "state_invalid")
+    yield "an altered state", nothing, lambda document: {**document, "state": ("B" if document["state"][0] == "A" else "A") + document["state"][1:]}, (400, "state_invalid")
     yield "an altered code", nothing, lambda document: {**document, "code": document["code"] + "x"}, (400, "code_rejected")
     yield "a refused code", fault("exchange", "error", error="invalid_grant", status=400), None, (400, "code_rejected")
     yield "a wrong client", fault("exchange", "error", error="invalid_client", status=401), None, (502, "provider_misconfigured")
