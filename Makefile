@@ -111,8 +111,9 @@ bench-plot: ; /usr/bin/python3 -B tests/load/bench_plot.py
 races: $(PROGRAM) ; CROWD_ROUNDS=200 ROTATIONS=1000 RACES=1000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
 	tests/service/test_refresh_once.py tests/service/test_races.py
 soak: ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
+torture: $(PROGRAM) ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills
 fuzz: ; tests/fuzz/run.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
-	lighthouse bench bench-plot races soak fuzz clean
+	lighthouse bench bench-plot races soak torture fuzz clean

@@ -4,9 +4,9 @@
 #   tests/run.sh                 all of them
 #   tests/run.sh unit service    these
 #
-# Stages: lint, unit, stand-in, fuzz (the stored inputs), service, load, browser, unit-sanitize, service-sanitize. The last line
-# counts all tests of all stages; the status is 0 only when none failed. Logs, and what the services of the tests wrote,
-# are kept in build/test.
+# Stages: lint, unit, stand-in, fuzz (the stored inputs), service, drills (a share of them), load, browser, unit-sanitize,
+# service-sanitize. The last line counts all tests of all stages; the status is 0 only when none failed. Logs, and what the
+# services of the tests wrote, are kept in build/test.
 set -uo pipefail
 shopt -s nullglob
 
@@ -15,9 +15,9 @@ cd "$(dirname "$self")/.." || exit 1
 # shellcheck source=deploy/packages.sh
 . deploy/packages.sh
 
-STAGES=(lint unit stand-in fuzz service load browser unit-sanitize service-sanitize)
+STAGES=(lint unit stand-in fuzz service drills load browser unit-sanitize service-sanitize)
 # Stages of one line run beside each other, the lines one after the other: what measures times has the machine to itself.
-TOGETHER=("lint+stand-in+fuzz unit+unit-sanitize" "service" "load" "browser service-sanitize")
+TOGETHER=("lint+stand-in+fuzz unit+unit-sanitize" "service+drills" "load" "browser service-sanitize")
 # Most service tests wait more than they work, so several files run at once, each with a product of its own.
 SIDE_BY_SIDE=(--dist loadfile)
 ALONE=(tests/service/test_load.py tests/service/test_signals.py)
@@ -62,6 +62,7 @@ stage() {
 		make -j"$(nproc)" &&
 			python_tests service -n 3 "${SIDE_BY_SIDE[@]}" tests/service "${ALONE[@]/#/--ignore=}"
 		;;
+	drills) make -j"$(nproc)" && python_tests drills -n 2 "${SIDE_BY_SIDE[@]}" tests/drills ;;
 	load) make -j"$(nproc)" && python_tests load "${ALONE[@]}" ;;
 	service-sanitize)
 		make -j"$(nproc)" SANITIZE=1 &&
