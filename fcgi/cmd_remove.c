@@ -1,6 +1,7 @@
 /*
  * Removal of members. The tombstone comes first: from then on nothing new can be stored and no token be handed out, so
- * what is found and deleted afterwards is all there is. Run again after an interruption, it goes on where it stopped.
+ * what is found and deleted afterwards is all there is. Run again after an interruption, it goes on where it stopped:
+ * also with a grant whose connection was deleted already (store_unrevoked.c).
  */
 #include "common/arena.h"
 #include "common/error.h"
@@ -34,47 +35,42 @@ struct counts {
 static const struct error *
 forget(struct app *app, struct arena *arena, const struct principal *principal, struct counts *counts)
 {
-	const struct provider *provider = config_provider(app->config, principal->service);
-	struct request request = {.arena = arena, .principal = *principal, .provider = provider};
-	struct integration record;
-	struct credential credential;
-	enum grant_use use;
+	struct request request = {.arena = arena,
+				  .principal = *principal,
+				  .provider = config_provider(app->config, principal->service),
+				  .request_id = random_id(arena),
+				  .deadline_ms = loop_now_ms(app->loop) + CALLS_MS};
+	struct forgotten forgotten;
 	const struct error *err;
-	bool revoked = false;
-	bool found;
 
-	request.request_id = random_id(arena);
-	request.deadline_ms = loop_now_ms(app->loop) + CALLS_MS;
-	err = store_integration_delete(app, arena, provider, principal, &record, &credential, &found);
-	if (err != NULL || !found)
+	if ((err = tokens_forget(app, &request, &forgotten)) != NULL)
 		return err;
-	if (provider != NULL)
-		err = tokens_let_go(app, &request, &record, &credential, &use, &revoked);
-	else if (credential.issuer != NULL)
-		err = store_grant_remove(app, arena, credential.issuer, record.oauth_user_id, principal);
-	store_event_append(app, arena, "removed", ACTOR, principal, revoked ? "revoked" : "not_revoked",
+	if (!forgotten.found && !forgotten.finished)
+		return NULL;
+	store_event_append(app, arena, "removed", ACTOR, principal, forgotten.revoked ? "revoked" : "not_revoked",
 			   request.request_id);
-	printf("%s %s: forgotten, %s\n", principal->user, principal->service,
-	       revoked ? "revoked" : "not revoked at the provider");
-	counts->connections++;
-	counts->revoked += revoked ? 1 : 0;
-	return err;
+	printf("%s %s: %s, %s\n", principal->user, principal->service,
+	       forgotten.found ? "forgotten" : "was forgotten before",
+	       forgotten.revoked ? "revoked" : "not revoked at the provider");
+	counts->connections += forgotten.found ? 1 : 0;
+	counts->revoked += forgotten.revoked ? 1 : 0;
+	return forgotten.error;
 }
 
 static const struct error *
 remove_member(struct app *app, struct arena *arena, const char *organization, const char *user, struct counts *counts)
 {
-	struct integration *records;
+	struct principal *principals;
 	const struct error *err;
 	size_t count;
 
 	if ((err = store_member_remove(app, arena, organization, user)) != NULL)
 		return err;
 	counts->members++;
-	if ((err = store_integration_scan(app, arena, organization, user, &records, &count)) != NULL)
+	if ((err = store_deletable_scan(app, arena, organization, user, &principals, &count)) != NULL)
 		return err;
 	for (size_t i = 0; i < count; i++) {
-		if ((err = forget(app, arena, &records[i].principal, counts)) != NULL)
+		if ((err = forget(app, arena, &principals[i], counts)) != NULL)
 			return err;
 	}
 	return NULL;

@@ -1,6 +1,7 @@
 /*
  * Forget a connection, then revoke it where that hurts no other. What is stored is gone before anything is asked of the
  * provider, so a provider that cannot be reached does not make this fail; the answer says what became of the grant.
+ * Sent again after an interruption, it finishes what was left.
  */
 #include "fcgi/route.h"
 
@@ -29,30 +30,24 @@ const struct error *
 route_disconnect(struct app *app, struct request *request, struct response *response)
 {
 	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
-	struct integration record;
-	struct credential credential;
-	enum grant_use use = GRANT_OTHERS;
+	struct forgotten forgotten;
 	const struct error *error;
 	const char *revocation;
-	bool revoked = false;
-	bool found;
 
-	error = store_integration_delete(app, request->arena, request->provider, &request->principal, &record,
-					 &credential, &found);
+	error = tokens_forget(app, request, &forgotten);
 	if (error != NULL)
 		return error;
-	if (!found)
+	if (!forgotten.found && !forgotten.finished)
 		return &error_integration_not_found;
-	/* It is deleted: should the store fail from here on, the grant counts as used by others and is not revoked. */
-	if (tokens_let_go(app, request, &record, &credential, &use, &revoked) != NULL)
-		revoked = false;
-	revocation = revoked ? "revoked" : use == GRANT_SAME_USER ? "kept_shared" : "not_revoked";
+	/* It is deleted: where the store failed after that, the grant counts as used by others and is not revoked. */
+	revocation = forgotten.revoked ? "revoked" : forgotten.use == GRANT_SAME_USER ? "kept_shared" : "not_revoked";
 	store_event_append(app, request->arena, "disconnected", request->actor, &request->principal, revocation,
 			   request->request_id);
 	json_write_object(json, NULL);
 	json_write_string(json, "service", request->principal.service);
 	json_write_string(json, "revocation", revocation);
-	json_write_string(json, "access_until", revoked ? NULL : access_until(request->arena, &credential));
+	json_write_string(json, "access_until",
+			  forgotten.revoked ? NULL : access_until(request->arena, &forgotten.credential));
 	json_write_object_end(json);
 	return response_json(response, json);
 }

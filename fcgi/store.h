@@ -237,17 +237,40 @@ const struct error *store_integration_refresh(struct app *app, struct arena *are
 const struct error *store_integration_status(struct app *app, struct arena *arena, struct integration *integration,
 					     bool answered, bool *stored);
 
+/* A connection that was stored and is no longer. */
+struct gone {
+	struct integration record;
+	struct credential credential;
+};
+
+struct deletion {
+	bool found;        /* something was stored, and is deleted now */
+	struct gone gone;  /* where found */
+	struct gone *left; /* deleted before, with a grant that nobody came to deal with; no access token, and of the
+			    * record the account and the generation only */
+	size_t left_count;
+	bool busy; /* somebody else is dealing with what was deleted before; then nothing is `left` */
+};
+
 /*
- * Read and delete record and tokens in one atomic step. *found is false when nothing was stored. `provider` is NULL for
- * a service that is no longer enabled: its tokens are CREDENTIAL_FOREIGN.
+ * Read and delete record and tokens in one atomic step, which also notes that their grant is to be dealt with
+ * (store_unrevoked.c). `provider` is NULL for a service that is no longer enabled: its tokens are CREDENTIAL_FOREIGN.
  */
 const struct error *store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
-					     const struct principal *principal, struct integration *out,
-					     struct credential *credential, bool *found);
+					     const struct principal *principal, struct deletion *out);
 
 /* For the commands: every record of an organization (of `user` only, unless NULL), by scan. */
 const struct error *store_integration_scan(struct app *app, struct arena *arena, const char *organization,
 					   const char *user, struct integration **out, size_t *count);
+
+/* Likewise, for store_integration_delete: whose records there are, or whose grants that are still to be dealt with. */
+const struct error *store_deletable_scan(struct app *app, struct arena *arena, const char *organization,
+					 const char *user, struct principal **out, size_t *count);
+
+/* ---- store_unrevoked.c: integrations:unrevoked:{...}:<service>, integrations:unrevoked_claim:{...}:<service> ---- */
+
+/* The grant of a deleted or replaced connection has been dealt with. Should Redis not hear of it, it is done again. */
+void store_unrevoked_done(struct app *app, struct arena *arena, const struct integration *record);
 
 /* ---- store_member.c: removed:{organization:user}, for the commands ---- */
 

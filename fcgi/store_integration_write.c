@@ -32,9 +32,9 @@ struct pairs {
 	"end\n"
 
 /*
- * KEYS: record, tokens. ARGV: tombstone (among KEYS it would need the right to write it, which workers do not have),
- * account, issuer, replace, id, connected_at, number of words of the record, the record's fields and values, the
- * tokens'.
+ * KEYS: record, tokens, the two of what is left (store_unrevoked.c). ARGV: tombstone (among KEYS it would need the
+ * right to write it, which workers do not have), account, issuer, replace, id, connected_at, number of words of the
+ * record, the record's fields and values, the tokens'.
  */
 static struct redis_script connect_script = {
     .source = "if redis.call('EXISTS', ARGV[1]) == 1 then return {'removed'} end\n"
@@ -51,10 +51,10 @@ static struct redis_script connect_script = {
 	      "    return {'mismatch', id, connected, record, tokens}\n"
 	      "  end\n"
 	      "end\n"
-	      "local last = 7 + tonumber(ARGV[7])\n"
-	      "redis.call('DEL', KEYS[1], KEYS[2])\n"
+	      "local last = 7 + tonumber(ARGV[7])\n" STORE_LUA_LEAVING "redis.call('DEL', KEYS[1], KEYS[2])\n"
 	      "redis.call('HSET', KEYS[1], 'id', id, 'connected_at', connected, unpack(ARGV, 8, last))\n"
 	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n" KEEP_HANDED_OUT
+	      "if outcome == 'replaced' then\n" STORE_LUA_LEFT "end\n"
 	      "return {outcome, id, connected, record, tokens}\n",
 };
 
@@ -95,10 +95,13 @@ static struct redis_script refused_script = {
 	      "return redis.call('HSET', KEYS[2], 'expires_at', '0', 'forced_at', ARGV[2])\n",
 };
 
+/* KEYS: record, tokens, the two of what is left. */
 static struct redis_script delete_script = {
-    .source = "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
-	      "redis.call('DEL', KEYS[1], KEYS[2])\n"
-	      "return {record, tokens}\n",
+    .source = "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n" STORE_LUA_LEAVING
+	      "local left, busy = {}, redis.call('EXISTS', KEYS[4])\n"
+	      "if busy == 0 then left = redis.call('HGETALL', KEYS[3]) end\n"
+	      "redis.call('DEL', KEYS[1], KEYS[2])\n" STORE_LUA_LEFT "if #left > 0 then\n" STORE_LUA_CLAIM "end\n"
+	      "return {record, tokens, left, busy}\n",
 };
 
 void
@@ -254,8 +257,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 			  enum store_outcome *outcome, struct integration *old, struct credential *old_credential)
 {
 	const struct principal *principal = &integration->principal;
-	const char *const keys[] = {store_key_connection(arena, "integration", principal),
-				    store_key_connection(arena, "credential", principal), NULL};
+	const char *const *keys = store_unrevoked_keys(arena, principal);
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
 	const struct redis_reply *reply;
@@ -354,24 +356,24 @@ store_integration_status(struct app *app, struct arena *arena, struct integratio
 
 const struct error *
 store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
-			 const struct principal *principal, struct integration *out, struct credential *credential,
-			 bool *found)
+			 const struct principal *principal, struct deletion *out)
 {
-	const char *const keys[] = {store_key_connection(arena, "integration", principal),
-				    store_key_connection(arena, "credential", principal), NULL};
+	const char *const *keys = store_unrevoked_keys(arena, principal);
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
 	const struct error *err;
 
-	*found = false;
+	*out = (struct deletion){.found = false};
 	reply = store_run_script(app, arena, &delete_script, keys, arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	if (reply->type != REDIS_ARRAY || reply->count != 2)
+	if (reply->type != REDIS_ARRAY || reply->count != 4)
 		return &error_store_unavailable;
-	*found = store_record_parse(arena, principal, reply->items[0], out);
-	if (*found)
-		store_credential_parse(app, arena, provider, principal, reply->items[1], credential);
+	out->found = store_record_parse(arena, principal, reply->items[0], &out->gone.record);
+	if (out->found)
+		store_credential_parse(app, arena, provider, principal, reply->items[1], &out->gone.credential);
+	store_unrevoked_parse(app, arena, provider, principal, reply->items[2], out);
+	out->busy = reply->items[3]->integer != 0;
 	return NULL;
 }
 

@@ -108,9 +108,10 @@ sort_unique(struct found *found)
 }
 
 static const struct error *
-scan(struct app *app, struct arena *arena, const char *organization, const char *user, struct found *found)
+scan(struct app *app, struct arena *arena, const char *kind, const char *organization, const char *user,
+     struct found *found)
 {
-	const char *pattern = arena_format(arena, "integration:{%s:%s}:*", organization, user != NULL ? user : "*");
+	const char *pattern = arena_format(arena, "%s:{%s:%s}:*", kind, organization, user != NULL ? user : "*");
 	char cursor[STORE_CURSOR_SIZE] = "0";
 	const struct error *err;
 
@@ -121,7 +122,7 @@ scan(struct app *app, struct arena *arena, const char *organization, const char 
 		if ((err = store_scan_page(app, arena, pattern, cursor, &keys)) != NULL)
 			return err;
 		for (size_t i = 0; i < keys.count; i++) {
-			if (store_key_parse(arena, "integration", keys.items[i], &principal))
+			if (store_key_parse(arena, kind, keys.items[i], &principal))
 				put(arena, found, &principal);
 		}
 	} while (strcmp(cursor, "0") != 0);
@@ -137,7 +138,7 @@ store_integration_scan(struct app *app, struct arena *arena, const char *organiz
 	const struct error *err;
 
 	*count = 0;
-	if ((err = scan(app, arena, organization, user, &found)) != NULL)
+	if ((err = scan(app, arena, "integration", organization, user, &found)) != NULL)
 		return err;
 	*out = arena_alloc(arena, (found.count + 1) * sizeof **out);
 	for (size_t from = 0; from < found.count; from += REDIS_BATCH_MAX) {
@@ -153,5 +154,22 @@ store_integration_scan(struct app *app, struct arena *arena, const char *organiz
 				(*count)++;
 		}
 	}
+	return NULL;
+}
+
+const struct error *
+store_deletable_scan(struct app *app, struct arena *arena, const char *organization, const char *user,
+		     struct principal **out, size_t *count)
+{
+	struct found found = {.count = 0};
+	const struct error *err;
+
+	*count = 0;
+	if ((err = scan(app, arena, "integration", organization, user, &found)) != NULL)
+		return err;
+	if ((err = scan(app, arena, "integrations:unrevoked", organization, user, &found)) != NULL)
+		return err;
+	*out = found.items;
+	*count = found.count;
 	return NULL;
 }

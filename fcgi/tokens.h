@@ -133,6 +133,22 @@ void tokens_revoke(struct app *app, struct request *request, const char *account
 const struct error *tokens_let_go(struct app *app, struct request *request, const struct integration *record,
 				  const struct credential *credential, enum grant_use *use, bool *revoked);
 
+/* What became of a connection that was to be forgotten. */
+struct forgotten {
+	bool found;    /* it was stored until now */
+	bool finished; /* or there was one whose grant an earlier try had left as it was */
+	struct credential credential;
+	enum grant_use use;
+	bool revoked;
+	const struct error *error; /* the store failed when it was deleted already; whoever tries again finishes it */
+};
+
+/*
+ * Delete the connection, then deal with its grant and with those that an interrupted try has left. Errors: nothing is
+ * deleted. request->provider is NULL for a service that is no longer enabled: nothing is revoked.
+ */
+const struct error *tokens_forget(struct app *app, struct request *request, struct forgotten *out);
+
 /*
  * A connection was stored with `grant`: make sure that somebody who was just revoking the same grant did not kill it.
  * Where that may be, the provider is asked by a refresh; *record is what is stored after that. A dead one is an error;

@@ -92,7 +92,52 @@ tokens_let_go(struct app *app, struct request *request, const struct integration
 	error = revoke_unused(app, request, issuer, record->oauth_user_id, true, token, use, revoked);
 	if (error != NULL)
 		*use = GRANT_OTHERS;
+	else
+		store_unrevoked_done(app, request->arena, record);
 	return error;
+}
+
+/* As tokens_let_go, also without a provider. */
+static const struct error *
+let_go(struct app *app, struct request *request, const struct gone *gone, struct forgotten *out)
+{
+	const struct error *error = NULL;
+
+	out->credential = gone->credential;
+	if (request->provider != NULL)
+		return tokens_let_go(app, request, &gone->record, &gone->credential, &out->use, &out->revoked);
+	if (gone->credential.issuer != NULL)
+		error = store_grant_remove(app, request->arena, gone->credential.issuer, gone->record.oauth_user_id,
+					   &request->principal);
+	if (error == NULL)
+		store_unrevoked_done(app, request->arena, &gone->record);
+	return error;
+}
+
+const struct error *
+tokens_forget(struct app *app, struct request *request, struct forgotten *out)
+{
+	int64_t last_ms = request->deadline_ms - TOKENS_REVOKE_MS;
+	struct deletion deletion;
+	const struct error *error;
+
+	*out = (struct forgotten){.use = GRANT_OTHERS};
+	for (;;) {
+		error =
+		    store_integration_delete(app, request->arena, request->provider, &request->principal, &deletion);
+		if (error != NULL)
+			return error;
+		if (deletion.found || !deletion.busy || loop_now_ms(app->loop) >= last_ms)
+			break;
+		fiber_sleep(POLL_MS); /* somebody is at it, or died at it: then it is ours in a moment */
+	}
+	out->found = deletion.found;
+	out->finished = deletion.left_count > 0;
+	for (size_t i = 0; i < deletion.left_count && out->error == NULL && loop_now_ms(app->loop) < last_ms; i++)
+		out->error = let_go(app, request, &deletion.left[i], out);
+	if (out->error == NULL && deletion.found)
+		out->error = let_go(app, request, &deletion.gone, out);
+	return NULL;
 }
 
 enum life { ALIVE, ASK_THE_PROVIDER, CANNOT_TELL };

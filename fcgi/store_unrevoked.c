@@ -1,0 +1,95 @@
+/*
+ * Grants that are still to be dealt with. Between a connection's end in Redis and the revocation of its grant a worker,
+ * or the command, may die; what it was about to revoke would then be known to nobody. So the step that deletes or
+ * replaces a connection puts its refresh token, sealed as it is, into integrations:unrevoked:{...}:<service>, a hash by
+ * generation, and whoever has dealt with the grant takes it out. The next DELETE or `remove` finishes what it finds
+ * there.
+ *
+ * integrations:unrevoked_claim:{...}:<service> says that somebody is at it: it ends by itself when that one is gone.
+ */
+#include "fcgi/store_common.h"
+
+#include "common/arena.h"
+#include "fcgi/app.h"
+#include "fcgi/provider.h"
+
+#include <string.h>
+
+#define KIND "integrations:unrevoked"
+#define CLAIM "integrations:unrevoked_claim"
+
+const char *const *
+store_unrevoked_keys(struct arena *arena, const struct principal *principal)
+{
+	const char **keys = arena_alloc(arena, 5 * sizeof *keys);
+
+	keys[0] = store_key_connection(arena, "integration", principal);
+	keys[1] = store_key_connection(arena, "credential", principal);
+	keys[2] = store_key_connection(arena, KIND, principal);
+	keys[3] = store_key_connection(arena, CLAIM, principal);
+	keys[4] = NULL;
+	return keys;
+}
+
+/* The next line of *rest. Only the last part, the account's id at the provider, may itself hold a line's end. */
+static const char *
+next_line(struct arena *arena, const char **rest)
+{
+	size_t len = strcspn(*rest, "\n");
+	const char *line = arena_copy(arena, *rest, len);
+
+	*rest += len + ((*rest)[len] == '\n' ? 1 : 0);
+	return line;
+}
+
+static void
+parse_one(const struct app *app, struct arena *arena, const struct provider *provider,
+	  const struct principal *principal, const char *generation, const char *text, struct gone *out)
+{
+	struct credential *credential = &out->credential;
+	struct seal_context context;
+	uint64_t handed_out_until;
+	const char *sealed;
+
+	*out = (struct gone){.record = {.principal = *principal, .generation = generation},
+			     .credential = {.state = CREDENTIAL_FOREIGN}};
+	credential->client_id = next_line(arena, &text);
+	credential->issuer = next_line(arena, &text);
+	if (text_to_number(next_line(arena, &text), INT64_MAX / 1000, &handed_out_until))
+		credential->handed_out_until = (int64_t)handed_out_until;
+	sealed = next_line(arena, &text);
+	out->record.oauth_user_id = text;
+	if (provider == NULL || !text_equal(credential->issuer, provider->issuer) ||
+	    !text_equal(credential->client_id, provider->client.id))
+		return;
+	context =
+	    store_seal_context(app, principal, "credential.refresh_token", credential->issuer, credential->client_id);
+	credential->refresh_token = store_seal_open(app, arena, &context, sealed);
+	credential->state = credential->refresh_token != NULL ? CREDENTIAL_OPEN : CREDENTIAL_UNREADABLE;
+}
+
+void
+store_unrevoked_parse(const struct app *app, struct arena *arena, const struct provider *provider,
+		      const struct principal *principal, const struct redis_reply *reply, struct deletion *out)
+{
+	out->left = arena_alloc(arena, (reply->count / 2 + 1) * sizeof *out->left);
+	out->left_count = 0;
+	for (size_t i = 0; i + 1 < reply->count; i += 2) {
+		const char *generation = redis_item(reply, i);
+		const char *text = redis_item(reply, i + 1);
+
+		if (generation != NULL && text != NULL)
+			parse_one(app, arena, provider, principal, generation, text, &out->left[out->left_count++]);
+	}
+}
+
+void
+store_unrevoked_done(struct app *app, struct arena *arena, const struct integration *record)
+{
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "HDEL", store_key_connection(arena, KIND, &record->principal), record->generation, NULL);
+	redis_add(&batch, "DEL", store_key_connection(arena, CLAIM, &record->principal), NULL);
+	(void)redis_run(app->redis, &batch, false);
+}

@@ -1,0 +1,152 @@
+"""Disconnects that die between the end of a connection and the revocation of its grant: said again, they finish it."""
+
+import subprocess
+
+import pytest
+
+from checks import is_stored, live
+from cluster import Later, Person
+from harness import PROGRAM, good, problem
+
+UNREVOKED = "integrations:unrevoked:{acme:%s}:google"
+CLAIM = "integrations:unrevoked_claim:{acme:%s}:google"
+STEPS = (("delete", True), ("grant_members", True), ("hdel", False))
+
+
+@pytest.fixture
+def connected(cluster):
+    def connect(name):
+        person = Person(cluster, name)
+        person.connect()
+        return person
+    return connect
+
+
+def admin(cluster):
+    """The settings of a command whose steps the proxy sees."""
+    url = f"unix://{cluster.proxy.admin_path}"
+    return {**cluster.product.environment, "REDIS_URL": url, "REDIS_ADMIN_URL": url}
+
+
+def remove(cluster, person):
+    return cluster.product.command("remove", "--org", "acme", "--user", person.name, environment=admin(cluster)).stdout
+
+
+def disconnect_and_die(cluster, person, name, after):
+    held = cluster.proxy.hold(name, after=after, pid=cluster.worker(1))
+    Later(person.session.disconnect, "acme", host=1)
+    held.wait()
+    cluster.kill(1)
+    cluster.revive()
+    assert not is_stored(cluster.product, person.name)
+
+
+def time_goes_by(cluster, person):
+    """Who was at it counts as gone."""
+    assert 0 < cluster.redis.pttl(CLAIM % person.name) <= 4000
+    cluster.redis.delete(CLAIM % person.name)
+
+
+def nothing_left(cluster, person):
+    return live(cluster.product, person.account) == 0 and not cluster.redis.exists(UNREVOKED % person.name, CLAIM % person.name)
+
+
+@pytest.mark.parametrize("name, after", STEPS)
+def test_a_disconnect(cluster, connected, name, after):
+    person = connected(f"disconnect-{name}")
+    disconnect_and_die(cluster, person, name, after)
+    if name != "delete":
+        time_goes_by(cluster, person)
+    assert 0 < cluster.redis.ttl(UNREVOKED % person.name) <= 86400
+    assert "MARKER" not in str(cluster.redis.hgetall(UNREVOKED % person.name))
+    assert good(person.session.disconnect("acme", host=0))["revocation"] == "revoked"
+    assert nothing_left(cluster, person)
+    problem(person.session.disconnect("acme", host=0), 404, "integration_not_found")
+
+
+@pytest.mark.parametrize("name, after", STEPS)
+def test_a_removal(cluster, connected, name, after):
+    person = connected(f"remove-{name}")
+    held = cluster.proxy.hold(name, after=after)
+    with subprocess.Popen([PROGRAM, "remove", "--org", "acme", "--user", person.name], env=admin(cluster)) as command:
+        held.wait()
+        command.kill()
+    assert not is_stored(cluster.product, person.name)
+    time_goes_by(cluster, person)
+    assert f"{person.name} google: was forgotten before, revoked" in remove(cluster, person)
+    assert nothing_left(cluster, person)
+    assert "0 connections forgotten, 0 revoked" in remove(cluster, person)
+
+
+def test_a_removal_finishes_a_disconnect(cluster, connected):
+    person = connected("both")
+    disconnect_and_die(cluster, person, "delete", True)
+    time_goes_by(cluster, person)
+    done = cluster.product.command("remove", "--org", "acme", environment=admin(cluster)).stdout
+    assert "both google: was forgotten before, revoked" in done and "0 connections forgotten, 1 revoked" in done
+    assert nothing_left(cluster, person)
+
+
+def test_a_replacement(cluster, connected):
+    """The old account's grant is revoked by the next disconnect, with that of the account that took its place."""
+    person = connected("replaced")
+    other = Person(cluster, "another")
+    document = person.session.authorize("acme", account=other.account, replace="true")
+    held = cluster.proxy.hold("connect", after=True, pid=cluster.worker(1))
+    Later(person.callback, document)
+    held.wait()
+    cluster.kill(1)
+    cluster.revive()
+    assert person.session.list("acme")[0]["oauth_email"] == other.account and live(cluster.product, person.account) == 1
+    time_goes_by(cluster, person)
+    assert good(person.session.disconnect("acme", host=0))["revocation"] == "revoked"
+    assert nothing_left(cluster, person) and live(cluster.product, other.account) == 0
+
+
+def test_who_has_connected_again_keeps_the_grant(cluster, connected):
+    """What was left is the same account's: only the last disconnect revokes it."""
+    person = connected("again")
+    disconnect_and_die(cluster, person, "delete", True)
+    person.connect()
+    time_goes_by(cluster, person)
+    assert live(cluster.product, person.account) == 2
+    assert person.works()
+    assert good(person.session.disconnect("acme", host=0))["revocation"] == "revoked"
+    assert nothing_left(cluster, person)
+
+
+def test_what_cannot_be_opened_is_let_go(cluster, connected):
+    """A key that was taken out of the ring since: nothing is sent anywhere, and it is not tried for ever."""
+    person = connected("closed")
+    disconnect_and_die(cluster, person, "delete", True)
+    time_goes_by(cluster, person)
+    for generation, text in cluster.redis.hgetall(UNREVOKED % person.name).items():
+        cluster.redis.hset(UNREVOKED % person.name, generation, text.replace("\nk1.", "\nk9."))
+    assert good(person.session.disconnect("acme", host=0))["revocation"] == "not_revoked"
+    assert not cluster.redis.exists(UNREVOKED % person.name)
+    problem(person.session.disconnect("acme", host=0), 404, "integration_not_found")
+
+
+@pytest.mark.parametrize("text", ("", "\n", "a\nb\nc\nd", "\n" * 9), ids=repr)
+def test_what_is_damaged_is_let_go(cluster, text):
+    person = Person(cluster, "damaged")
+    cluster.redis.hset(UNREVOKED % person.name, mapping={"": text, "x": text})
+    assert good(person.session.disconnect("acme", host=0))["revocation"] == "not_revoked"
+    assert not cluster.redis.exists(UNREVOKED % person.name)
+
+
+def test_another_is_at_it(cluster, connected):
+    """Whoever asks meanwhile waits for its end, and there is nothing left for them."""
+    person = connected("waiting")
+    hold = person.fault("revoke", "hold")
+    first = Later(person.session.disconnect, "acme", host=1)
+    cluster.product.stand_in.wait_fired(hold)
+    second = Later(person.session.disconnect, "acme", host=0)
+    held = cluster.proxy.hold("delete", after=True, pid=cluster.worker(0))
+    held.wait()
+    assert second.is_alive()
+    held.release()
+    cluster.product.stand_in.release(hold)
+    assert good(first.answer())["revocation"] == "revoked"
+    problem(second.answer(), 404, "integration_not_found")
+    assert cluster.product.stand_in.counters()["revokes"] == 1
