@@ -52,7 +52,7 @@ store_limit_run(struct app *app, struct arena *arena, const char *key, const cha
 		return &error_store_unavailable;
 	*removed = reply->integer < 0;
 	if (reply->integer > 0)
-		*retry_after = (reply->integer + 999) / 1000;
+		*retry_after = reply->integer / 1000 + (reply->integer % 1000 != 0);
 	return NULL;
 }
 
