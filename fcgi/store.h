@@ -369,12 +369,11 @@ const struct error *store_grant_remove(struct app *app, struct arena *arena, con
 enum grant_use { GRANT_FREE, GRANT_SAME_USER, GRANT_OTHERS };
 
 /*
- * Who else uses the grant: stored connections with this issuer and account, but for `except` (NULL: count all).
- * GRANT_SAME_USER where the user of `principal` is among them, in any organization.
+ * Who uses the grant: stored connections with this issuer and account. GRANT_SAME_USER where the user of `principal` is
+ * among them, in any organization.
  */
 const struct error *store_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
-				    const struct principal *principal, const struct principal *except,
-				    enum grant_use *use);
+				    const struct principal *principal, enum grant_use *use);
 
 /*
  * Say that the grant may be about to be revoked: before asking who uses it, so that a connection that is stored after

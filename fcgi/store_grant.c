@@ -81,13 +81,6 @@ member_parse(struct arena *arena, const char *name, struct principal *out)
 	return text_is_id(out->organization) && text_is_id(out->user) && text_is_name(out->service);
 }
 
-static bool
-is_same(const struct principal *a, const struct principal *b)
-{
-	return text_equal(a->organization, b->organization) && text_equal(a->user, b->user) &&
-	       text_equal(a->service, b->service);
-}
-
 static void
 add_holding(struct redis_batch *batch, const struct principal *principal)
 {
@@ -197,10 +190,9 @@ look(struct app *app, struct arena *arena, struct holding *holdings, size_t coun
 	return NULL;
 }
 
-/* The members of the set but for `except`, as holdings still to be looked up. */
+/* The members of the set, as holdings still to be looked up. */
 static const struct error *
-members(struct app *app, struct arena *arena, const char *key, const struct principal *except, struct holding **out,
-	size_t *count)
+members(struct app *app, struct arena *arena, const char *key, struct holding **out, size_t *count)
 {
 	struct redis_batch batch;
 	const struct error *err;
@@ -214,8 +206,7 @@ members(struct app *app, struct arena *arena, const char *key, const struct prin
 	for (size_t i = 0; i < batch.reply[0]->count; i++) {
 		struct holding *holding = &(*out)[*count];
 
-		if (member_parse(arena, redis_item(batch.reply[0], i), &holding->principal) &&
-		    (except == NULL || !is_same(&holding->principal, except)))
+		if (member_parse(arena, redis_item(batch.reply[0], i), &holding->principal))
 			(*count)++;
 	}
 	return NULL;
@@ -239,7 +230,7 @@ judge(struct app *app, struct arena *arena, const char *key, const char *issuer,
 
 const struct error *
 store_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		const struct principal *principal, const struct principal *except, enum grant_use *use)
+		const struct principal *principal, enum grant_use *use)
 {
 	const char *key = grant_key(arena, "grant", issuer, account);
 	struct holding *holdings;
@@ -247,7 +238,7 @@ store_grant_use(struct app *app, struct arena *arena, const char *issuer, const 
 	size_t count;
 
 	*use = GRANT_FREE;
-	if ((err = members(app, arena, key, except, &holdings, &count)) != NULL)
+	if ((err = members(app, arena, key, &holdings, &count)) != NULL)
 		return err;
 	for (size_t from = 0; from < count && *use != GRANT_SAME_USER; from += MEMBERS_AT_ONCE) {
 		size_t some = count - from < MEMBERS_AT_ONCE ? count - from : MEMBERS_AT_ONCE;

@@ -57,7 +57,7 @@ revoke_unused(struct app *app, struct request *request, const char *issuer, cons
 	if (error == NULL && stored)
 		error = store_grant_remove(app, arena, issuer, account, principal);
 	if (error == NULL)
-		error = store_grant_use(app, arena, issuer, account, principal, NULL, use);
+		error = store_grant_use(app, arena, issuer, account, principal, use);
 	if (error != NULL)
 		return error;
 	if (*use == GRANT_FREE && token != NULL)
