@@ -1,5 +1,7 @@
 # make            the program, build/integrations
 # make SANITIZE=1 the same with AddressSanitizer and UBSan, build/sanitize/integrations
+# make COVERAGE=1 the same that counts which lines and branches were run, build/coverage/integrations
+# make CC=clang FUZZ=1 fuzz-targets  the fuzz targets with libFuzzer, build/libfuzzer/fuzz
 # The other targets are one line each, at the end.
 
 PREFIX ?= /usr/local
@@ -29,6 +31,14 @@ ifeq ($(SANITIZE),1)
 BUILD := build/sanitize
 MODE := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 LINK_MODE := -fsanitize=address,undefined
+else ifeq ($(COVERAGE),1)
+BUILD := build/coverage
+MODE := -O0 -g --coverage
+LINK_MODE := --coverage
+else ifeq ($(FUZZ),1)
+BUILD := build/libfuzzer
+MODE := -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LINK_MODE := -fsanitize=address,undefined
 else
 BUILD := build
 MODE := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 $(HARDENING)
@@ -49,6 +59,11 @@ ARCHIVE := $(BUILD)/libintegrations.a
 UNIT_SOURCES := $(sort $(wildcard tests/unit/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(filter tests/unit/test_%.c,$(UNIT_SOURCES)))
 UNIT_HELPERS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/unit/test_%.c,$(UNIT_SOURCES)))
+
+FUZZ_SOURCES := $(sort $(wildcard tests/fuzz/*.c))
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(filter tests/fuzz/fuzz_%.c,$(FUZZ_SOURCES)))
+FUZZ_HELPERS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,$(FUZZ_SOURCES)))
+FUZZ_MAIN := $(if $(filter 1,$(FUZZ)),-fsanitize=fuzzer,$(BUILD)/obj/tests/fuzz/replay.o)
 
 all: $(PROGRAM)
 
@@ -76,8 +91,16 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(ARCHIVE)
 
 unit-tests: $(UNIT_TESTS)
 
+# A fuzz target takes stored inputs as arguments (tests/fuzz/replay.c); with FUZZ=1 libFuzzer finds new ones.
+$(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_HELPERS) $(BUILD)/obj/tests/fuzz/replay.o $(ARCHIVE)
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(FUZZ_HELPERS) $(FUZZ_MAIN) $(ARCHIVE) $(LDLIBS)
+
+fuzz-targets: $(FUZZ_TARGETS)
+
 .PRECIOUS: $(BUILD)/obj/%.o
--include $(OBJECTS:.o=.d) $(UNIT_SOURCES:%.c=$(BUILD)/obj/%.d)
+-include $(OBJECTS:.o=.d) $(UNIT_SOURCES:%.c=$(BUILD)/obj/%.d) $(FUZZ_SOURCES:%.c=$(BUILD)/obj/%.d)
 
 lint:
 	tests/lint.sh
@@ -112,8 +135,9 @@ races: $(PROGRAM) ; CROWD_ROUNDS=200 ROTATIONS=1000 RACES=1000 /usr/bin/python3 
 	tests/service/test_refresh_once.py tests/service/test_races.py
 soak: ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
 torture: $(PROGRAM) ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills
-fuzz: ; tests/fuzz/run.sh
+fuzz: ; tests/fuzz/run.sh $(or $(N),60)
+coverage: ; tests/coverage.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
-	lighthouse bench bench-plot races soak torture fuzz clean
+	lighthouse bench bench-plot races soak torture fuzz fuzz-targets coverage clean

@@ -1,0 +1,346 @@
+/*
+ * Redis as an enemy: each reader of the store with replies out of the input. The first byte chooses the reader, its
+ * highest bit that the replies come in pieces; '~' divides the replies to several commands. With the next bit it is run
+ * again and again, each time with one reply less before the connection closes. Whatever Redis says, what comes out is
+ * an error, nothing, or what the structs promise; no token but the known ones.
+ */
+#include "common/error.h"
+#include "common/redis.h"
+#include "common/text.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+#include "fcgi/provider.h"
+#include "fcgi/store.h"
+#include "tests/fuzz/app.h"
+#include "tests/fuzz/fuzz.h"
+
+#define SHORTER_MAX 8
+
+static const struct principal principal = {
+    .organization = FUZZ_ORGANIZATION, .user = FUZZ_USER, .service = FUZZ_SERVICE};
+
+static bool
+is_shown(const char *text)
+{
+	return text == NULL || text_is_utf8(text, strlen(text));
+}
+
+static void
+check_error(const struct error *error)
+{
+	must(error == NULL || error == &error_store_unavailable || error == &error_overloaded);
+}
+
+static void
+check_record(const struct integration *record)
+{
+	must(record->id != NULL && record->oauth_user_id != NULL && record->generation != NULL);
+	must(is_shown(record->id) && is_shown(record->oauth_user_id) && is_shown(record->oauth_email));
+	must(is_shown(record->status_reason) && is_shown(record->connected_at) && is_shown(record->updated_at));
+	must(record->connected_at != NULL && record->updated_at != NULL);
+	must(text_equal(record->status, "valid") || text_equal(record->status, "invalid") ||
+	     text_equal(record->status, "unknown"));
+	for (size_t i = 0; i < record->scopes.count; i++)
+		must(is_shown(record->scopes.items[i]));
+}
+
+static void
+check_tokens(const struct credential *credential)
+{
+	must(credential->issued_at >= 0 && credential->expires_at >= 0 && credential->handed_out_until >= 0);
+	must((credential->state == CREDENTIAL_OPEN) ==
+	     (credential->access_token != NULL && credential->refresh_token != NULL));
+	if (credential->state == CREDENTIAL_OPEN) {
+		must(strcmp(credential->refresh_token, "1//MARKER-corpus") == 0);
+		must(strcmp(credential->access_token, "ya29.MARKER-corpus") == 0);
+		must(text_equal(credential->issuer, "https://accounts.google.com"));
+	}
+}
+
+static void
+read_session(struct app *app, struct arena *arena, void *arg)
+{
+	struct session session;
+	const struct error *error = arg != NULL ? store_session_read_all(app, arena, "token-MARKER", &session)
+						: store_session_read(app, arena, "token-MARKER", "acme", &session);
+
+	check_error(error);
+	if (error != NULL || !session.found)
+		return;
+	must(text_is_id(session.user) && session.binding != NULL && is_shown(session.email) && is_shown(session.name));
+	must(arg != NULL || session.organization_count == 0);
+	must(session.organization_count <= 1000);
+	for (size_t i = 0; i < session.organization_count; i++) {
+		must(text_is_id(session.organizations[i].id) && is_shown(session.organizations[i].role));
+		must(i == 0 || strcmp(session.organizations[i - 1].id, session.organizations[i].id) <= 0);
+	}
+}
+
+static void
+read_one_session(struct app *app, struct arena *arena, void *arg)
+{
+	(void)arg;
+	read_session(app, arena, NULL);
+}
+
+static void
+read_caller(struct app *app, struct arena *arena, void *arg)
+{
+	struct caller caller;
+
+	(void)arg;
+	check_error(store_caller_read(app, arena, "key-MARKER", &caller));
+	must(!caller.found || (caller.name != NULL && is_shown(caller.name)));
+}
+
+static void
+list_callers(struct app *app, struct arena *arena, void *arg)
+{
+	struct caller_list list;
+
+	(void)arg;
+	if (store_caller_list(app, arena, &list) != NULL)
+		return;
+	for (size_t i = 0; i < list.count; i++)
+		must(list.items[i].caller.found && is_shown(list.items[i].caller.name));
+}
+
+static void
+take_state(struct app *app, struct arena *arena, void *arg)
+{
+	struct oauth_state state;
+	bool found;
+
+	(void)arg;
+	check_error(store_state_take(app, arena, "state-MARKER.acme", &state, &found));
+	if (!found)
+		return;
+	must(text_is_id(state.principal.organization) && text_is_id(state.principal.user));
+	must(text_is_name(state.principal.service) && state.binding != NULL && state.credential != NULL);
+	must(text_equal(state.code_verifier, "verifier-MARKER-corpus") &&
+	     text_equal(state.nonce, "nonce-MARKER-corpus"));
+}
+
+static void
+read_tokens(struct app *app, struct arena *arena, void *arg)
+{
+	static const struct words none;
+	static const struct hand_out wish = {.expires_at = 1790000000, .scopes = &none};
+	const struct provider *provider = config_provider(app->config, FUZZ_SERVICE);
+	struct integration record;
+	struct credential credential;
+	bool found;
+	const struct error *error = store_integration_read_tokens(
+	    app, arena, provider, &principal, arg != NULL ? &wish : NULL, &record, &credential, &found);
+
+	check_error(error);
+	must(error == NULL || !found);
+	if (found) {
+		check_record(&record);
+		check_tokens(&credential);
+	}
+}
+
+static void
+read_tokens_only(struct app *app, struct arena *arena, void *arg)
+{
+	(void)arg;
+	read_tokens(app, arena, NULL);
+}
+
+static void
+list_records(struct app *app, struct arena *arena, void *arg)
+{
+	struct integration *records;
+	size_t count;
+
+	(void)arg;
+	if (store_integration_list(app, arena, FUZZ_ORGANIZATION, FUZZ_USER, &records, &count) != NULL)
+		return;
+	must(count <= app->config->provider_count);
+	for (size_t i = 0; i < count; i++)
+		check_record(&records[i]);
+}
+
+static void
+scan_records(struct app *app, struct arena *arena, void *arg)
+{
+	struct integration *records;
+	size_t count;
+
+	(void)arg;
+	if (store_integration_scan(app, arena, FUZZ_ORGANIZATION, NULL, &records, &count) != NULL)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		check_record(&records[i]);
+		must(strcmp(records[i].principal.organization, FUZZ_ORGANIZATION) == 0);
+	}
+}
+
+static void
+delete_record(struct app *app, struct arena *arena, void *arg)
+{
+	struct deletion deletion;
+
+	(void)arg;
+	check_error(
+	    store_integration_delete(app, arena, config_provider(app->config, FUZZ_SERVICE), &principal, &deletion));
+	if (deletion.found) {
+		check_record(&deletion.gone.record);
+		check_tokens(&deletion.gone.credential);
+	}
+	for (size_t i = 0; i < deletion.left_count; i++) {
+		const struct gone *left = &deletion.left[i];
+
+		must(left->record.generation != NULL && left->record.oauth_user_id != NULL);
+		must(left->credential.access_token == NULL);
+		must((left->credential.state == CREDENTIAL_OPEN) ==
+		     text_equal(left->credential.refresh_token, "1//MARKER-corpus"));
+	}
+}
+
+static void
+connect_record(struct app *app, struct arena *arena, void *arg)
+{
+	const struct provider *provider = config_provider(app->config, FUZZ_SERVICE);
+	struct integration record = {.id = "id",
+				     .principal = principal,
+				     .status = "valid",
+				     .oauth_user_id = "account",
+				     .connected_at = "2026-01-01T00:00:00Z",
+				     .updated_at = "2026-01-01T00:00:00Z",
+				     .generation = "g"};
+	struct credential credential = {.state = CREDENTIAL_OPEN,
+					.access_token = "ya29.MARKER",
+					.refresh_token = "1//MARKER",
+					.issuer = provider->issuer,
+					.client_id = provider->client.id};
+	struct integration old = {0};
+	struct credential old_credential;
+	enum store_outcome outcome;
+
+	(void)arg;
+	if (store_integration_connect(app, arena, provider, &record, &credential, true, &outcome, &old,
+				      &old_credential) != NULL)
+		return;
+	must(outcome <= STORE_REMOVED && record.id != NULL);
+	if (outcome == STORE_REPLACED || outcome == STORE_MISMATCH)
+		check_record(&old);
+}
+
+static void
+read_grant(struct app *app, struct arena *arena, void *arg)
+{
+	enum grant_use use = GRANT_OTHERS;
+	struct grant_revocation last;
+	int verdict;
+	const char *mark;
+	const struct integration record = {.principal = principal, .generation = "g"};
+
+	(void)arg;
+	check_error(store_grant_use(app, arena, "https://accounts.google.com", "account", &principal, &use));
+	must(use <= GRANT_OTHERS);
+	check_error(store_grant_revocation(app, arena, "https://accounts.google.com", "account", &last));
+	check_error(store_failure_read(app, arena, &record, &verdict));
+	check_error(store_validation_read(app, arena, &principal, &mark));
+}
+
+static void
+count_limit(struct app *app, struct arena *arena, void *arg)
+{
+	int64_t retry_after = 0;
+	bool removed = false;
+	struct lease *lease = NULL;
+
+	(void)arg;
+	check_error(store_state_admit(app, arena, &principal, 20, &retry_after, &removed));
+	must(retry_after >= 0);
+	check_error(store_lease_take(app, arena, LEASE_REFRESH, &principal, &lease));
+	if (lease != NULL)
+		store_lease_release(app, arena, lease);
+}
+
+static void
+read_events(struct app *app, struct arena *arena, void *arg)
+{
+	struct event *events;
+	size_t count;
+
+	(void)arg;
+	if (store_event_read(app, arena, FUZZ_ORGANIZATION, false, "0", &events, &count) != NULL)
+		return;
+	must(count <= STORE_EVENTS_MAX);
+	for (size_t i = 0; i < count; i++)
+		must(events[i].id != NULL);
+}
+
+static void
+rotate(struct app *app, struct arena *arena, void *arg)
+{
+	struct rotation rotation = {0};
+
+	(void)arg;
+	for (int i = 0; i < 8 && !rotation.over; i++) {
+		if (store_rotate_page(app, arena, &rotation) != NULL)
+			return;
+	}
+	must(rotation.key_count <= ROTATION_KEYS_MAX && rotation.done >= 0);
+}
+
+static void
+list_members(struct app *app, struct arena *arena, void *arg)
+{
+	struct words users;
+	bool existed;
+
+	(void)arg;
+	if (store_member_list(app, arena, FUZZ_ORGANIZATION, &users) != NULL)
+		return;
+	for (size_t i = 0; i < users.count; i++)
+		must(text_is_id(users.items[i]));
+	check_error(store_member_restore(app, arena, FUZZ_ORGANIZATION, FUZZ_USER, &existed));
+}
+
+/* What nobody waits for, and then something that is waited for. */
+static void
+send_only(struct app *app, struct arena *arena, void *arg)
+{
+	struct redis_batch batch;
+	bool found;
+	struct integration record;
+
+	(void)arg;
+	check_error(store_integration_read(app, arena, &principal, &record, &found));
+	store_event_append(app, arena, "connected", "user:u1", &principal, "ok", "r");
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "PING", NULL);
+	check_error(redis_run(app->redis, &batch, true));
+}
+
+static const struct reader {
+	void (*fn)(struct app *, struct arena *, void *);
+	bool other; /* the variant that its argument chooses */
+} readers[] = {
+    {read_one_session, false}, {read_session, true},      {read_caller, false},    {list_callers, false},
+    {take_state, false},       {read_tokens_only, false}, {read_tokens, true},     {list_records, false},
+    {scan_records, false},     {delete_record, false},    {connect_record, false}, {read_grant, false},
+    {count_limit, false},      {read_events, false},      {rotate, false},         {list_members, false},
+    {send_only, false},
+};
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static bool chosen = true;
+
+	if (size == 0)
+		return 0;
+	const struct reader *reader = &readers[(data[0] & 0x3f) % (sizeof readers / sizeof readers[0])];
+	struct fuzz_answers answers = {
+	    .bytes = (const char *)data + 1, .len = size - 1, .at_once = (data[0] & 0x80) ? 7 : 0};
+
+	fuzz_app_run(&answers, reader->fn, reader->other ? &chosen : NULL);
+	for (int i = 0; (data[0] & 0x40) && i < SHORTER_MAX && fuzz_one_answer_less(&answers); i++)
+		fuzz_app_run(&answers, reader->fn, reader->other ? &chosen : NULL);
+	return 0;
+}
