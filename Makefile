@@ -48,7 +48,7 @@ endif
 CPPFLAGS := -I. -D_GNU_SOURCE
 CFLAGS := -std=c11 $(MODE) $(WARNINGS) $(EXTRA_CFLAGS)
 LDFLAGS := $(LINK_MODE) -Wl,--as-needed $(EXTRA_LDFLAGS)
-LDLIBS := -lfcgi -lcurl -lhiredis -lyajl -lssl -lcrypto -lev -lanl -lm
+LDLIBS := -lfcgi -lcurl -lhiredis -lyajl -lssl -lcrypto -lev -lseccomp -lanl -lm
 
 SOURCES := $(sort $(wildcard common/*.c fcgi/*.c))
 HEADERS := $(sort $(wildcard common/*.h fcgi/*.h))

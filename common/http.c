@@ -27,7 +27,6 @@
 #define BODY_FIRST 4096
 #define TURN_MS 20
 #define ACTS_AT_LEAST 8 /* in one turn, however long it is */
-#define SYSTEM_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
 
 /* A call under way, on its fiber's stack. */
 struct call {
@@ -296,7 +295,7 @@ http_open(struct loop *loop, struct resolver *resolver, const struct http_settin
 	http->resolver = resolver;
 	http->allow_loopback = settings->allow_loopback;
 	http->to_start_end = &http->to_start;
-	http->ca_file = strdup(settings->ca_file != NULL ? settings->ca_file : SYSTEM_CA_FILE);
+	http->ca_file = strdup(settings->ca_file != NULL ? settings->ca_file : HTTP_SYSTEM_CA_FILE);
 	http->user_agent = strdup(settings->user_agent);
 	http->timer = loop_timer_open(loop, timer_fired, http);
 	http->hook = loop_hook_open(loop, start_calls, http);

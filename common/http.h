@@ -20,6 +20,7 @@ struct resolver;
 
 #define HTTP_BODY_MAX (64 * 1024)
 #define HTTP_CONNECT_MS 2000
+#define HTTP_SYSTEM_CA_FILE "/etc/ssl/certs/ca-certificates.crt"
 
 struct http_settings {
 	const char *ca_file; /* NULL: the system's */

@@ -276,6 +276,16 @@ redis_url_check(struct arena *arena, const char *url, const char **mistake)
 	return *mistake == NULL;
 }
 
+unsigned
+redis_url_port(const char *url)
+{
+	struct target target;
+	unsigned port = target_parse(&target, url) == NULL ? target.port : 0;
+
+	target_free(&target);
+	return port;
+}
+
 /* ---- replies, built in the arena of the batch at the head of the queue ---- */
 
 /* Stands for what found no room. Nobody looks into it: its batch fails, and only that one. */

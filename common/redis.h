@@ -67,6 +67,9 @@ void redis_register_metrics(struct metrics *metrics);
  */
 bool redis_url_check(struct arena *arena, const char *url, const char **mistake);
 
+/* The TCP port of `url` (checked before); 0 for a unix socket. */
+unsigned redis_url_port(const char *url);
+
 /*
  * A connection for `url` (checked before); connects with its first command. `name` labels its log lines. Counts in
  * `metrics` unless that is NULL. NULL without memory.

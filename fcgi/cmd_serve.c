@@ -13,6 +13,7 @@
 #include "fcgi/config.h"
 #include "fcgi/gateway.h"
 #include "fcgi/listen.h"
+#include "fcgi/sandbox.h"
 #include "fcgi/series.h"
 #include "fcgi/store.h"
 #include "fcgi/workers.h"
@@ -21,19 +22,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define END_MS 25000 /* for all workers to drain, before they are killed */
+#define END_MS 25000  /* for all workers to drain, before they are killed */
+#define LOOK_MS 10000 /* how often the files that workers read again are looked at */
 
 struct parent {
 	struct config *config;
 	struct metrics *metrics;
 	struct app_metrics *series;
 	struct workers workers;
+	uint64_t files; /* sandbox_files, of the time when the workers were started */
 	bool owns_socket;
 };
 
@@ -66,6 +68,23 @@ notify(const char *state)
 }
 
 static void
+replace_workers(struct parent *parent)
+{
+	parent->files = sandbox_files(parent->config);
+	workers_replace_all(&parent->workers);
+}
+
+static void
+look_at_files(struct parent *parent)
+{
+	if (sandbox_files(parent->config) == parent->files)
+		return;
+	replace_workers(parent);
+	log_message(LOG_LEVEL_INFO, "workers_renewed",
+		    "a file that workers read again was replaced: new workers may read the new one", NULL);
+}
+
+static void
 reload(struct parent *parent)
 {
 	struct config_mistakes mistakes = {0};
@@ -83,7 +102,7 @@ reload(struct parent *parent)
 	parent->config = config;
 	parent->workers.config = config;
 	log_configure(config->log_level, false);
-	workers_replace_all(&parent->workers);
+	replace_workers(parent);
 	log_message(LOG_LEVEL_INFO, "reloaded", "the workers were replaced with the settings of now", NULL);
 	notify("READY=1");
 }
@@ -123,11 +142,13 @@ watch(struct parent *parent)
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGCHLD);
 	for (;;) {
-		int ms = workers_start_due(&parent->workers);
+		int due = workers_start_due(&parent->workers);
+		int ms = due >= 0 && due < LOOK_MS ? due : LOOK_MS;
 		struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-		int number = ms < 0 ? sigwaitinfo(&signals, NULL) : sigtimedwait(&signals, NULL, &wait);
+		int number = sigtimedwait(&signals, NULL, &wait);
 
 		workers_reap(&parent->workers);
+		look_at_files(parent);
 		if (number == SIGHUP)
 			reload(parent);
 		if (number == SIGTERM || number == SIGINT)
@@ -136,16 +157,12 @@ watch(struct parent *parent)
 	end(parent, &signals);
 }
 
-/* Neither core files nor another process of the same user get to see the secrets in memory. */
+/* Every connection is a file. */
 static void
-harden(void)
+raise_limit_of_files(void)
 {
-	struct rlimit none = {0};
 	struct rlimit files;
 
-	prctl(PR_SET_DUMPABLE, 0);
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	setrlimit(RLIMIT_CORE, &none);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
@@ -190,11 +207,13 @@ serve(struct parent *parent)
 	struct log_line line;
 
 	block_signals();
-	harden();
+	sandbox_parent();
+	raise_limit_of_files();
 	store_prepare();
 	if (!prepare(parent))
 		return 1;
 	parent->workers.place_count = parent->config->workers;
+	parent->files = sandbox_files(parent->config);
 	log_begin(&line, LOG_LEVEL_INFO, "serving");
 	log_text(&line, "listen", parent->config->listen);
 	log_number(&line, "workers", parent->config->workers);

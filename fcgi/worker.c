@@ -28,10 +28,12 @@
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/router.h"
+#include "fcgi/sandbox.h"
 #include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,6 +109,7 @@ struct worker {
 	bool draining;
 	uint64_t log_dropped;
 	int status;
+	int memory_fd; /* opened before the sandbox, which has no /proc */
 };
 
 /* ---- lists of connections ---- */
@@ -617,19 +620,19 @@ drained_too_long(void *arg)
 
 /* Proportional set size: shared pages counted by their share. */
 static int64_t
-memory_in_use(void)
+memory_in_use(int fd)
 {
-	FILE *file = fopen("/proc/self/smaps_rollup", "re");
-	char text[128];
+	char text[1024];
+	ssize_t len = pread(fd, text, sizeof text - 1, 0);
+	const char *line;
 	long long kilobytes = 0;
 
-	if (file == NULL)
+	if (len <= 0)
 		return 0;
-	while (fgets(text, sizeof text, file) != NULL) {
-		if (sscanf(text, "Pss: %lld kB", &kilobytes) == 1)
-			break;
-	}
-	fclose(file);
+	text[len] = '\0';
+	line = strstr(text, "\nPss:");
+	if (line == NULL || sscanf(line, "\nPss: %lld kB", &kilobytes) != 1)
+		return 0;
 	return kilobytes * 1024;
 }
 
@@ -639,7 +642,8 @@ look_at_memory(void *arg)
 	struct worker *worker = arg;
 	uint64_t dropped = log_dropped();
 
-	metrics_set(worker->settings->metrics, series_gauges(worker->settings->series)->memory, memory_in_use());
+	metrics_set(worker->settings->metrics, series_gauges(worker->settings->series)->memory,
+		    memory_in_use(worker->memory_fd));
 	series_log_dropped(&worker->app, dropped - worker->log_dropped);
 	worker->log_dropped = dropped;
 	loop_timer_set(worker->memory_timer, MEMORY_LOOK_MS);
@@ -739,6 +743,8 @@ worker_run(const struct worker_settings *settings)
 
 	log_configure(settings->config->log_level, true);
 	metrics_claim(settings->metrics, settings->slot);
+	worker.memory_fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
+	sandbox_worker(settings->config);
 	if (!open_worker(&worker)) {
 		log_message(LOG_LEVEL_ERROR, "worker_failed", "the worker could not be set up",
 			    "give the host more memory, or a higher limit of open files");

@@ -110,7 +110,12 @@ log_death(const struct child *child, int status)
 		log_number(&line, "signal", WTERMSIG(status));
 	else
 		log_number(&line, "exit_status", WEXITSTATUS(status));
-	log_text(&line, "action", "another one is started; if this repeats, look at the lines before and report it");
+	log_text(
+	    &line, "action",
+	    WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS
+		? "a worker was ended by SIGSYS: it made a system call that no worker makes, by a mistake or by an "
+		  "attack; another one is started; the kernel's log names the call (type=1326 ... syscall=): report it"
+		: "another one is started; if this repeats, look at the lines before and report it");
 	log_end(&line);
 }
 

@@ -35,6 +35,8 @@ home 'fcgi_' '^fcgi/gateway\.c$'
 home 'yajl/' '^common/json_[a-z]*\.c$'
 home 'ev\.h' '^common/loop\.c$'
 home 'ucontext\.h' '^common/fiber\.c$'
+home 'seccomp\.h' '^fcgi/sandbox_calls\.c$'
+home 'linux/landlock\.h' '^common/landlock\.c$'
 
 # A store is used by routes and tokens, never the other way; routes never use each other.
 no "a store knows no route" '^ *# *include *"fcgi/(route|router|gateway|worker|tokens|cmd)' fcgi/store_*.[ch]
