@@ -3,6 +3,7 @@
 import asyncio
 
 import faults as fault_rules
+import keys
 import misbehaviour
 from oauth import not_found
 from wire import Response, json_response
@@ -52,13 +53,18 @@ class Application:
         self.ledger.count("unreadable")
 
     async def greet(self, context):
-        """Before TLS begins: the context to use, or None when the connection is to end."""
+        """Before TLS begins: the context to use; None when the connection is to end; or what to
+        say in plain to whoever has begun a handshake, nothing meaning a reset."""
         self.ledger.count("connections")
         fault = self.faults.take_one("greet", {"connection"})
         if fault is None:
             return context
         if fault.kind == "refuse_connection":
             return None
+        if fault.kind == "plain_http":
+            return b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        if fault.kind == "reset_handshake":
+            return b""
         if fault.kind == "stall_handshake":
             await asyncio.sleep(fault.options.get("seconds", 60))
             return None
@@ -67,6 +73,8 @@ class Application:
                 made = self.authority.context(expired=True)
             elif fault.kind == "wrong_name":
                 made = self.authority.context(["elsewhere.example"], [])
+            elif fault.kind == "old_tls":
+                made = keys.only_tls11(self.authority.context())
             else:
                 made = type(self.authority)(self.authority.directory).context()
             self._contexts[fault.kind] = made
@@ -80,12 +88,20 @@ class Application:
             response = await self.control.handle(request)
             await connection.respond(request, response)
             return True
+        self._enter_lane(request)
         endpoint, handler, account = self._route(request)
         entry = self.ledger.begin(request, endpoint)
         try:
             return await self._serve(connection, request, endpoint, handler, account, entry)
         finally:
             self.ledger.end()
+
+    @staticmethod
+    def _enter_lane(request):
+        """/lane/NAME/token is /token, but a fault may be armed for this lane alone."""
+        if request.path.startswith("/lane/"):
+            request.lane, _, rest = request.path.removeprefix("/lane/").partition("/")
+            request.path = "/" + rest
 
     def _route(self, request):
         if request.path in self.routes:
@@ -111,7 +127,7 @@ class Application:
                 # Counted on arrival, so that one that a fault swallows is counted too.
                 self.ledger.count({"exchange": "exchanges", "refresh": "refreshes"}[purpose])
                 names.add(purpose)
-        taken = self.faults.take(names, account)
+        taken = self.faults.take(names, account, request.lane)
         entry["faults"] = [fault.number for fault in taken.values()]
         waiting, replacing = taken.get("wait"), taken.get("replace")
         if waiting and not waiting.options.get("after"):

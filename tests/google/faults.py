@@ -36,12 +36,17 @@ KINDS = {
     "big": ("replace", {"status", "size", "length"}),
     "big_headers": ("replace", {"size"}),
     "drip": ("replace", {"interval", "part"}),
+    "endless": ("replace", {"part"}),
+    "bomb": ("replace", {"size"}),
+    "bytes": ("replace", {"text", "base64"}),
     "refuse": ("replace", set()),
     "stall": ("mangle", {"when", "seconds"}),
     "reset": ("mangle", set()),
     "truncate": ("mangle", set()),
     "wrong_length": ("mangle", {"by", "seconds"}),
     "chunked": ("mangle", {"size"}),
+    "bad_chunks": ("mangle", {"how"}),
+    "interim": ("mangle", {"status", "count"}),
     "gzip": ("mangle", set()),
     "slow": ("mangle", {"interval"}),
     "close": ("mangle", set()),
@@ -53,6 +58,9 @@ KINDS = {
     "expired_certificate": ("greet", set()),
     "wrong_name": ("greet", set()),
     "unknown_ca": ("greet", set()),
+    "old_tls": ("greet", set()),
+    "plain_http": ("greet", set()),
+    "reset_handshake": ("greet", set()),
 }
 
 # Where the classes that are about one kind of message make sense.
@@ -69,13 +77,14 @@ class FaultError(ValueError):
 
 
 class Fault:
-    def __init__(self, number, endpoint, kind, times, skip, account, options):
+    def __init__(self, number, endpoint, kind, times, skip, account, lane, options):
         self.number = number
         self.endpoint = endpoint
         self.kind = kind
         self.times = times
         self.skip = skip
         self.account = account
+        self.lane = lane
         self.options = options
         self.fired = 0
         self.waiting = 0
@@ -85,17 +94,17 @@ class Fault:
     def category(self):
         return KINDS[self.kind][0]
 
-    def fits(self, endpoints, account):
+    def fits(self, endpoints, account, lane):
         if self.times is not None and self.fired >= self.times:
             return False
         if self.endpoint != "any" and self.endpoint not in endpoints:
             return False
-        return self.account is None or self.account is account
+        return self.account in (None, account) and self.lane in (None, lane)
 
     def describe(self):
         return {"id": self.number, "endpoint": self.endpoint, "kind": self.kind,
                 "times": self.times, "skip": self.skip,
-                "account": self.account.email if self.account else None,
+                "account": self.account.email if self.account else None, "lane": self.lane,
                 "fired": self.fired, "waiting": self.waiting, **self.options}
 
 
@@ -111,6 +120,7 @@ class Faults:
         times = options.pop("times", 1)
         skip = options.pop("skip", 0)
         account = options.pop("account", None)
+        lane = options.pop("lane", None)
         if kind not in KINDS:
             raise FaultError(f"unknown kind: {kind}")
         category, known = KINDS[kind]
@@ -130,11 +140,11 @@ class Faults:
             account = find_account(account)
             if account is None:
                 raise FaultError("unknown account")
-        fault = Fault(next(self._numbers), endpoint, kind, times, skip, account, options)
+        fault = Fault(next(self._numbers), endpoint, kind, times, skip, account, lane, options)
         self.armed.append(fault)
         return fault
 
-    def take(self, endpoints, account):
+    def take(self, endpoints, account, lane):
         """The faults that hit this request, one of each class, by class."""
         taken = {}
         for fault in self.armed:
@@ -144,19 +154,19 @@ class Faults:
                 continue
             if fault.category == "replace" and "mangle" in taken:
                 continue
-            if self._fires(fault, endpoints, account):
+            if self._fires(fault, endpoints, account, lane):
                 taken[fault.category] = fault
         return taken
 
     def take_one(self, category, endpoints, account=None):
         for fault in self.armed:
-            if fault.category == category and self._fires(fault, endpoints, account):
+            if fault.category == category and self._fires(fault, endpoints, account, None):
                 return fault
         return None
 
     @staticmethod
-    def _fires(fault, endpoints, account):
-        if not fault.fits(endpoints, account):
+    def _fires(fault, endpoints, account, lane):
+        if not fault.fits(endpoints, account, lane):
             return False
         if fault.skip > 0:
             fault.skip -= 1

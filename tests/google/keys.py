@@ -91,6 +91,13 @@ class Authority:
         return context
 
 
+def only_tls11(context):
+    """The context as of a server that knows nothing newer."""
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
 class SigningKey:
     def __init__(self):
         self.private = rsa.generate_private_key(public_exponent=65537, key_size=2048)

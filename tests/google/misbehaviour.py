@@ -1,5 +1,7 @@
 """Answers whose bytes go wrong on the way: the wire half of the faults."""
 
+import asyncio
+import base64
 import gzip
 import json
 
@@ -67,6 +69,31 @@ async def chunked(options, connection, request, response):
         piece = body[start:start + size]
         await connection.send(b"%x\r\n%s\r\n" % (len(piece), piece))
     await connection.send(b"0\r\n\r\n")
+    return request.keep_alive
+
+
+# What may be wrong with a body in pieces; {} is where the true answer's JSON goes.
+BAD_CHUNKS = {
+    "no_hex": b"zz\r\n{}\r\n0\r\n\r\n",
+    "negative": b"-5\r\n{}\r\n0\r\n\r\n",
+    "overflow": b"ffffffffffffffffff\r\n{}\r\n0\r\n\r\n",
+    "too_short": b"4\r\n{}\r\n0\r\n\r\n",
+    "no_end": b"ffff\r\n{}",
+    "no_size": b"{}",
+}
+
+
+async def bad_chunks(options, connection, request, response):
+    body = BAD_CHUNKS[options.get("how", "no_hex")].replace(b"{}", response.encoded())
+    await connection.send(response.head([("Transfer-Encoding", "chunked")]) + body)
+    return False
+
+
+async def interim(options, connection, request, response):
+    """The true answer, after `count` interim ones."""
+    before = b"HTTP/1.1 %d Wait\r\n\r\n" % options.get("status", 102)
+    await connection.send(before * options.get("count", 1))
+    await connection.respond(request, response)
     return request.keep_alive
 
 
@@ -169,9 +196,48 @@ async def drip(options, connection, request, response):
     return False
 
 
+ENDLESS = {
+    "body": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+             b"10000\r\n" + CHUNK + b"\r\n"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-Filler: filler\r\n" * 1000),
+    "header": (b"HTTP/1.1 200 OK\r\nX-Filler: ", CHUNK),
+    "interim": (b"", b"HTTP/1.1 102 Wait\r\n\r\n" * 1000),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
+                 b"X-Filler: filler\r\n" * 1000),
+}
+
+
+async def endless(options, connection, request, response):
+    """As fast as it is taken, and until the peer has had enough."""
+    opening, piece = ENDLESS[options.get("part", "body")]
+    await connection.send(opening)
+    while not connection.gone.is_set():
+        await connection.send(piece)
+        # A peer that takes all at once must not keep the others from their turn.
+        await asyncio.sleep(0)
+    return False
+
+
+async def bomb(options, connection, request, response):
+    """Some kilobytes that unpack to `size` bytes of JSON."""
+    size = options.get("size", 32 * 1024 * 1024)
+    packed = gzip.compress(b'{"access_token":"' + b"x" * size + b'"}')
+    await connection.respond(request, Response(200, [
+        ("Content-Type", "application/json"), ("Content-Encoding", "gzip")], packed))
+    return request.keep_alive
+
+
+async def send_bytes(options, connection, request, response):
+    """These and no others, whether that is HTTP or not."""
+    data = options.get("text", "").encode("utf-8", "surrogatepass")
+    await connection.send(data + base64.b64decode(options.get("base64", "")))
+    return False
+
+
 SENDERS = {
     "refuse": refuse, "stall": stall, "reset": reset, "truncate": truncate,
     "wrong_length": wrong_length, "chunked": chunked, "gzip": gzipped, "slow": slow,
     "close": close, "invalid_utf8": invalid_utf8, "nul": nul, "duplicate": duplicate,
-    "big": big, "big_headers": big_headers, "drip": drip,
+    "big": big, "big_headers": big_headers, "drip": drip, "endless": endless, "bomb": bomb,
+    "bytes": send_bytes, "bad_chunks": bad_chunks, "interim": interim,
 }

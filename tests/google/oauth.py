@@ -320,15 +320,18 @@ class OAuth:
         return json_response(self.keys.jwks(), headers=[
             ("Cache-Control", f"public, max-age={age}, must-revalidate, no-transform")])
 
-    def discovery(self, _request):
+    def discovery(self, request):
+        """In a lane, all that it names lies in that lane."""
         self.ledger.count("discovery")
+        lane = f"/lane/{request.lane}" if request.lane else ""
+        issuer, https_base = self.issuer + lane, self.https_base + lane
         return json_response({
-            "issuer": self.issuer,
-            "authorization_endpoint": self.http_base + "/o/oauth2/v2/auth",
-            "token_endpoint": self.https_base + "/token",
-            "userinfo_endpoint": self.https_base + "/v1/userinfo",
-            "revocation_endpoint": self.https_base + "/revoke",
-            "jwks_uri": self.https_base + "/oauth2/v3/certs",
+            "issuer": issuer,
+            "authorization_endpoint": self.http_base + lane + "/o/oauth2/v2/auth",
+            "token_endpoint": https_base + "/token",
+            "userinfo_endpoint": https_base + "/v1/userinfo",
+            "revocation_endpoint": https_base + "/revoke",
+            "jwks_uri": https_base + "/oauth2/v3/certs",
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
             "subject_types_supported": ["public"],

@@ -4,12 +4,14 @@ import gzip
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 
+import keys
 from client import StandInError
 from flow_client import Flow, decoded, jwks, verify
 
@@ -93,6 +95,10 @@ def test_answer_mutation_and_account(google, web):
     ("nul", {"field": "sub", "raw": True}, lambda s, h, b: b"\0" in b),
     ("duplicate", {"field": "sub", "value": "1"}, lambda s, h, b: b.count(b'"sub"') == 2),
     ("wrong_length", {"by": -5}, lambda s, h, b: b.startswith(b"{") and not b.endswith(b"}")),
+    ("bomb", {"size": 3_000_000},
+     lambda s, h, b: len(b) < 30_000 and len(gzip.decompress(b)) > 3_000_000),
+    ("bytes", {"text": "HTTP/1.1 299 Odd\r\n\r\nü", "base64": "AP8="},
+     lambda s, h, b: s == 299 and b == "ü".encode() + b"\0\xff"),
 ])
 def test_faults_that_answer(google, web, kind, options, check):
     token = google.mint("ada", ["openid", "email"])[0]["access_token"]
@@ -109,6 +115,10 @@ def test_faults_that_answer(google, web, kind, options, check):
     ("userinfo", "wrong_length", {"by": 10}), ("userinfo", "big_headers", {"size": 1_000_000}),
     ("userinfo", "stall", {}), ("userinfo", "stall", {"when": "headers"}),
     ("userinfo", "stall", {"when": "after"}), ("userinfo", "stall", {"when": "body"}),
+    ("userinfo", "bad_chunks", {}), ("userinfo", "bad_chunks", {"how": "too_short"}),
+    ("userinfo", "bad_chunks", {"how": "no_end"}), ("userinfo", "bad_chunks", {"how": "no_size"}),
+    ("userinfo", "bytes", {"text": "SSH-2.0-nonsense\r\n\r\n"}), ("connection", "old_tls", {}),
+    ("connection", "plain_http", {}), ("connection", "reset_handshake", {}),
     ("connection", "refuse_connection", {}), ("connection", "stall_handshake", {"seconds": 1}),
     ("connection", "expired_certificate", {}), ("connection", "wrong_name", {}),
     ("connection", "unknown_ca", {}),
@@ -133,6 +143,69 @@ def test_drip_has_no_end(google, web, part):
             assert piece
             received += piece
     assert (b"\r\n\r\n" in received) == (part == "body")
+
+
+def begun(google, web, context=None):
+    """A TLS connection on which a request for the keys has been sent."""
+    plain = socket.create_connection(("localhost", web.port), timeout=5)
+    tls = (context or web.context).wrap_socket(plain, server_hostname="localhost")
+    tls.sendall(b"GET /oauth2/v3/certs HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return tls
+
+
+@pytest.mark.parametrize("part", ["body", "headers", "header", "interim", "trailers"])
+def test_endless_has_no_end(google, web, part):
+    google.fault("certs", "endless", part=part)
+    received = 0
+    with begun(google, web) as tls:
+        while received < 3_000_000:
+            received += len(tls.recv(65536)) or pytest.fail("it ended")
+    assert google.clear_faults()[0]["fired"] == 1
+    assert web.send("GET", "/oauth2/v3/certs")[0] == 200
+
+
+@pytest.mark.parametrize("how", ["negative", "overflow", "no_hex"])
+def test_bad_chunks_are_on_the_wire(google, web, how):
+    google.fault("certs", "bad_chunks", how=how)
+    size = {"negative": b"-5", "overflow": b"ffffffffffffffffff", "no_hex": b"zz"}[how]
+    with begun(google, web) as tls, tls.makefile("rb") as stream:
+        data = stream.read()
+    assert b"chunked\r\n\r\n" + size + b"\r\n{" in data
+
+
+def test_interim_answers_come_before_the_true_one(google, web):
+    google.fault("certs", "interim", status=103, count=3)
+    with begun(google, web) as tls:
+        data = tls.recv(65536)
+        while b"HTTP/1.1 200" not in data:
+            data += tls.recv(65536)
+    assert data.startswith(b"HTTP/1.1 103 Wait\r\n\r\n" * 3 + b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_tls_is_there_for_who_takes_it(google, web):
+    google.fault("connection", "old_tls")
+    context = keys.only_tls11(ssl.create_default_context(cafile=google.ca_file))
+    with begun(google, web, context) as tls:
+        assert tls.version() == "TLSv1.1" and tls.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_plain_http_is_said_in_plain(google, web):
+    google.fault("connection", "plain_http")
+    with socket.create_connection(("localhost", web.port), timeout=5) as plain:
+        plain.sendall(b"\x16\x03\x01")
+        assert plain.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def test_a_lane_has_faults_of_its_own(google, web):
+    fault = google.fault("any", "status", times=None, lane="one", status=503)
+    for path in ("/oauth2/v3/certs", "/.well-known/openid-configuration"):
+        assert [web.send("GET", lane + path)[0]
+                for lane in ("", "/lane/one", "/lane/two")] == [200, 503, 200]
+    assert google.clear_faults(fault)[0]["fired"] == 2
+    document = json.loads(web.send("GET", "/lane/one/.well-known/openid-configuration")[2])
+    assert document["issuer"] == google.https_base + "/lane/one"
+    assert document["jwks_uri"] == google.https_base + "/lane/one/oauth2/v3/certs"
 
 
 def test_hold_effect_and_after(google, web):

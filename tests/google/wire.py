@@ -18,7 +18,8 @@ HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 1024 * 1024
 
 REASONS = {
-    200: "OK", 201: "Created", 204: "No Content", 302: "Found", 303: "See Other",
+    200: "OK", 201: "Created", 204: "No Content", 301: "Moved Permanently", 302: "Found",
+    303: "See Other", 304: "Not Modified", 307: "Temporary Redirect", 308: "Permanent Redirect",
     400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
     405: "Method Not Allowed", 413: "Content Too Large", 415: "Unsupported Media Type",
     429: "Too Many Requests", 431: "Request Header Fields Too Large",
@@ -42,6 +43,7 @@ class Request:
         path, _, self.query_string = target.partition("?")
         self.raw_path = path
         self.path = unquote(path)
+        self.lane = None
         self.query = parse_qsl(self.query_string, keep_blank_values=True)
         self.form = []
         if self.content_type == "application/x-www-form-urlencoded":
@@ -110,6 +112,11 @@ def html_response(text, status=200, headers=()):
                     text.encode("utf-8"))
 
 
+def linger(connected):
+    """Have the next close send RST."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 class WatchedProtocol(asyncio.StreamReaderProtocol):
     """Says when the peer has gone, so that a stalled answer does not outlive its reader."""
 
@@ -152,7 +159,7 @@ class Connection:
         raw = self.writer.get_extra_info("socket")
         if raw is not None:
             try:
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                linger(raw)
             except OSError:
                 pass
         self.writer.transport.abort()
@@ -277,6 +284,20 @@ class Listener:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    @staticmethod
+    async def _say_plainly(accepted, data):
+        """To a peer that has begun a handshake; with nothing to say, a reset."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.sock_recv(accepted, 65536)
+            if data:
+                await loop.sock_sendall(accepted, data)
+            else:
+                linger(accepted)
+        except OSError:
+            pass
+        accepted.close()
+
     async def _serve(self, accepted, number):
         loop = asyncio.get_running_loop()
         context = self.context
@@ -284,6 +305,9 @@ class Listener:
             context = await self.application.greet(context)
             if context is None:
                 accepted.close()
+                return
+            if isinstance(context, bytes):
+                await self._say_plainly(accepted, context)
                 return
         reader = asyncio.StreamReader(limit=HEAD_LIMIT)
         protocol = WatchedProtocol(reader)
