@@ -19,12 +19,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define IDLE_CONNECTIONS 64 /* kept for reuse */
 #define IDLE_SECONDS 50     /* and for how long: less than providers keep theirs */
 #define SPARE_HANDLES 64
 #define BODY_FIRST 4096
+#define HEADERS_MAX (64 * 1024)
+#define RECEIVED_MAX (1024 * 1024) /* bytes of one call, whatever they are */
 #define TURN_MS 20
 #define ACTS_AT_LEAST 8 /* in one turn, however long it is */
 
@@ -39,6 +42,7 @@ struct call {
 	char *body;
 	size_t len;
 	size_t size;
+	size_t headers_len; /* trailers and interim answers included */
 	bool too_large;
 	bool over;
 	CURLcode result;
@@ -130,6 +134,11 @@ take_header(char *bytes, size_t one, size_t len, void *arg)
 	struct call *call = arg;
 
 	(void)one;
+	call->headers_len += len;
+	if (call->headers_len > HEADERS_MAX) {
+		call->too_large = true;
+		return 0;
+	}
 	if (len > sizeof retry_after && strncasecmp(bytes, retry_after, sizeof retry_after - 1) == 0) {
 		size_t at = sizeof retry_after - 1;
 
@@ -177,11 +186,39 @@ act(struct http *http, curl_socket_t fd, int events)
 	finish_calls(http);
 }
 
+/* A socket, from the call's beginning on it to its end, even where the connection is kept. */
 struct watched {
 	struct http *http;
+	struct call *call;
 	curl_socket_t fd;
 	struct loop_io *io;
+	int64_t received;
 };
+
+/*
+ * Body and headers are bounded where libcurl tells of them, but what it skips has no end there: extensions of chunks,
+ * TLS records without content. What waits in the socket before each reading is less than what is read then, but a flood
+ * is found out in a few turns.
+ */
+static bool
+is_flooded(struct watched *watched)
+{
+	int bytes = 0;
+
+	if (ioctl(watched->fd, FIONREAD, &bytes) == 0)
+		watched->received += bytes;
+	return watched->received > RECEIVED_MAX;
+}
+
+static void
+give_up(struct call *call)
+{
+	call->too_large = true;
+	call->result = CURLE_WRITE_ERROR;
+	curl_multi_remove_handle(call->http->multi, call->easy);
+	call->over = true;
+	fiber_wake(call->fiber);
+}
 
 /*
  * Hundreds of TLS handshakes that are ready at once would hold up everything else for a second: after TURN_MS the rest
@@ -202,10 +239,14 @@ has_had_its_turn(struct http *http)
 static void
 socket_ready(void *arg, int events)
 {
-	const struct watched *watched = arg;
+	struct watched *watched = arg;
 
 	if (has_had_its_turn(watched->http))
 		return;
+	if (is_flooded(watched)) {
+		give_up(watched->call);
+		return;
+	}
 	act(watched->http, watched->fd,
 	    ((events & LOOP_READ) ? CURL_CSELECT_IN : 0) | ((events & LOOP_WRITE) ? CURL_CSELECT_OUT : 0));
 }
@@ -217,7 +258,6 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *of_socket)
 	struct watched *watched = of_socket;
 	int events = ((what & CURL_POLL_IN) ? LOOP_READ : 0) | ((what & CURL_POLL_OUT) ? LOOP_WRITE : 0);
 
-	(void)easy;
 	if (what == CURL_POLL_REMOVE) {
 		if (watched != NULL) {
 			loop_io_close(watched->io);
@@ -234,6 +274,7 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *of_socket)
 		return -1;
 	watched->http = http;
 	watched->fd = fd;
+	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&watched->call);
 	watched->io = loop_io_open(http->loop, fd, events, socket_ready, watched);
 	if (watched->io == NULL) {
 		free(watched);

@@ -2,8 +2,8 @@
  * HTTPS client: one libcurl multi handle on the loop; the only file that includes curl.
  *
  * https only (http only where allowed for loopback), certificate and host name checked, TLS 1.2 or newer, HTTP/1.1, no
- * redirects, no proxy, no netrc, no cookies; answers of at most 64 KiB; addresses on private, loopback and link-local
- * networks refused unless allowed. A host's name is looked up once for all (resolve.h).
+ * redirects, no proxy, no netrc, no cookies; answers of at most 64 KiB, with headers of as much; addresses on private,
+ * loopback and link-local networks refused unless allowed. A host's name is looked up once for all (resolve.h).
  */
 #ifndef COMMON_HTTP_H
 #define COMMON_HTTP_H
