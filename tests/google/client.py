@@ -155,6 +155,10 @@ class StandIn:
                     else {"access_token": access_token})
         return self.call("POST", "honours", document)["honoured"]
 
+    def live(self, account):
+        """How many tokens of the account would work now: {"access", "refresh"}."""
+        return self.call("POST", "live", {"account": account})
+
     def revoke_grant(self, account):
         return self.call("POST", "revoke_grant", {"account": account})["ended"]
 

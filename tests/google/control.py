@@ -34,6 +34,7 @@ class Control:
             ("POST", "authorize"): self.authorize,
             ("POST", "mint"): self.mint,
             ("POST", "honours"): self.honours,
+            ("POST", "live"): self.live,
             ("POST", "revoke_grant"): self.revoke_grant,
             ("POST", "set_grant"): self.set_grant,
             ("POST", "password_changed"): self.password_changed,
@@ -115,6 +116,13 @@ class Control:
             return {"honoured": [state.is_live(state.find(each, "refresh")) for each in many]}
         kind = "refresh" if "refresh_token" in document else "access"
         return {"honoured": state.is_live(state.find(required(document, kind + "_token"), kind))}
+
+    def live(self, document, _query):
+        """How many tokens of the account would work now."""
+        account = self._account(document)
+        tokens = [token for (key, _), grant in self.state.grants.items() if key == account.key
+                  for token in grant.tokens if self.state.is_live(token)]
+        return {kind: sum(token.kind == kind for token in tokens) for kind in ("access", "refresh")}
 
     # Acting as the person at the browser
 

@@ -1,7 +1,7 @@
 """Answers whose bytes go wrong on the way: the wire half of the faults."""
 
-import asyncio
 import base64
+import functools
 import gzip
 import json
 
@@ -168,8 +168,8 @@ async def big(options, connection, request, response):
     else:
         headers.append(("Connection", "close"))
     await connection.send(Response(options.get("status", 200), headers).head() + opening)
-    while size > 0:
-        await connection.send(CHUNK[:size])
+    while size > 0 and not connection.gone.is_set():
+        await connection.send_of_many(CHUNK[:size])
         size -= len(CHUNK)
     await connection.send(ending)
     return False
@@ -179,7 +179,9 @@ async def big_headers(options, connection, request, response):
     size = options.get("size", 10 * 1024 * 1024)
     await connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
     for number in range(0, size, 4096):
-        await connection.send(b"X-Filler-%d: %s\r\n" % (number, CHUNK[:4000]))
+        if connection.gone.is_set():
+            return False
+        await connection.send_of_many(b"X-Filler-%d: %s\r\n" % (number, CHUNK[:4000]))
     await connection.send(b"Content-Length: 2\r\n\r\n{}")
     return False
 
@@ -202,6 +204,7 @@ ENDLESS = {
     "headers": (b"HTTP/1.1 200 OK\r\n", b"X-Filler: filler\r\n" * 1000),
     "header": (b"HTTP/1.1 200 OK\r\nX-Filler: ", CHUNK),
     "interim": (b"", b"HTTP/1.1 102 Wait\r\n\r\n" * 1000),
+    "extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=", CHUNK),
     "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
                  b"X-Filler: filler\r\n" * 1000),
 }
@@ -212,18 +215,20 @@ async def endless(options, connection, request, response):
     opening, piece = ENDLESS[options.get("part", "body")]
     await connection.send(opening)
     while not connection.gone.is_set():
-        await connection.send(piece)
-        # A peer that takes all at once must not keep the others from their turn.
-        await asyncio.sleep(0)
+        await connection.send_of_many(piece)
     return False
+
+
+@functools.lru_cache
+def packed(size):
+    return gzip.compress(b'{"access_token":"' + b"x" * size + b'"}')
 
 
 async def bomb(options, connection, request, response):
     """Some kilobytes that unpack to `size` bytes of JSON."""
-    size = options.get("size", 32 * 1024 * 1024)
-    packed = gzip.compress(b'{"access_token":"' + b"x" * size + b'"}')
     await connection.respond(request, Response(200, [
-        ("Content-Type", "application/json"), ("Content-Encoding", "gzip")], packed))
+        ("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
+        packed(options.get("size", 16 * 1024 * 1024))))
     return request.keep_alive
 
 

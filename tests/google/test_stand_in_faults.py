@@ -153,7 +153,7 @@ def begun(google, web, context=None):
     return tls
 
 
-@pytest.mark.parametrize("part", ["body", "headers", "header", "interim", "trailers"])
+@pytest.mark.parametrize("part", ["body", "headers", "header", "interim", "extension", "trailers"])
 def test_endless_has_no_end(google, web, part):
     google.fault("certs", "endless", part=part)
     received = 0

@@ -154,6 +154,11 @@ class Connection:
         self.writer.write(data)
         await self.writer.drain()
 
+    async def send_of_many(self, data):
+        """As `send`, but the others get their turn even where the peer takes all at once."""
+        await self.send(data)
+        await asyncio.sleep(0)
+
     def reset(self):
         """End the connection with RST, as a crashed server's kernel would."""
         raw = self.writer.get_extra_info("socket")
