@@ -81,8 +81,8 @@ enum oauth2_failure {
 enum oauth2_failure oauth2_token_answer(struct arena *arena, long status, const char *body, size_t len,
 					struct oauth2_tokens *tokens, const char **code);
 
-/* Whatever tokens stand in an answer that was judged unfit (OAUTH2_TRANSIENT in spite of 200), so that they can be
- * revoked: those that are no text to be sent are left out. */
+/* Whatever tokens stand in an answer that was not OAUTH2_OK, so that they can be revoked: those that are no text to be
+ * sent are left out. */
 void oauth2_unfit_tokens(struct arena *arena, const char *body, size_t len, struct oauth2_tokens *tokens);
 
 /* The revocation answer says that the token is dead: 200, or 400 with `invalid_token` (RFC 7009 2.2; Google). */

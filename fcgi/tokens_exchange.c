@@ -65,8 +65,8 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	failure =
 	    oauth2_token_answer(request->arena, response.status, response.body, response.len, &grant->tokens, &refused);
 	if (failure != OAUTH2_OK) {
-		if (response.status == 200) /* whatever is in it was given, and must not live on */
-			oauth2_unfit_tokens(request->arena, response.body, response.len, &grant->tokens);
+		/* Whatever is in it was given, be the status what it may, and must not live on. */
+		oauth2_unfit_tokens(request->arena, response.body, response.len, &grant->tokens);
 		return refusal(request, failure, response.status, refused);
 	}
 	return NULL;
