@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from checks import DRIVE, IDENTITY
 
+STRANGER = "109000000000000000009"  # an account that nobody has
 API_SCOPE = "https://www.googleapis.com/auth/"
 
 
@@ -60,15 +61,19 @@ def broken():
     yield Fault("50 MB", "big")
     yield Fault("50 MB without a length", "big", {"length": False})
     yield Fault("10 MB of headers", "big_headers")
-    for name, text in {"nothing": "", "SSH": "SSH-2.0-OpenSSH_9.2\r\n", "HTTP/0.9": '{"access_token":"x","error":"invalid_grant"}',
-                       "half a status line": "HTTP/1.1 4", "no status": "HTTP/1.1\r\n\r\n", "a word for status": "HTTP/1.1 OK 200\r\n\r\n",
+    for name, text in {"nothing": "", "SSH": "SSH-2.0-OpenSSH_9.2\r\n", "HTTP/0.9": '{"error":"invalid_grant"}',
+                       "half a status line": "HTTP/1.1 4", "no status": "HTTP/1.1\r\n\r\n",
+                       "a word for status": "HTTP/1.1 OK 200\r\n\r\n",
                        "HTTP/2": "HTTP/2 503\r\n\r\n{}", "headers without end": "HTTP/1.1 400 Bad Request\r\nA: b\r\n"}.items():
         yield Fault(f"on the wire: {name}", "bytes", {"text": text})
     junk = '{"error":"invalid_grant"}'
-    for name, head in {"two lengths": "Content-Length: 2\r\nContent-Length: 25\r\n", "a negative length": "Content-Length: -25\r\n",
+    for name, head in {"two lengths": "Content-Length: 2\r\nContent-Length: 25\r\n",
+                       "a negative length": "Content-Length: -25\r\n",
                        "a length that is none": "Content-Length: many\r\n", "a NUL in a header": "X: a\0b\r\n",
-                       "a header without a name": ": b\r\n", "a transfer nobody knows": "Transfer-Encoding: x-none\r\n"}.items():
-        yield Fault(f"on the wire: {name}", "bytes", {"text": f"HTTP/1.1 503 Odd\r\n{head}Connection: close\r\n\r\n{junk}"}, status=503)
+                       "a header without a name": ": b\r\n",
+                       "a transfer nobody knows": "Transfer-Encoding: x-none\r\n"}.items():
+        text = f"HTTP/1.1 503 Odd\r\n{head}Connection: close\r\n\r\n{junk}"
+        yield Fault(f"on the wire: {name}", "bytes", {"text": text}, status=503)
 
 
 def harmless():
@@ -76,7 +81,8 @@ def harmless():
     yield Fault("in small chunks", "chunked", verdict="good", status=200)
     yield Fault("closed after a whole answer", "close", verdict="good", status=200)
     for status, count in ((100, 1), (102, 3), (103, 20)):
-        yield Fault(f"{count} interim answers {status}", "interim", {"status": status, "count": count}, verdict="good", status=200)
+        options = {"status": status, "count": count}
+        yield Fault(f"{count} interim answers {status}", "interim", options, verdict="good", status=200)
 
 
 def bodies():
@@ -88,16 +94,16 @@ def bodies():
     yield Fault("HTML with 200", "html", {"status": 200}, status=200)
     yield Fault("not JSON", "not_json", status=200)
     yield Fault("deep nesting", "nested", status=200)
-    for body in ("", "[]", "null", '"text"', "7", "true", "{}{}", "\ufeff{}", '{"a":1,}', "{'a':1}", '{"a":NaN}', "[" * 5000, "{" * 200,
-                 '{"\\ud800":1}', '{"a":"\t"}'):
+    for body in ("", "[]", "null", '"text"', "7", "true", "{}{}", "\ufeff{}", '{"a":1,}', "{'a':1}", '{"a":NaN}', "[" * 5000,
+                 "{" * 200, '{"\\ud800":1}', '{"a":"\t"}'):
         yield Fault(f"body {bits(body)}", "raw", {"body": body}, status=200)
     yield Fault("UTF-16", "raw", {"body_base64": base64.b64encode('{"a":1}'.encode("utf-16")).decode()}, status=200)
 
 
 def statuses():
     yield Fault("204", "empty", status=204)
-    for status in (400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 424,
-                   425, 426, 428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 599, 600, 999):
+    for status in (400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423,
+                   424, 425, 426, 428, 429, 431, 451, 499, 500, 501, 502, 503, 504, 505, 507, 508, 511, 520, 599, 600, 999):
         at = {401: {"plain": "identity_invalid"}, 403: {"userinfo": "policy", "plain": "identity_invalid"},
               404: {"discovery": "good"}}.get(status, {})
         yield Fault(f"{status}", "status", {"status": status}, at=at, status=status)
@@ -116,7 +122,8 @@ def redirects():
         for name, location in there.items():
             options = {"status": status, **({"location": location} if location else {})}
             yield Fault(f"{status} to {name}", "redirect", options, status=status)
-    for location in ("/elsewhere", "//127.0.0.1/elsewhere", "gopher://127.0.0.1/x", "", "https://user:pass@127.0.0.1/elsewhere"):
+    for location in ("/elsewhere", "//127.0.0.1/elsewhere", "gopher://127.0.0.1/x", "",
+                     "https://user:pass@127.0.0.1/elsewhere"):
         yield Fault(f"302 to {bits(location)}", "redirect", {"location": location}, status=302)
 
 
@@ -128,8 +135,8 @@ def anything():
 
 POLICY = ("access_denied", "account_selection_required", "admin_policy_enforced", "consent_required", "interaction_required",
           "invalid_scope", "login_required", "org_internal")
-CLIENT = ("deleted_client", "disabled_client", "invalid_client", "invalid_dpop_proof", "invalid_request", "redirect_uri_mismatch",
-          "unauthorized_client", "unsupported_grant_type", "use_dpop_nonce")
+CLIENT = ("deleted_client", "disabled_client", "invalid_client", "invalid_dpop_proof", "invalid_request",
+          "redirect_uri_mismatch", "unauthorized_client", "unsupported_grant_type", "use_dpop_nonce")
 PASSING = ("internal_failure", "rate_limit_exceeded", "server_error", "slow_down", "temporarily_unavailable", "no_such_error")
 
 
@@ -141,7 +148,8 @@ def oauth_errors():
                             "unreachable" if status == 500 else verdict)
     yield Fault("invalid_grant with 400", "error", {"error": "invalid_grant"}, "dead")
     for subtype in ("invalid_rapt", "rapt_required"):
-        yield Fault(f"invalid_grant, {subtype}", "error", {"error": "invalid_grant", "subtype": subtype, "description": "Bad Request"}, "dead")
+        options = {"error": "invalid_grant", "subtype": subtype, "description": "Bad Request"}
+        yield Fault(f"invalid_grant, {subtype}", "error", options, "dead")
     for status in (200, 201, 302, 401, 403, 404, 408, 410, 418, 422, 429, 500, 502, 503):
         yield Fault(f"invalid_grant with {status}", "error", {"error": "invalid_grant", "status": status})
 
@@ -154,8 +162,9 @@ def said(name, body, verdict="unreachable", status=400, content_type="applicatio
 def misread():
     """invalid_grant somewhere in an answer; and where it is one, in odd clothes."""
     for body in ({"error_description": "invalid_grant"}, {"error": {"code": "invalid_grant"}}, {"error": ["invalid_grant"]},
-                 {"error": None, "error_description": "invalid_grant"}, {"error": "server_error", "error_description": "invalid_grant"},
-                 {"errors": [{"error": "invalid_grant"}]}, {"Error": "invalid_grant"}, {"error": True}, {"error": 400}, "invalid_grant",
+                 {"error": None, "error_description": "invalid_grant"},
+                 {"error": "server_error", "error_description": "invalid_grant"}, {"errors": [{"error": "invalid_grant"}]},
+                 {"Error": "invalid_grant"}, {"error": True}, {"error": 400}, "invalid_grant",
                  '"invalid_grant"', '[{"error":"invalid_grant"}]', "{'error':'invalid_grant'}", "error=invalid_grant",
                  '{"error":"invalid_grant"', '{"error":"invalid_grant"}}', '\ufeff{"error":"invalid_grant"}',
                  '{"error":"invalid_client","error":"invalid_grant"}', '{"error":"invalid_grant","error":"invalid_grant"}',
@@ -248,7 +257,7 @@ def id_tokens():
         yield claims(f"nonce {bits(nonce)}", "good", claims={"nonce": nonce})
     for sub in ("", None, 7, [], "a b", "1" * 256, "a\u0000b"):
         yield claims(f"sub {bits(json.dumps(sub))}", "identity", claims={"sub": sub})
-    yield claims("sub of another", "identity", {"connect": "good", "reconnect": "account_mismatch"}, claims={"sub": "109000000000000000009"})
+    yield claims("sub of another", "identity", {"connect": "good", "reconnect": "account_mismatch"}, claims={"sub": STRANGER})
     yield claims("azp of another", "good", claims={"azp": "another"})
     yield claims("at_hash of another token", "good", claims={"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"})
     for value in (None, "3000000000", [], 1e300, -1, 2**63):
@@ -279,7 +288,7 @@ def at_token():
 def at_userinfo():
     yield from anything()
     nobody = {"plain": "identity_invalid"}
-    yield changed("another sub", "identity", {"plain": "good"}, sub="109000000000000000009")
+    yield changed("another sub", "identity", {"plain": "good"}, sub=STRANGER)
     yield changed("a sub of a number", "identity", {"plain": "good"}, sub=7)
     for value in ("", "a b", "1" * 300, "a\nb"):
         yield changed(f"sub {bits(json.dumps(value))}", "identity", nobody, sub=value)
@@ -295,15 +304,17 @@ def at_userinfo():
         yield Fault(f"a NUL in {name}", "nul", {"field": name})
         yield Fault(f"no UTF-8 in {name}", "invalid_utf8", {"field": name})
     for status, verdict in ((401, "unreachable"), (403, "policy"), (429, "unreachable"), (500, "unreachable")):
-        yield Fault(f"an API's error with {status}", "api_error", {"status": status}, verdict, nobody if status in (401, 403) else {})
+        at = nobody if status in (401, 403) else {}
+        yield Fault(f"an API's error with {status}", "api_error", {"status": status}, verdict, at)
     yield Fault("invalid_grant with 400", "error", {"error": "invalid_grant"})
 
 
 def at_revoke():
     yield from anything()
     yield Fault("dead already", "error", {"error": "invalid_token"}, "revoked", status=400)
-    for error, status in (("invalid_token", 401), ("invalid_token", 500), ("unsupported_token_type", 400), ("invalid_request", 400),
-                          ("invalid_grant", 400), ("invalid_client", 401), ("temporarily_unavailable", 503)):
+    for error, status in (("invalid_token", 401), ("invalid_token", 500), ("unsupported_token_type", 400),
+                          ("invalid_request", 400), ("invalid_grant", 400), ("invalid_client", 401),
+                          ("temporarily_unavailable", 503)):
         yield Fault(f"{error} with {status}", "error", {"error": error, "status": status}, status=status)
     yield Fault("invalid_token in the text", "error", {"error": "server_error", "description": "invalid_token"}, status=400)
 
@@ -317,8 +328,8 @@ def at_keys(stranger):
                  [{**stranger, "alg": "none"}]):
         yield Fault(f"keys {bits(keys)} {len(json.dumps(keys))}", "raw", {"body": json.dumps({"keys": keys})})
     yield Fault("no keys", "raw", {"body": "{}"})
-    yield Fault("a stranger's key", "raw", {"body": json.dumps({"keys": [stranger]})}, at={"keys": "identity_invalid", "check": "good"},
-                readable=True)
+    yield Fault("a stranger's key", "raw", {"body": json.dumps({"keys": [stranger]})},
+                at={"keys": "identity_invalid", "check": "good"}, readable=True)
     yield Fault("keys twice", "duplicate", {"field": "keys", "value": []})
 
 
@@ -337,5 +348,5 @@ def at_discovery():
 # ---- before a request can be sent: it hits every call to the provider while it lasts
 
 
-CONNECTION = ("refused", "refuse_connection", "reset_handshake", "stall_handshake", "expired_certificate", "wrong_name", "unknown_ca",
-              "old_tls", "plain_http")
+CONNECTION = ("refused", "refuse_connection", "reset_handshake", "stall_handshake", "expired_certificate", "wrong_name",
+              "unknown_ca", "old_tls", "plain_http")

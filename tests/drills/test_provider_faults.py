@@ -21,10 +21,11 @@ from people import KeyRing, store
 from programs import EVERY_SCOPE, Caller
 from provider_faults import CONNECTION, Fault, at_discovery, at_keys, at_revoke, at_token, at_userinfo
 from provider_routes import ORGANIZATION, ROUTES, Case, CheckDiscovery, Connect, Disconnect, Gateway, Keys, Plain, \
-    Reconnect, Remove, Token, TokenEarly, ValidateRefresh, ValidateUserinfo, Wrong
+    Reconnect, Remove, Rotated, Token, TokenEarly, ValidateRefresh, ValidateUserinfo, Wrong
 from upstream import Upstream
 
 AT_ONCE = 48
+FLOOD_SECONDS = 1
 ON_CONNECTIONS = (ValidateRefresh, Token, Connect, Disconnect, CheckDiscovery, TokenEarly, Gateway, Reconnect, ValidateUserinfo,
                   Plain, Remove)
 
@@ -50,8 +51,10 @@ class Provided(Product):
         return environment
 
     def stop(self, check=True):
-        super().stop(check)
-        self.upstream.stop()
+        try:
+            super().stop(check)
+        finally:
+            self.upstream.stop()
 
 
 class World:
@@ -82,11 +85,12 @@ class World:
         seeded = [case for case in cases if case.route.seeded]
         if not seeded:
             return
+        issuer = self.product.stand_in.provider["issuer"]
         minted = self.product.stand_in.mint_each([case.account["key"] for case in seeded], EVERY_SCOPE)
         ring, now = KeyRing(self.product), int(time.time())
         with self.product.redis.pipeline(transaction=False) as pipeline:
             for case, case.minted in zip(seeded, minted):
-                store(self.product, pipeline, ring, case.person, case.service, self.product.stand_in.provider["issuer"], case.minted)
+                store(self.product, pipeline, ring, case.person, case.service, issuer, case.minted)
                 # Half of its life is over, and it is good for no more than a moment; or for none.
                 times = {"issued_at": now - 3700, "expires_at": now - 100} if case.route.due else \
                     {"issued_at": now - 2000, "expires_at": now + 1500}
@@ -167,7 +171,7 @@ class World:
                 self.mismatches.append(f"{case}: the fault did not fire")
 
     def together(self, cases, fault):
-        """All cases under one fault of the connection."""
+        """All cases under one fault of the connection; judged they are when it is gone."""
         google = self.product.stand_in
         self.at_once(self.prepare, cases)
         armed = None if fault == "refused" else google.fault("connection", fault, times=None)
@@ -182,7 +186,14 @@ class World:
             fired = google.clear_faults(armed)[0]["fired"]
         for case in cases[:fired]:
             case.notes["fired"] = True
-        self.at_once(self.judge, cases)
+
+    def rotate(self, cases):
+        self.product.stand_in.settings(personality="rotating")
+        self.seed(cases)
+        self.at_once(self.whole, cases)
+        if self.product.stand_in.counters()["reuse_detections"]:
+            self.drill.wrong("lost", "a refresh token was used that the provider had replaced")
+        self.product.stand_in.settings(personality="google")
 
     # The end
 
@@ -194,10 +205,34 @@ class World:
         if self.product.hosts[0].workers() != self.workers:
             self.drill.wrong("deaths", "the workers are not those of the beginning")
         try:
-            self.product.scan(whole=False)
+            self.product.stop()
         except Leak as leak:
             self.drill.wrong("leaked", str(leak))
         assert not self.mismatches, "\n".join(self.mismatches)
+
+    def floods(self):
+        """What has no end is given up soon: the worker works on it for a moment, not to the deadline."""
+        case = Case(ValidateUserinfo(self), None, 99_999)
+        self.seed([case])
+        for part in ("body", "headers", "header", "interim", "extension", "trailers"):
+            fault = self.product.stand_in.fault("userinfo", "endless", account=case.account["email"], part=part)
+            before = self.worked()
+            case.session.validate(ORGANIZATION)
+            self.drill.injected += 1
+            self.drill.fired += self.product.stand_in.clear_faults(fault)[0]["fired"]
+            if self.worked() - before < FLOOD_SECONDS:
+                self.drill.clean_errors += 1
+            else:
+                self.drill.wrong("stuck", f"an endless {part} took {self.worked() - before:.1f} s of the processor")
+
+    def worked(self):
+        """Seconds of the processor that the workers have used."""
+        total = 0
+        for pid in self.workers:
+            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                fields = file.read().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / os.sysconf("SC_CLK_TCK")
 
     def honoured(self, cases):
         tokens = [case.minted["refresh_token"] for case in cases]
@@ -248,12 +283,18 @@ def chosen(drill):
 
 
 def on_connections(drill):
-    return {fault: [(route, Fault(fault, "connection")) for route in drill.thin(ON_CONNECTIONS, least=2)] for fault in CONNECTION}
+    return {fault: [(route, Fault(fault, "connection")) for route in drill.thin(ON_CONNECTIONS, least=2)]
+            for fault in CONNECTION}
+
+
+def on_rotation(drill):
+    """Odd answers to a refresh with all that is needed in them."""
+    return drill.thin([fault for fault in at_token() if fault.verdict == "good" and "refresh_token" not in fault.name], least=8)
 
 
 def test_provider_faults(tmp_path_factory):
     with Drill("provider-faults") as drill:
-        bound, connection = chosen(drill), on_connections(drill)
+        bound, connection, rotating = chosen(drill), on_connections(drill), on_rotation(drill)
         lanes = [f"keys{number}" for number, (route, _) in enumerate(bound) if route is Keys]
         product = Provided(tmp_path_factory.mktemp("product"), lanes)
         product.start()
@@ -263,14 +304,17 @@ def test_provider_faults(tmp_path_factory):
             cases = [Case(routes[route], fault, number) for number, (route, fault) in enumerate(bound)]
             world.seed(cases)
             world.at_once(world.whole, cases)
+            world.floods()
+            hit = []
             for fault, some in connection.items():
-                begun = [Case(routes[route], each, len(cases) + number) for number, (route, each) in enumerate(some)]
+                begun = [Case(routes[route], each, len(cases) + len(hit) + number) for number, (route, each) in enumerate(some)]
                 world.seed(begun)
                 world.together(begun, fault)
-                cases += begun
-            world.count(cases)
-            world.finish(cases)
-        except BaseException:
+                hit += begun
+            world.at_once(world.judge, hit)
+            rotated = [Case(Rotated(world), fault, len(cases) + len(hit) + number) for number, fault in enumerate(rotating)]
+            world.rotate(rotated)
+            world.count([*cases, *hit, *rotated])
+            world.finish([*cases, *hit, *rotated])
+        finally:
             product.stop(check=False)
-            raise
-        product.stop()

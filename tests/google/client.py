@@ -16,6 +16,9 @@ class StandInError(AssertionError):
     """The stand-in refused a control call, or did not start."""
 
 
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
 class StandIn:
     def __init__(self, http_port, directory=None, process=None):
         self.http_port = http_port
@@ -109,9 +112,8 @@ class StandIn:
         data = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(f"{self.base}/__control/{name}{query}", data,
                                          {"Content-Type": "application/json"}, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=60) as answer:
+            with OPENER.open(request, timeout=60) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             detail = error.read().decode("utf-8", "replace")
