@@ -147,7 +147,9 @@ def test_revoke_is_project_wide(google, web):
     first = google.mint("ada", ["openid", GMAIL])[0]
     second = google.mint("ada", ["openid"], client_id="stand-in-second.apps.googleusercontent.com")
     other = google.mint("grace", ["openid"])[0]
+    assert google.live("ada") == {"access": 2, "refresh": 2}
     assert web.post("/revoke", token=first["access_token"]) == (200, {})
+    assert google.live("ada") == {"access": 0, "refresh": 0}
     assert not google.honours(refresh_token=first["refresh_token"])
     assert not google.honours(refresh_token=second[0]["refresh_token"])
     assert google.honours(refresh_token=other["refresh_token"])
