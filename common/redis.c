@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
+#include "common/redis_form.h"
 #include "common/resolve.h"
 #include "common/resp.h"
 #include "common/text.h"
@@ -56,7 +57,9 @@ struct waiter {
 	struct arena *arena;
 	struct redis_reply **replies; /* NULL: nobody reads them */
 	const char *what;             /* names it in the log, where nobody waits */
-	redis_end_function *told;     /* where nobody waits, but somebody wants to know */
+	const struct redis_command *commands;
+	struct redis_form form;   /* of a reply, where nobody waits: then it is one command */
+	redis_end_function *told; /* where nobody waits, but somebody wants to know */
 	void *arg;
 	bool refused; /* a reply was an error */
 	size_t wanted;
@@ -481,11 +484,44 @@ take_reply(struct redis *redis, struct redis_reply *reply)
 	finish(waiter, waiter->too_large ? TOO_LARGE : ANSWERED);
 }
 
+/* Can the next command have this reply? */
+static bool
+is_its_own(const struct waiter *waiter, const struct redis_reply *reply)
+{
+	struct redis_form form = waiter->form;
+
+	if (reply->type == REDIS_ERROR || waiter->too_large)
+		return true;
+	if (waiter->commands != NULL)
+		form = redis_form_of(&waiter->commands[waiter->got]);
+	return redis_form_fits(&form, reply);
+}
+
+/* A server that is no master any more, or forgot who we are: a new connection may find another, or be known again. */
+static bool
+ends_connection(const struct redis_reply *reply)
+{
+	return reply->type == REDIS_ERROR &&
+	       (strncmp(reply->text, "READONLY", 8) == 0 || strncmp(reply->text, "MASTERDOWN", 10) == 0 ||
+		strncmp(reply->text, "NOAUTH", 6) == 0);
+}
+
+/* Bytes of a reply that nobody asked for, and that would become a part of the next one. */
+static bool
+has_stray_bytes(const struct redis *redis)
+{
+	const redisReader *reader = redis->context->reader;
+
+	return redis->head == NULL &&
+	       (reader->len > reader->pos || reader->ridx > 0 || (reader->ridx == 0 && reader->rstack[0].type >= 0));
+}
+
 static void
 read_replies(struct redis *redis)
 {
 	redisContext *context = redis->context;
 	void *reply = NULL;
+	bool ends;
 
 	if (redisBufferRead(context) != REDIS_OK) {
 		drop(redis, LOST,
@@ -497,13 +533,22 @@ read_replies(struct redis *redis)
 			drop(redis, LOST, "Redis sent what is no valid reply");
 			return;
 		}
-		if (reply == NULL)
+		if (reply == NULL && !has_stray_bytes(redis))
 			return;
 		if (redis->head == NULL) {
 			drop(redis, LOST, "Redis sent a reply that nobody asked for");
 			return;
 		}
+		if (!is_its_own(redis->head, reply)) {
+			drop(redis, LOST, "Redis sent a reply that the command cannot have");
+			return;
+		}
+		ends = ends_connection(reply);
 		take_reply(redis, reply);
+		if (ends) {
+			drop(redis, LOST, "Redis refuses all commands of this connection");
+			return;
+		}
 	}
 }
 
@@ -682,7 +727,8 @@ introduce(struct redis *redis)
 {
 	struct redis_batch batch;
 	struct redis_reply *replies[2] = {0};
-	struct waiter waiter = {.fiber = fiber_current(), .arena = redis->scratch, .replies = replies};
+	struct waiter waiter = {
+	    .fiber = fiber_current(), .arena = redis->scratch, .replies = replies, .commands = batch.commands};
 
 	arena_reset(redis->scratch);
 	redis_batch_init(&batch, redis->scratch);
@@ -888,7 +934,8 @@ use_source(struct redis_command *command)
 static enum end
 run_range(struct redis *redis, struct redis_batch *batch, size_t from, size_t to)
 {
-	struct waiter waiter = {.fiber = fiber_current(), .arena = batch->arena, .wanted = to - from};
+	struct waiter waiter = {
+	    .fiber = fiber_current(), .arena = batch->arena, .commands = &batch->commands[from], .wanted = to - from};
 
 	if (!be_up(redis))
 		return TIMED_OUT; /* not LOST: connecting anew at once would not help */
@@ -971,6 +1018,7 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 	waiter->told = end;
 	waiter->arg = arg;
 	waiter->wanted = batch->count;
+	waiter->form = redis_form_of(&batch->commands[0]);
 	for (size_t i = 0; i < batch->count; i++) {
 		if (batch->commands[i].script != NULL)
 			use_source(&batch->commands[i]);

@@ -109,6 +109,11 @@ const char *const *store_unrevoked_keys(struct arena *arena, const struct princi
 void store_unrevoked_parse(const struct app *app, struct arena *arena, const struct provider *provider,
 			   const struct principal *principal, const struct redis_reply *reply, struct deletion *out);
 
+/* And the form of their replies (redis_form.h). */
+#define STORE_FORM_FIELD(name) "S"
+#define STORE_FORM_RECORD "(" STORE_RECORD_FIELDS(STORE_FORM_FIELD) ")"
+#define STORE_FORM_CREDENTIAL "(" STORE_CREDENTIAL_FIELDS(STORE_FORM_FIELD) ")"
+
 /* Add the read of a record. */
 void store_record_add(struct redis_batch *batch, const struct principal *principal);
 

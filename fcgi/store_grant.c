@@ -32,6 +32,7 @@ struct holding {
 
 /* KEYS: the key of a revocation under way. ARGV: its owner, what to say now, milliseconds. */
 static struct redis_script over_script = {
+    .form = "[0,1]",
     .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
 	      "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"
 	      "return 1\n",

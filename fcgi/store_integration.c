@@ -24,6 +24,7 @@ _Static_assert(sizeof record_fields / sizeof *record_fields == STORE_RECORD_COUN
 /* Record and tokens of one moment: a pipeline of two commands could show the record of one account and the tokens of
  * the one that has just replaced it. The tombstone is an argument: as a key it would need the right to write it. */
 static struct redis_script read_script = {
+    .form = "(" STORE_FORM_RECORD STORE_FORM_CREDENTIAL "[0,1])",
     .source = "return {" STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL ", redis.call('EXISTS', ARGV[1])}\n",
 };
 
@@ -32,6 +33,7 @@ static struct redis_script read_script = {
  * must be granted, issuer, client id.
  */
 static struct redis_script hand_out_script = {
+    .form = "(" STORE_FORM_RECORD STORE_FORM_CREDENTIAL "[0,1][0,1])",
     .source =
 	"local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
 	"local removed = redis.call('EXISTS', ARGV[1])\n"

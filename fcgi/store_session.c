@@ -17,6 +17,7 @@
 #define ORGANIZATION_PREFIX "org:"
 
 static struct redis_script write_script = {
+    .form = "[1,1]",
     .source = "redis.call('DEL', KEYS[1])\n"
 	      "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
 	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
@@ -161,8 +162,12 @@ store_session_read_all(struct app *app, struct arena *arena, const char *token, 
 	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
 		return err;
 	fill(arena, key, batch.reply[0], out);
-	if (out->found)
-		read_organizations(arena, batch.reply[1], out);
+	if (!out->found)
+		return NULL;
+	/* Two replies that contradict each other are no session: it has just ended, or Redis is not well. */
+	if (!text_equal(redis_field(batch.reply[1], "user_id"), out->user))
+		return &error_store_unavailable;
+	read_organizations(arena, batch.reply[1], out);
 	return NULL;
 }
 

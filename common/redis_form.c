@@ -1,0 +1,165 @@
+#include "common/redis_form.h"
+
+#include "common/redis.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TTL "[-2,9999999999999]" /* milliseconds: 300 years */
+
+static const struct {
+	const char *word;
+	const char *form;
+} commands[] = {
+    {"AUTH", "k"}, {"DEL", "n"},  {"GET", "S"},        {"HDEL", "n"},
+    {"HGETALL", "2"}, {"HMGET", "f"},     {"PING", "p"},
+    {"PTTL", TTL}, {"SADD", "n"}, {"SCAN", "(s*s)"},   {"SELECT", "k"},  {"SMEMBERS", "*s"}, {"SREM", "n"},
+    {"TTL", TTL},  {"XADD", "e"}, {"XRANGE", "*(e2)"}, {"ZREM", "n"},
+};
+
+static bool
+has_word(const struct redis_command *command, const char *word)
+{
+	for (int i = 1; i < command->argc; i++) {
+		if (strcmp(command->argv[i], word) == 0)
+			return true;
+	}
+	return false;
+}
+
+struct redis_form
+redis_form_of(const struct redis_command *command)
+{
+	struct redis_form form = {.words = command->argc};
+
+	if (command->script != NULL) {
+		form.text = command->script->form;
+	} else if (strcmp(command->argv[0], "SET") == 0) {
+		form.text = has_word(command, "NX") ? "k|~" : "k";
+	} else {
+		for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+			if (strcmp(command->argv[0], commands[i].word) == 0)
+				form.text = commands[i].form;
+		}
+	}
+	return form;
+}
+
+/* The end of the item that begins at `at`. */
+static const char *
+item_end(const char *at)
+{
+	int depth = 0;
+
+	if (*at == '*')
+		return item_end(at + 1);
+	do {
+		if (*at == '(' || *at == '[')
+			depth++;
+		if (*at == ')' || *at == ']')
+			depth--;
+		at++;
+	} while (depth > 0);
+	return at;
+}
+
+static bool
+are_strings(const struct redis_reply *reply, bool or_nil)
+{
+	for (size_t i = 0; i < reply->count; i++) {
+		enum redis_type type = reply->items[i]->type;
+
+		if (type != REDIS_STRING && !(or_nil && type == REDIS_NIL))
+			return false;
+	}
+	return true;
+}
+
+/* Digits, '-', digits. */
+static bool
+is_entry(const struct redis_reply *reply)
+{
+	static const char digits[] = "0123456789";
+	size_t first = reply->type == REDIS_STRING ? strspn(reply->text, digits) : 0;
+	size_t second = first > 0 && reply->text[first] == '-' ? strspn(reply->text + first + 1, digits) : 0;
+
+	return second > 0 && first + 1 + second == reply->len;
+}
+
+static bool
+is_text(const struct redis_reply *reply, const char *text)
+{
+	return reply->type == REDIS_STRING && strcmp(reply->text, text) == 0;
+}
+
+static bool
+is_between(const char *range, int64_t number)
+{
+	char *comma;
+	long long least = strtoll(range, &comma, 10);
+
+	return number >= least && number <= strtoll(comma + 1, NULL, 10);
+}
+
+static bool fits(const char *at, int words, const struct redis_reply *reply);
+
+static bool
+all_fit(const char *at, int words, const struct redis_reply *reply)
+{
+	for (size_t i = 0; i < reply->count; i++) {
+		if (!fits(at, words, reply->items[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool
+each_fits(const char *at, int words, const struct redis_reply *reply)
+{
+	size_t i = 0;
+
+	for (; *at != ')'; at = item_end(at), i++) {
+		if (i == reply->count || !fits(at, words, reply->items[i]))
+			return false;
+	}
+	return i == reply->count;
+}
+
+static bool
+fits(const char *at, int words, const struct redis_reply *reply)
+{
+	bool array = reply->type == REDIS_ARRAY;
+
+	switch (*at) {
+	case 's': return reply->type == REDIS_STRING;
+	case 'S': return reply->type == REDIS_STRING || reply->type == REDIS_NIL;
+	case 'k': return is_text(reply, "OK");
+	case 'p': return is_text(reply, "PONG");
+	case 'e': return is_entry(reply);
+	case '~': return reply->type == REDIS_NIL;
+	case 'n': return reply->type == REDIS_INTEGER && reply->integer >= 0 && reply->integer <= words;
+	case '[': return reply->type == REDIS_INTEGER && is_between(at + 1, reply->integer);
+	case 'f': return array && reply->count + 2 == (size_t)words && are_strings(reply, true);
+	case '2': return array && reply->count % 2 == 0 && are_strings(reply, false);
+	case '*': return array && all_fit(at + 1, words, reply);
+	case '(': return array && each_fits(at + 1, words, reply);
+	default: return false;
+	}
+}
+
+bool
+redis_form_fits(const struct redis_form *form, const struct redis_reply *reply)
+{
+	const char *at = form->text;
+
+	if (at == NULL)
+		return true;
+	for (;;) {
+		if (fits(at, form->words, reply))
+			return true;
+		at = item_end(at);
+		if (*at != '|')
+			return false;
+		at++;
+	}
+}

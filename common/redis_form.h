@@ -1,0 +1,33 @@
+/*
+ * The form of replies. A reply that its command cannot have is another command's, or comes from what is no Redis:
+ *whoever took it for an answer would call a member signed out, or not connected, or somebody else.
+ *
+ * A form is a text:
+ *
+ *	s        a string                    S        a string or nil
+ *	k        "OK"                        ~        nil
+ *	p        "PONG"                      e        the id of a stream's entry
+ *	[a,b]    a number from a to b        n        a number of arguments: from 0 to the words of the command
+ *	(...)    exactly these               *x       any number of x
+ *	f        S for each field of HMGET   2        pairs of s
+ *	x|y      one of them; only outermost
+ */
+#ifndef COMMON_REDIS_FORM_H
+#define COMMON_REDIS_FORM_H
+
+#include <stdbool.h>
+
+struct redis_command;
+struct redis_reply;
+
+struct redis_form {
+	const char *text; /* NULL: any */
+	int words;        /* of the command */
+};
+
+/* What `command` is answered with, if not with an error. The text outlives the command. */
+struct redis_form redis_form_of(const struct redis_command *command);
+
+bool redis_form_fits(const struct redis_form *form, const struct redis_reply *reply);
+
+#endif
