@@ -766,7 +766,8 @@ connect_now(struct redis *redis)
 
 	redis->state = CONNECTING;
 	redis->context = connect_socket(redis, deadline_ms);
-	up = redis->context != NULL && connect_wait(redis, deadline_ms) && introduce(redis);
+	up = redis->context != NULL && connect_wait(redis, deadline_ms) && introduce(redis) &&
+	     redis->context != NULL; /* what came behind the replies may have ended it already */
 	redis->state = up ? UP : DOWN;
 	if (up) {
 		count(redis, series.connected, 1);
