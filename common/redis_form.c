@@ -11,10 +11,9 @@ static const struct {
 	const char *word;
 	const char *form;
 } commands[] = {
-    {"AUTH", "k"}, {"DEL", "n"},  {"GET", "S"},        {"HDEL", "n"},
-    {"HGETALL", "2"}, {"HMGET", "f"},     {"PING", "p"},
-    {"PTTL", TTL}, {"SADD", "n"}, {"SCAN", "(s*s)"},   {"SELECT", "k"},  {"SMEMBERS", "*s"}, {"SREM", "n"},
-    {"TTL", TTL},  {"XADD", "e"}, {"XRANGE", "*(e2)"}, {"ZREM", "n"},
+    {"AUTH", "k"}, {"DEL", "n"},  {"GET", "S"},  {"HDEL", "n"},       {"HGETALL", "2"}, {"HMGET", "f"},
+    {"PING", "p"}, {"PTTL", TTL}, {"SADD", "n"}, {"SCAN", "(s*s)"},   {"SELECT", "k"},  {"SMEMBERS", "*s"},
+    {"SREM", "n"}, {"TTL", TTL},  {"XADD", "e"}, {"XRANGE", "*(e2)"}, {"ZREM", "n"},
 };
 
 static bool
