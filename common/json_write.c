@@ -89,21 +89,44 @@ put_plain(struct buf *buf, const char *text, size_t len)
 	at[len + 1] = '"';
 }
 
+/* Most strings: ASCII of which nothing has to be escaped. One look at each byte tells. */
+static bool
+is_plain_ascii(const char *text, size_t len)
+{
+	uint64_t odd = 0;
+	size_t i = 0;
+
+	for (; i + 8 <= len; i += 8) {
+		uint64_t eight;
+
+		memcpy(&eight, text + i, 8);
+		odd |= ((eight - EACH(0x20)) & EACH(0x80)) | eight | holds(eight, '"') | holds(eight, '\\');
+	}
+	if ((odd & EACH(0x80)) != 0)
+		return false;
+	for (; i < len; i++) {
+		if ((unsigned char)text[i] < 0x20 || (unsigned char)text[i] >= 0x80 || text[i] == '"' ||
+		    text[i] == '\\')
+			return false;
+	}
+	return true;
+}
+
 static void
 put_string(struct json_write *json, const char *text)
 {
 	size_t len = strlen(text);
 	size_t plain;
 
+	if (is_plain_ascii(text, len)) {
+		put_plain(&json->buf, text, len);
+		return;
+	}
 	if (!text_is_utf8(text, len)) {
 		json->failed = true;
 		return;
 	}
 	plain = plain_length(text, len);
-	if (plain == len) {
-		put_plain(&json->buf, text, len);
-		return;
-	}
 	buf_add_char(&json->buf, '"');
 	while (plain < len) {
 		buf_add_bytes(&json->buf, text, plain);
@@ -114,6 +137,21 @@ put_string(struct json_write *json, const char *text)
 	}
 	buf_add_bytes(&json->buf, text, len);
 	buf_add_char(&json->buf, '"');
+}
+
+/* "name": as it is, for names are words of the program. */
+static void
+put_name(struct buf *buf, const char *name)
+{
+	size_t len = strlen(name);
+	char *at = buf_extend(buf, len + 3);
+
+	if (at == NULL)
+		return;
+	at[0] = '"';
+	memcpy(at + 1, name, len);
+	at[len + 1] = '"';
+	at[len + 2] = ':';
 }
 
 /* Write the name of the value that follows; false when that value must not be written. */
@@ -129,11 +167,9 @@ begin_value(struct json_write *json, const char *key)
 	if (json->has_value)
 		buf_add_char(&json->buf, ',');
 	json->has_value = true;
-	if (key != NULL) {
-		put_string(json, key);
-		buf_add_char(&json->buf, ':');
-	}
-	return !json->failed;
+	if (key != NULL)
+		put_name(&json->buf, key);
+	return true;
 }
 
 static void

@@ -1,8 +1,8 @@
 /*
- * Write JSON (RFC 8259) over yajl_gen into a buf.
+ * Write JSON (RFC 8259) into a buf.
  *
- * `key` is the member's name inside an object and NULL inside an array or at the top. Misuse, invalid UTF-8 or a full
- * buffer sets a sticky failure (yajl's own is not sticky); json_write_finish tells.
+ * `key` is the member's name inside an object and NULL inside an array or at the top; a word of the program, written as
+ * it is. Misuse, invalid UTF-8 in a value or a full buffer sets a sticky failure; json_write_finish tells.
  */
 #ifndef COMMON_JSON_WRITE_H
 #define COMMON_JSON_WRITE_H
