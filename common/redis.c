@@ -718,7 +718,7 @@ connect_wait(struct redis *redis, int64_t deadline_ms)
 static bool
 append(struct redis *redis, const struct redis_command *command)
 {
-	return resp_add(&redis->out, command->argc, command->argv, command->lengths);
+	return resp_add(&redis->out, command->argc, command->argv, command->lengths, command->tail);
 }
 
 /* AUTH and SELECT, before any other command can be on this connection. */
@@ -865,6 +865,7 @@ command_new(struct redis_batch *batch, int argc)
 	command->argv = arena_alloc(batch->arena, (size_t)argc * sizeof *command->argv);
 	command->lengths = arena_alloc(batch->arena, (size_t)argc * sizeof *command->lengths);
 	command->script = NULL;
+	command->tail = NULL;
 	return command;
 }
 
@@ -895,6 +896,15 @@ redis_add(struct redis_batch *batch, ...)
 	}
 	va_end(list);
 	redis_add_argv(batch, count_words, words);
+}
+
+void
+redis_add_hmget(struct redis_batch *batch, const char *key, const struct resp_tail *fields)
+{
+	const char *const argv[] = {"HMGET", key};
+
+	redis_add_argv(batch, 2, argv);
+	batch->commands[batch->count - 1].tail = fields;
 }
 
 void

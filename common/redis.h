@@ -21,6 +21,7 @@ struct loop;
 struct metrics;
 struct redis;
 struct resolver;
+struct resp_tail;
 
 #define REDIS_TIMEOUT_MS 500 /* a command's reply, and a connect with its AUTH and SELECT */
 #define REDIS_BATCH_MAX 64   /* commands in one batch */
@@ -46,6 +47,7 @@ struct redis_batch {
 		const char **argv;
 		size_t *lengths;
 		const struct redis_script *script; /* argv[1] is its SHA-1 */
+		const struct resp_tail *tail;      /* NULL: none */
 	} commands[REDIS_BATCH_MAX];
 	struct redis_reply *reply[REDIS_BATCH_MAX]; /* filled by redis_run */
 };
@@ -84,6 +86,9 @@ void redis_batch_init(struct redis_batch *batch, struct arena *arena);
 /* Add a command: its words as C strings, ended by NULL. */
 void redis_add(struct redis_batch *batch, ...) __attribute__((sentinel));
 void redis_add_argv(struct redis_batch *batch, int argc, const char *const *argv);
+
+/* Add `HMGET key` and the fields of the tail (resp.h). */
+void redis_add_hmget(struct redis_batch *batch, const char *key, const struct resp_tail *fields);
 
 /* Add EVALSHA of `script`: `keys` and `arguments` are NULL-terminated lists. */
 void redis_add_script(struct redis_batch *batch, const struct redis_script *script, const char *const *keys,

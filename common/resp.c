@@ -37,24 +37,49 @@ put_number(char *at, char sign, size_t number)
 	return at;
 }
 
-bool
-resp_add(struct resp *resp, int argc, const char *const *argv, const size_t *lengths)
+static char *
+put_word(char *at, const char *word, size_t len)
 {
-	size_t most = NUMBER_MAX;
+	at = put_number(at, '$', len);
+	memcpy(at, word, len);
+	at += len;
+	*at++ = '\r';
+	*at++ = '\n';
+	return at;
+}
+
+void
+resp_tail_prepare(struct resp_tail *tail, int argc, const char *const *argv)
+{
+	size_t most = 0;
+	char *at;
+
+	for (int i = 0; i < argc; i++)
+		most += NUMBER_MAX + strlen(argv[i]) + 2;
+	at = tail->bytes = malloc(most);
+	if (at == NULL)
+		abort();
+	for (int i = 0; i < argc; i++)
+		at = put_word(at, argv[i], strlen(argv[i]));
+	tail->argc = argc;
+	tail->len = (size_t)(at - tail->bytes);
+}
+
+bool
+resp_add(struct resp *resp, int argc, const char *const *argv, const size_t *lengths, const struct resp_tail *tail)
+{
+	size_t most = NUMBER_MAX + (tail != NULL ? tail->len : 0);
 	char *at;
 
 	for (int i = 0; i < argc; i++)
 		most += NUMBER_MAX + lengths[i] + 2;
 	if (!make_room(resp, most))
 		return false;
-	at = put_number(resp->bytes + resp->len, '*', (size_t)argc);
-	for (int i = 0; i < argc; i++) {
-		at = put_number(at, '$', lengths[i]);
-		memcpy(at, argv[i], lengths[i]);
-		at += lengths[i];
-		*at++ = '\r';
-		*at++ = '\n';
-	}
+	at = put_number(resp->bytes + resp->len, '*', (size_t)(argc + (tail != NULL ? tail->argc : 0)));
+	for (int i = 0; i < argc; i++)
+		at = put_word(at, argv[i], lengths[i]);
+	if (tail != NULL)
+		at = mempcpy(at, tail->bytes, tail->len);
 	resp->len = (size_t)(at - resp->bytes);
 	return true;
 }

@@ -15,8 +15,19 @@ struct resp {
 	size_t size;
 };
 
-/* Add one command, whole or not at all: false without memory. */
-bool resp_add(struct resp *resp, int argc, const char *const *argv, const size_t *lengths);
+/* The last words of a command that is sent again and again, as bytes. */
+struct resp_tail {
+	int argc;
+	char *bytes;
+	size_t len;
+};
+
+/* Once at start, for the life of the process; abort without memory. */
+void resp_tail_prepare(struct resp_tail *tail, int argc, const char *const *argv);
+
+/* Add one command, `argv` and then the tail (NULL: none), whole or not at all: false without memory. */
+bool resp_add(struct resp *resp, int argc, const char *const *argv, const size_t *lengths,
+	      const struct resp_tail *tail);
 
 /* Bytes that still have to be sent, and that so many of them were. */
 size_t resp_left(const struct resp *resp);

@@ -25,9 +25,9 @@ writes_commands(void **state)
 	struct resp resp = {0};
 
 	(void)state;
-	assert_true(resp_add(&resp, 2, get, get_lengths));
-	assert_true(resp_add(&resp, 3, set, set_lengths));
-	assert_true(resp_add(&resp, 1, argv, lengths));
+	assert_true(resp_add(&resp, 2, get, get_lengths, NULL));
+	assert_true(resp_add(&resp, 3, set, set_lengths, NULL));
+	assert_true(resp_add(&resp, 1, argv, lengths, NULL));
 	assert_int_equal(resp.len, sizeof expected - 1);
 	assert_memory_equal(resp.bytes, expected, sizeof expected - 1);
 	resp_clear(&resp);
@@ -50,7 +50,7 @@ grows_and_shrinks(void **state)
 		size_t before = resp.len;
 
 		lengths[2] = each;
-		assert_true(resp_add(&resp, 3, argv, lengths));
+		assert_true(resp_add(&resp, 3, argv, lengths, NULL));
 		assert_memory_equal(resp.bytes + before, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$", 21);
 		assert_memory_equal(resp.bytes + resp.len - 2, "\r\n", 2);
 	}
@@ -61,7 +61,7 @@ grows_and_shrinks(void **state)
 	assert_int_equal(resp_left(&resp), 0);
 	assert_int_equal(resp.size, 0); /* so large a buffer is not kept */
 	lengths[2] = 10;
-	assert_true(resp_add(&resp, 3, argv, lengths));
+	assert_true(resp_add(&resp, 3, argv, lengths, NULL));
 	resp_sent(&resp, resp.len);
 	assert_int_not_equal(resp.size, 0); /* a usual one is */
 	resp_clear(&resp);
