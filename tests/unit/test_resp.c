@@ -34,6 +34,25 @@ writes_commands(void **state)
 }
 
 static void
+adds_fixed_words(void **state)
+{
+	const char *const words[] = {"a", "", "field"};
+	const char *const argv[] = {"HMGET", "k"};
+	const size_t lengths[] = {5, 1};
+	static const char expected[] = "*5\r\n$5\r\nHMGET\r\n$1\r\nk\r\n$1\r\na\r\n$0\r\n\r\n$5\r\nfield\r\n";
+	struct resp_tail tail;
+	struct resp resp = {0};
+
+	(void)state;
+	resp_tail_prepare(&tail, 3, words);
+	assert_true(resp_add(&resp, 2, argv, lengths, &tail));
+	assert_int_equal(resp.len, sizeof expected - 1);
+	assert_memory_equal(resp.bytes, expected, sizeof expected - 1);
+	resp_clear(&resp);
+	free(tail.bytes);
+}
+
+static void
 grows_and_shrinks(void **state)
 {
 	size_t len = 1024 * 1024;
@@ -71,7 +90,8 @@ grows_and_shrinks(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(writes_commands), cmocka_unit_test(grows_and_shrinks)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(writes_commands), cmocka_unit_test(adds_fixed_words),
+					   cmocka_unit_test(grows_and_shrinks)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
