@@ -48,7 +48,7 @@ find_token(struct app *app, struct request *request, const char **token)
 }
 
 const struct error *
-access_member(struct app *app, struct request *request, const char *organization)
+access_member(struct app *app, struct request *request, const char *organization, bool lists)
 {
 	const struct error *error;
 	const char *token;
@@ -58,7 +58,7 @@ access_member(struct app *app, struct request *request, const char *organization
 		return error;
 	/* An id outside its pattern belongs to nobody; the session is read all the same, for the right refusal. */
 	error = store_session_read(app, request->arena, token, text_is_id(organization) ? organization : NULL,
-				   &request->session);
+				   &request->session, lists ? &request->records_ahead : NULL);
 	if (error != NULL)
 		return error;
 	if (!request->session.found || request->session.use != NULL)
@@ -135,7 +135,7 @@ access_gateway(struct app *app, struct request *request, const char *organizatio
 	if (token == NULL)
 		return &error_unauthenticated;
 	error = store_session_read(app, request->arena, token, text_is_id(organization) ? organization : NULL,
-				   &request->session);
+				   &request->session, NULL);
 	if (error != NULL)
 		return error;
 	if (!request->session.found || !text_equal(request->session.use, "gateway"))

@@ -10,10 +10,11 @@ struct request;
 
 /*
  * Who calls, by the session cookie or a bearer token, and that this user has access to `organization`: fills
- * request->session, ->credential, principal.user and .organization. error_unauthenticated, error_ambiguous_credentials,
- * error_organization_forbidden or error_store_unavailable.
+ * request->session, ->credential, principal.user and .organization; where the route `lists` the user's records perhaps
+ * ->records_ahead. error_unauthenticated, error_ambiguous_credentials, error_organization_forbidden or
+ * error_store_unavailable.
  */
-const struct error *access_member(struct app *app, struct request *request, const char *organization);
+const struct error *access_member(struct app *app, struct request *request, const char *organization, bool lists);
 
 /* The same for a route that names no organization; request->session then holds them all. */
 const struct error *access_user(struct app *app, struct request *request);

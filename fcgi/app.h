@@ -6,6 +6,7 @@
 
 struct config;
 struct flights;
+struct guesses;
 struct http;
 struct loop;
 struct metrics;
@@ -22,6 +23,7 @@ struct app {
 	struct redis *sessions; /* the same one where sessions live in the same place */
 	struct http *http;
 	struct flights *flights;
+	struct guesses *guesses;           /* NULL: none, in commands */
 	struct signing_keys *signing_keys; /* providers' public keys, by provider */
 	struct metrics *metrics;
 	const struct app_metrics *series;

@@ -45,14 +45,15 @@ struct request {
 	struct principal principal; /* user from the session (from the path for a caller), the rest from the path; each
 				     * NULL until checked */
 	struct session session;
-	struct caller caller;            /* routes for programs */
-	const char *mcp;                 /* of the path, in the gateway */
-	const char *rest;                /* of the path, in the proxy: behind the service, with its slash */
-	const char *credential;          /* "cookie" or "bearer" */
-	const char *actor;               /* for the audit: "user:<id>" or "caller:<name>" */
-	const struct provider *provider; /* of the path's service */
-	const struct json *json;         /* the parsed body, an object; NULL without one */
-	int64_t deadline_ms;             /* loop_now_ms by which all provider calls and lease waits end */
+	struct records_ahead records_ahead; /* of a route that lists them */
+	struct caller caller;               /* routes for programs */
+	const char *mcp;                    /* of the path, in the gateway */
+	const char *rest;                   /* of the path, in the proxy: behind the service, with its slash */
+	const char *credential;             /* "cookie" or "bearer" */
+	const char *actor;                  /* for the audit: "user:<id>" or "caller:<name>" */
+	const struct provider *provider;    /* of the path's service */
+	const struct json *json;            /* the parsed body, an object; NULL without one */
+	int64_t deadline_ms;                /* loop_now_ms by which all provider calls and lease waits end */
 
 	/* for the answer */
 	const struct error *error; /* what went wrong, for the log; NULL: nothing */

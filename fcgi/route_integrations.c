@@ -15,7 +15,7 @@ route_integrations_list(struct app *app, struct request *request, struct respons
 	size_t count;
 
 	error = store_integration_list(app, request->arena, request->principal.organization, request->principal.user,
-				       &integrations, &count);
+				       &request->records_ahead, &integrations, &count);
 	if (error != NULL)
 		return error;
 	json = json_write_open(request->arena, RESPONSE_BODY_MAX);

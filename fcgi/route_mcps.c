@@ -53,7 +53,7 @@ route_mcps(struct app *app, struct request *request, struct response *response)
 	size_t count;
 
 	error = store_integration_list(app, arena, request->principal.organization, request->principal.user,
-				       &integrations, &count);
+				       &request->records_ahead, &integrations, &count);
 	if (error != NULL)
 		return error;
 	json = json_write_open(arena, RESPONSE_BODY_MAX);

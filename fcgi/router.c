@@ -24,6 +24,7 @@ enum access {
 	ACCESS_ANYBODY, /* no credentials: what can reach the private server, or a refusal being spelled out */
 	ACCESS_USER,    /* a user session */
 	ACCESS_MEMBER,  /* a user session with access to the organization of the path */
+	ACCESS_LIST,    /* the same, for a route that lists the user's records there */
 	ACCESS_CALLER,  /* a caller's key that is good for the organization of the path */
 	ACCESS_GATEWAY  /* a gateway session with access to the organization of the path */
 };
@@ -49,12 +50,12 @@ static const struct route routes[] = {
     {SERVER_PUBLIC, "none", 0, ACCESS_ANYBODY, false, NULL},
     {SERVER_PUBLIC, "/api/me", GET | HEAD, ACCESS_USER, false, route_me},
     {SERVER_PUBLIC, "/api/services", GET | HEAD, ACCESS_USER, false, route_services},
-    {SERVER_PUBLIC, API "/integrations", GET | HEAD, ACCESS_MEMBER, false, route_integrations_list},
+    {SERVER_PUBLIC, API "/integrations", GET | HEAD, ACCESS_LIST, false, route_integrations_list},
     {SERVER_PUBLIC, API "/integrations/{service}", POST, ACCESS_MEMBER, true, route_validate},
     {SERVER_PUBLIC, API "/integrations/{service}", DELETE, ACCESS_MEMBER, true, route_disconnect},
     {SERVER_PUBLIC, API "/integrations/{service}/auth_link", GET, ACCESS_MEMBER, true, route_connect_auth_link},
     {SERVER_PUBLIC, API "/integrations/{service}/callback", POST, ACCESS_MEMBER, true, route_connect_callback},
-    {SERVER_PUBLIC, API "/mcps", GET | HEAD, ACCESS_MEMBER, false, route_mcps},
+    {SERVER_PUBLIC, API "/mcps", GET | HEAD, ACCESS_LIST, false, route_mcps},
     {SERVER_INTERNAL, TOKEN, POST, ACCESS_CALLER, false, route_token},
     {SERVER_INTERNAL, "/healthz", GET | HEAD, ACCESS_ANYBODY, false, route_health_alive},
     {SERVER_INTERNAL, "/readyz", GET | HEAD, ACCESS_ANYBODY, false, route_health_ready},
@@ -206,7 +207,8 @@ check_credentials(struct app *app, struct request *request, const struct route *
 {
 	switch (route->access) {
 	case ACCESS_USER: return access_user(app, request);
-	case ACCESS_MEMBER: return access_member(app, request, captures->organization);
+	case ACCESS_MEMBER: return access_member(app, request, captures->organization, false);
+	case ACCESS_LIST: return access_member(app, request, captures->organization, true);
 	case ACCESS_CALLER: return access_caller(app, request, captures->organization);
 	case ACCESS_GATEWAY: return access_gateway(app, request, captures->organization);
 	case ACCESS_ANYBODY: break;

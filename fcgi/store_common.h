@@ -117,6 +117,10 @@ void store_unrevoked_parse(const struct app *app, struct arena *arena, const str
 /* Add the read of a record. */
 void store_record_add(struct redis_batch *batch, const struct principal *principal);
 
+/* Add the reads of a user's records of the enabled services from `from` on, as many as a batch still holds. */
+void store_records_add(struct app *app, struct redis_batch *batch, const char *organization, const char *user,
+		       size_t from);
+
 /*
  * A record from the reply to its fields; false when nothing is stored. One that lacks what every record has is there
  * all the same: `unknown`, `tokens_unreadable`.

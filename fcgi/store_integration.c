@@ -8,6 +8,7 @@
 #include "common/arena.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/resp.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
@@ -18,6 +19,7 @@
 #define NO_TIME "1970-01-01T00:00:00Z"
 
 static const char *const record_fields[] = {STORE_RECORD_FIELDS(FIELD_NAME)};
+static struct resp_tail record_tail;
 
 _Static_assert(sizeof record_fields / sizeof *record_fields == STORE_RECORD_COUNT, "record fields and enum differ");
 
@@ -54,17 +56,13 @@ store_integration_prepare(void)
 {
 	redis_script_prepare(&read_script);
 	redis_script_prepare(&hand_out_script);
+	resp_tail_prepare(&record_tail, STORE_RECORD_COUNT, record_fields);
 }
 
 void
 store_record_add(struct redis_batch *batch, const struct principal *principal)
 {
-	const char *argv[STORE_RECORD_COUNT + 2];
-
-	argv[0] = "HMGET";
-	argv[1] = store_key_connection(batch->arena, "integration", principal);
-	memcpy(argv + 2, record_fields, sizeof record_fields);
-	redis_add_argv(batch, STORE_RECORD_COUNT + 2, argv);
+	redis_add_hmget(batch, store_key_connection(batch->arena, "integration", principal), &record_tail);
 }
 
 static const char *
@@ -282,42 +280,53 @@ store_integration_read_tokens(struct app *app, struct arena *arena, const struct
 	return NULL;
 }
 
-/* One round for the services from `from` on, as many as a batch holds; *count grows by what was found. */
-static const struct error *
-list_some(struct app *app, struct arena *arena, struct principal principal, size_t from, struct integration *out,
-	  size_t *count)
+void
+store_records_add(struct app *app, struct redis_batch *batch, const char *organization, const char *user, size_t from)
 {
 	const struct config *config = app->config;
-	struct redis_batch batch;
-	const struct error *err;
+	struct principal principal = {.organization = organization, .user = user};
 
-	redis_batch_init(&batch, arena);
-	for (size_t i = from; i < config->provider_count && i < from + REDIS_BATCH_MAX; i++) {
+	for (size_t i = from; i < config->provider_count && batch->count < REDIS_BATCH_MAX; i++) {
 		principal.service = config->providers[i]->service;
-		store_record_add(&batch, &principal);
+		store_record_add(batch, &principal);
 	}
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
-	for (size_t i = 0; i < batch.count; i++) {
-		principal.service = config->providers[from + i]->service;
-		if (store_record_parse(arena, &principal, batch.reply[i], &out[*count]))
+}
+
+/* The records of the services from `from` on; *count grows by what is there. */
+static void
+parse_some(struct app *app, struct arena *arena, struct principal principal, size_t from,
+	   const struct redis_reply *const *replies, size_t reply_count, struct integration *out, size_t *count)
+{
+	for (size_t i = 0; i < reply_count; i++) {
+		principal.service = app->config->providers[from + i]->service;
+		if (store_record_parse(arena, &principal, replies[i], &out[*count]))
 			(*count)++;
 	}
-	return NULL;
 }
 
 const struct error *
 store_integration_list(struct app *app, struct arena *arena, const char *organization, const char *user,
-		       struct integration **out, size_t *count)
+		       const struct records_ahead *ahead, struct integration **out, size_t *count)
 {
 	const struct principal principal = {.organization = organization, .user = user};
-	const struct error *err;
+	size_t provider_count = app->config->provider_count;
 
 	*count = 0;
-	*out = arena_alloc(arena, (app->config->provider_count + 1) * sizeof **out);
-	for (size_t i = 0; i < app->config->provider_count; i += REDIS_BATCH_MAX) {
-		if ((err = list_some(app, arena, principal, i, *out, count)) != NULL)
+	*out = arena_alloc(arena, (provider_count + 1) * sizeof **out);
+	if (text_equal(ahead->user, user)) {
+		parse_some(app, arena, principal, 0, ahead->replies, provider_count, *out, count);
+		return NULL;
+	}
+	for (size_t i = 0; i < provider_count; i += REDIS_BATCH_MAX) {
+		struct redis_batch batch;
+		const struct error *err;
+
+		redis_batch_init(&batch, arena);
+		store_records_add(app, &batch, organization, user, i);
+		if ((err = redis_run(app->redis, &batch, true)) != NULL)
 			return err;
+		parse_some(app, arena, principal, i, (const struct redis_reply *const *)batch.reply, batch.count, *out,
+			   count);
 	}
 	return NULL;
 }

@@ -8,6 +8,8 @@
 #include "common/arena.h"
 #include "common/error.h"
 #include "fcgi/app.h"
+#include "fcgi/config.h"
+#include "fcgi/guess.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,12 +83,10 @@ fill(struct arena *arena, const char *key, const struct redis_reply *reply, stru
 	out->found = text_is_id(out->user) && is_text(reply);
 	if (!out->found)
 		return;
-	out->email = shown(redis_item(reply, 1));
-	out->name = shown(redis_item(reply, 2));
-	out->sid = not_empty(redis_item(reply, 3));
-	out->use = redis_item(reply, 4);
-	out->mcps = redis_item(reply, 5);
-	out->role = not_empty(redis_item(reply, 6));
+	out->sid = not_empty(redis_item(reply, 1));
+	out->use = redis_item(reply, 2);
+	out->mcps = redis_item(reply, 3);
+	out->role = not_empty(redis_item(reply, 4));
 	out->binding = out->sid != NULL ? joined(arena, "sid:", out->sid) : joined(arena, "token:", hash);
 }
 
@@ -94,16 +94,39 @@ fill(struct arena *arena, const char *key, const struct redis_reply *reply, stru
 static void
 add_fields(struct redis_batch *batch, const char *key, const char *role_field)
 {
-	redis_add(batch, "HMGET", key, "user_id", "email", "name", "sid", "use", "mcps", role_field, NULL);
+	redis_add(batch, "HMGET", key, "user_id", "sid", "use", "mcps", role_field, NULL);
+}
+
+/* Whose records to read in the same round; NULL: nobody's. */
+static const char *
+guess(struct app *app, const char *hash, const char *organization, const struct records_ahead *ahead)
+{
+	if (ahead == NULL || organization == NULL || app->guesses == NULL || app->sessions != app->redis ||
+	    app->config->provider_count >= REDIS_BATCH_MAX)
+		return NULL;
+	return guesses_find(app->guesses, hash);
+}
+
+static void
+take_ahead(struct arena *arena, const struct redis_batch *batch, const char *user, struct records_ahead *ahead)
+{
+	size_t count = batch->count - 1;
+
+	ahead->user = user;
+	ahead->replies = arena_alloc(arena, (count + 1) * sizeof *ahead->replies);
+	for (size_t i = 0; i < count; i++)
+		ahead->replies[i] = batch->reply[i + 1];
 }
 
 const struct error *
 store_session_read(struct app *app, struct arena *arena, const char *token, const char *organization,
-		   struct session *out)
+		   struct session *out, struct records_ahead *ahead)
 {
 	struct redis_batch batch;
 	const struct error *err;
 	const char *key = store_key_hashed(arena, "session", token);
+	const char *hash = key + strlen("session:");
+	const char *guessed = arena_text(arena, guess(app, hash, organization, ahead));
 	char *role_field = NULL;
 
 	*out = (struct session){0};
@@ -113,9 +136,15 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 	}
 	redis_batch_init(&batch, arena);
 	add_fields(&batch, key, role_field);
+	if (guessed != NULL)
+		store_records_add(app, &batch, organization, guessed, 0);
 	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
 		return err;
 	fill(arena, key, batch.reply[0], out);
+	if (guessed != NULL)
+		take_ahead(arena, &batch, guessed, ahead);
+	if (out->found && ahead != NULL && app->guesses != NULL)
+		guesses_note(app->guesses, hash, out->user);
 	return NULL;
 }
 
@@ -167,6 +196,8 @@ store_session_read_all(struct app *app, struct arena *arena, const char *token, 
 	/* Two replies that contradict each other are no session: it has just ended, or Redis is not well. */
 	if (!text_equal(redis_field(batch.reply[1], "user_id"), out->user))
 		return &error_store_unavailable;
+	out->email = shown(redis_field(batch.reply[1], "email"));
+	out->name = shown(redis_field(batch.reply[1], "name"));
 	read_organizations(arena, batch.reply[1], out);
 	return NULL;
 }

@@ -25,6 +25,7 @@
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/gateway.h"
+#include "fcgi/guess.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/router.h"
@@ -672,8 +673,9 @@ open_app(struct worker *worker)
 	app->series = worker->settings->series;
 	app->resolver = resolver_open(worker->loop);
 	app->flights = flights_open();
+	app->guesses = guesses_open();
 	app->signing_keys = signing_keys_open(config);
-	if (app->resolver == NULL || app->flights == NULL || app->signing_keys == NULL)
+	if (app->resolver == NULL || app->flights == NULL || app->guesses == NULL || app->signing_keys == NULL)
 		return false;
 	app->redis = redis_open(worker->loop, app->resolver, app->metrics, "records", config->redis_url);
 	app->sessions =
@@ -724,6 +726,7 @@ close_worker(struct worker *worker)
 	redis_close(worker->app.redis);
 	signing_keys_close(worker->app.signing_keys);
 	flights_close(worker->app.flights);
+	guesses_close(worker->app.guesses);
 	resolver_close(worker->app.resolver);
 	fibers_close(worker->fibers);
 	while (worker->spare_jobs != NULL) {
