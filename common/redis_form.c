@@ -1,6 +1,7 @@
 #include "common/redis_form.h"
 
 #include "common/redis.h"
+#include "common/resp.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,9 @@ static const struct {
 	const char *word;
 	const char *form;
 } commands[] = {
-    {"AUTH", "k"}, {"DEL", "n"},  {"GET", "S"},  {"HDEL", "n"},       {"HGETALL", "2"}, {"HMGET", "f"},
-    {"PING", "p"}, {"PTTL", TTL}, {"SADD", "n"}, {"SCAN", "(s*s)"},   {"SELECT", "k"},  {"SMEMBERS", "*s"},
-    {"SREM", "n"}, {"TTL", TTL},  {"XADD", "e"}, {"XRANGE", "*(e2)"}, {"ZREM", "n"},
+    {"AUTH", "k"},      {"DEL", "n"},  {"EXISTS", "n"}, {"GET", "S"},  {"HDEL", "n"},       {"HGETALL", "2"},
+    {"HMGET", "f"},     {"PING", "p"}, {"PTTL", TTL},   {"SADD", "n"}, {"SCAN", "(s*s)"},   {"SELECT", "k"},
+    {"SMEMBERS", "*s"}, {"SREM", "n"}, {"TTL", TTL},    {"XADD", "e"}, {"XRANGE", "*(e2)"}, {"ZREM", "n"},
 };
 
 static bool
@@ -29,7 +30,7 @@ has_word(const struct redis_command *command, const char *word)
 struct redis_form
 redis_form_of(const struct redis_command *command)
 {
-	struct redis_form form = {.words = command->argc};
+	struct redis_form form = {.words = command->argc + (command->tail != NULL ? command->tail->argc : 0)};
 
 	if (command->script != NULL) {
 		form.text = command->script->form;
