@@ -114,6 +114,21 @@ let_go(struct app *app, struct request *request, const struct gone *gone, struct
 	return error;
 }
 
+/* The connection first, because it decides about the answer, and then what is left, as time allows. */
+static void
+let_all_go(struct app *app, struct request *request, const struct deletion *deletion, int64_t last_ms,
+	   struct forgotten *out)
+{
+	struct forgotten left = {.use = GRANT_OTHERS};
+
+	if (deletion->found)
+		out->error = let_go(app, request, &deletion->gone, out);
+	out->found = out->found || deletion->found;
+	out->finished = out->finished || deletion->left_count > 0;
+	for (size_t i = 0; i < deletion->left_count && out->error == NULL && loop_now_ms(app->loop) < last_ms; i++)
+		out->error = let_go(app, request, &deletion->left[i], out->found ? &left : out);
+}
+
 const struct error *
 tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 {
@@ -126,18 +141,13 @@ tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 		error =
 		    store_integration_delete(app, request->arena, request->provider, &request->principal, &deletion);
 		if (error != NULL)
-			return error;
-		if (deletion.found || !deletion.busy || loop_now_ms(app->loop) >= last_ms)
-			break;
-		fiber_sleep(POLL_MS); /* somebody is at it, or died at it: then it is ours in a moment */
+			return out->found || out->finished ? NULL : error;
+		let_all_go(app, request, &deletion, last_ms, out);
+		if (!deletion.busy || out->error != NULL || loop_now_ms(app->loop) >= last_ms)
+			return NULL;
+		/* Somebody is at what is left, or died at it: then it is ours in a moment. */
+		fiber_sleep(POLL_MS);
 	}
-	out->found = deletion.found;
-	out->finished = deletion.left_count > 0;
-	for (size_t i = 0; i < deletion.left_count && out->error == NULL && loop_now_ms(app->loop) < last_ms; i++)
-		out->error = let_go(app, request, &deletion.left[i], out);
-	if (out->error == NULL && deletion.found)
-		out->error = let_go(app, request, &deletion.gone, out);
-	return NULL;
 }
 
 enum life { ALIVE, ASK_THE_PROVIDER, CANNOT_TELL };
