@@ -4,6 +4,7 @@
     held = proxy.hold("refresh")                 # the next command of this kind waits ("after": its answer does)
     held.wait()                                  # until one is there
     held.release()
+    with proxy.watched(pid) as steps: ...        # then `steps` are the names of the commands that this worker sent
     with proxy.shuffled(seed): ...               # commands and answers of all workers, in an order drawn from the seed
 
 Commands have names (`step`), by what the service does with them. A worker gives up on an answer after half a second:
@@ -24,17 +25,21 @@ import threading
 class Held:
     """A hold that was set: the worker that met it, and the way to let it go on."""
 
-    def __init__(self, loop, name, after, pid):
+    def __init__(self, loop, name, after, pid, skip):
         self.name = name
         self.after = after
         self.pid = pid
+        self.skip = skip
         self.met = None
         self._loop = loop
         self._met = threading.Event()
         self._released = asyncio.Event()
 
     def fits(self, name, after, pid):
-        return self.met is None and self.name == name and self.after == after and self.pid in (None, pid)
+        if self.met is not None or self.name != name or self.after != after or self.pid not in (None, pid):
+            return False
+        self.skip -= 1
+        return self.skip < 0
 
     async def stop(self, pid):
         self.met = pid
@@ -93,6 +98,7 @@ class RedisProxy:
         self._password = server.password
         self._loop = asyncio.new_event_loop()
         self._held = []
+        self._watches = []
         self._shuffle = None
         self._tasks = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -116,8 +122,9 @@ class RedisProxy:
         os.unlink(self.path)
         os.unlink(self.admin_path)
 
-    def hold(self, name, after=False, pid=None):
-        held = Held(self._loop, name, after, pid)
+    def hold(self, name, after=False, pid=None, skip=0):
+        """`skip`: so many commands of this kind pass first."""
+        held = Held(self._loop, name, after, pid, skip)
         self._held.append(held)
         return held
 
@@ -126,6 +133,15 @@ class RedisProxy:
         held, self._held = self._held, []
         for each in held:
             each.release()
+
+    @contextlib.contextmanager
+    def watched(self, pid):
+        watch = (pid, [])
+        self._watches.append(watch)
+        try:
+            yield watch[1]
+        finally:
+            self._watches.remove(watch)
 
     @contextlib.contextmanager
     def shuffled(self, seed):
@@ -165,6 +181,9 @@ class RedisProxy:
             while (command := await commands.get()) is not None:
                 raw, words = command
                 name = step(words)
+                for of, steps in list(self._watches):
+                    if of == pid:
+                        steps.append(name)
                 if not await self._pause(name, False, pid, reading):
                     return
                 to_redis.write(raw)
