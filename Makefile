@@ -106,7 +106,7 @@ lint:
 	tests/lint.sh
 
 format:
-	clang-format -i $(SOURCES) $(HEADERS) $(wildcard tests/unit/*.[ch] tests/fuzz/*.[ch] tests/load/*.[ch])
+	clang-format -i $(SOURCES) $(HEADERS) $(wildcard tests/unit/*.[ch] tests/fuzz/*.[ch] tests/load/*.[ch] tests/drills/*.c)
 
 install: $(PROGRAM)
 	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/integrations
@@ -134,10 +134,12 @@ bench-plot: ; /usr/bin/python3 -B tests/load/bench_plot.py
 races: $(PROGRAM) ; CROWD_ROUNDS=200 ROTATIONS=1000 RACES=1000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
 	tests/service/test_refresh_once.py tests/service/test_races.py
 soak: ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
-torture: $(PROGRAM) ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills
+torture: $(PROGRAM) ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills \
+	--ignore-glob='*/test_chaos*'
+chaos: $(PROGRAM) ; tests/drills/chaos.sh $(SEED)
 fuzz: ; tests/fuzz/run.sh $(or $(N),60)
 coverage: ; tests/coverage.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
-	lighthouse bench bench-plot races soak torture fuzz fuzz-targets coverage clean
+	lighthouse bench bench-plot races soak torture chaos fuzz fuzz-targets coverage clean

@@ -7,7 +7,7 @@ shopt -s nullglob globstar
 
 sources=(common/*.c fcgi/*.c)
 headers=(common/*.h fcgi/*.h)
-tests=(tests/unit/*.[ch] tests/fuzz/*.[ch] tests/load/*.[ch])
+tests=(tests/unit/*.[ch] tests/fuzz/*.[ch] tests/load/*.[ch] tests/drills/*.c)
 flags=(-I. -D_GNU_SOURCE -std=c11)
 jobs=$(nproc)
 passed=0 failed=()
