@@ -139,7 +139,8 @@ torture: $(PROGRAM) ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cache
 chaos: $(PROGRAM) ; tests/drills/chaos.sh $(SEED)
 fuzz: ; tests/fuzz/run.sh $(or $(N),60)
 coverage: ; tests/coverage.sh
+valgrind: ; tests/valgrind.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
-	lighthouse bench bench-plot races soak torture chaos fuzz fuzz-targets coverage clean
+	lighthouse bench bench-plot races soak torture chaos fuzz fuzz-targets coverage valgrind clean
