@@ -109,7 +109,8 @@ class Route:
         pass
 
     def next_works(self, case):
-        """With the fault gone, the connection works, whatever is said of it meanwhile."""
+        """With the fault gone, the stored refresh token gives the next access token, whatever is said of it meanwhile."""
+        make_due(self.product, case.user, ORGANIZATION, case.service)
         body = good(case.session.validate(ORGANIZATION, case.service))
         assert body["is_valid"] and body["integration"]["status"] == "valid", body
 
@@ -120,9 +121,12 @@ class Route:
         return self.product.redis.hgetall(key("credential", case.user, ORGANIZATION, case.service))
 
     def tokens_stay(self, case, but=()):
-        """The stored tokens are what they were, byte for byte; fields of `but` may differ."""
+        """The stored tokens are what they were, byte for byte; fields of `but` may differ. And it is not long until the
+        provider is asked again."""
         now, was = self.tokens(case), case.tokens
         holds(all(now.get(name) == was.get(name) for name in {*now, *was} - set(but)), "lost", "stored tokens changed")
+        remembered = self.product.redis.pttl(key("integrations:refresh_failure", case.user, ORGANIZATION, case.service))
+        holds(remembered <= REMEMBERED, "stuck", f"the failure is remembered for {remembered} ms")
 
 
 # ---- routes on a stored connection
@@ -158,10 +162,6 @@ class Rotated(ValidateRefresh):
     """The provider has forgotten the refresh token that it was sent: the new one has to be stored, however odd the answer."""
     name, keeps = "rotated", False
 
-    def next_works(self, case):
-        make_due(self.product, case.user, ORGANIZATION, case.service)
-        super().next_works(case)
-
 
 class ValidateUserinfo(Validate):
     step = "userinfo"
@@ -187,8 +187,6 @@ class Token(Route):
         assert (stored["status"], stored.get("status_reason")) == status, stored
         if case.verdict != "good":
             self.tokens_stay(case, but=("handed_out_until",))
-            remembered = self.product.redis.pttl(key("integrations:refresh_failure", case.user, ORGANIZATION, case.service))
-            holds(remembered <= REMEMBERED, "stuck", f"the failure is remembered for {remembered} ms")
 
 
 class TokenEarly(Token):
