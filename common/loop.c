@@ -9,6 +9,8 @@
 #include <ev.h>
 #include <stdlib.h>
 
+#define AGAIN_SECONDS 0.01 /* after which a descriptor that could not be watched is tried again */
+
 struct loop {
 	struct ev_loop *ev;
 	ev_prepare prepare;
@@ -26,10 +28,12 @@ struct loop_hook {
 
 struct loop_io {
 	ev_io io;
+	ev_timer again;
 	struct loop *loop;
 	void (*fn)(void *, int);
 	void *arg;
 	int events;
+	int lost; /* what was to be watched, when the kernel had no memory for it */
 };
 
 struct loop_timer {
@@ -124,11 +128,27 @@ loop_now_ms(const struct loop *loop)
 }
 
 static void
-io_ready(struct ev_loop *ev, ev_io *watcher, int events)
+watch_again(struct ev_loop *ev, ev_timer *watcher, int events)
 {
 	struct loop_io *io = watcher->data;
 
 	(void)ev;
+	(void)events;
+	loop_io_set(io, io->lost);
+}
+
+static void
+io_ready(struct ev_loop *ev, ev_io *watcher, int events)
+{
+	struct loop_io *io = watcher->data;
+
+	if (events & EV_ERROR) { /* epoll_ctl failed, and libev has stopped the watcher */
+		io->lost = io->events;
+		io->events = 0;
+		ev_timer_set(&io->again, AGAIN_SECONDS, 0.);
+		ev_timer_start(ev, &io->again);
+		return;
+	}
 	io->fn(io->arg, ((events & EV_READ) ? LOOP_READ : 0) | ((events & EV_WRITE) ? LOOP_WRITE : 0));
 }
 
@@ -144,6 +164,8 @@ loop_io_open(struct loop *loop, int fd, int events, void (*fn)(void *, int), voi
 	io->arg = arg;
 	ev_io_init(&io->io, io_ready, fd, EV_NONE);
 	io->io.data = io;
+	ev_timer_init(&io->again, watch_again, 0., 0.);
+	io->again.data = io;
 	loop_io_set(io, events);
 	return io;
 }
@@ -154,9 +176,10 @@ loop_io_set(struct loop_io *io, int events)
 	int fd = io->io.fd;
 	int wanted = ((events & LOOP_READ) ? EV_READ : 0) | ((events & LOOP_WRITE) ? EV_WRITE : 0);
 
-	if (events == io->events)
+	if (events == io->events && !ev_is_active(&io->again))
 		return;
 	ev_io_stop(io->loop->ev, &io->io);
+	ev_timer_stop(io->loop->ev, &io->again);
 	io->events = events;
 	if (events == 0)
 		return;
@@ -170,6 +193,7 @@ loop_io_close(struct loop_io *io)
 	if (io == NULL)
 		return;
 	ev_io_stop(io->loop->ev, &io->io);
+	ev_timer_stop(io->loop->ev, &io->again);
 	free(io);
 }
 
