@@ -1,4 +1,4 @@
-/* Digests, comparison and wiping over OpenSSL; algorithms are fetched once, by crypto_open. */
+/* Digests, comparison and wiping over OpenSSL; none of it allocates or fails. */
 #ifndef COMMON_CRYPTO_H
 #define COMMON_CRYPTO_H
 
@@ -12,10 +12,6 @@
 #define CRYPTO_SHA2_MAX 64
 
 struct arena;
-
-/* Fetch the algorithms. Call once at start; false when OpenSSL lacks one. */
-bool crypto_open(void);
-void crypto_close(void);
 
 void crypto_sha256(const void *bytes, size_t len, uint8_t out[CRYPTO_SHA256_SIZE]);
 

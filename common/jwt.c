@@ -5,6 +5,7 @@
 #include "common/jwt.h"
 
 #include "common/arena.h"
+#include "common/crypto.h"
 #include "common/json_read.h"
 #include "common/text.h"
 
@@ -33,13 +34,15 @@ enum key_type { KEY_RSA, KEY_P256, KEY_P384 };
 struct algorithm {
 	const char *name;
 	enum key_type type;
-	const char *digest;
+	const EVP_MD *(*digest)(void);
+	unsigned bits; /* of the digest */
 	bool pss;
 };
 
 static const struct algorithm algorithms[] = {
-    {"RS256", KEY_RSA, "SHA256", false}, {"RS384", KEY_RSA, "SHA384", false},  {"RS512", KEY_RSA, "SHA512", false},
-    {"PS256", KEY_RSA, "SHA256", true},  {"ES256", KEY_P256, "SHA256", false}, {"ES384", KEY_P384, "SHA384", false},
+    {"RS256", KEY_RSA, EVP_sha256, 256, false},  {"RS384", KEY_RSA, EVP_sha384, 384, false},
+    {"RS512", KEY_RSA, EVP_sha512, 512, false},  {"PS256", KEY_RSA, EVP_sha256, 256, true},
+    {"ES256", KEY_P256, EVP_sha256, 256, false}, {"ES384", KEY_P384, EVP_sha384, 384, false},
 };
 
 struct curve {
@@ -65,6 +68,19 @@ struct jwt_keys {
 	size_t count;
 	struct key keys[KEYS_MAX];
 };
+
+/* Did OpenSSL lack memory? Its functions do not say why they failed; big numbers fail for nothing else, as keys and
+ * signatures were checked before. */
+static bool
+lacked_memory(void)
+{
+	bool lacked = false;
+	unsigned long error;
+
+	while ((error = ERR_get_error()) != 0)
+		lacked = lacked || ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE || ERR_GET_LIB(error) == ERR_LIB_BN;
+	return lacked;
+}
 
 static const struct algorithm *
 find_algorithm(const char *name)
@@ -159,17 +175,17 @@ is_for_verifying(const struct json *jwk)
 	return false;
 }
 
-/* Add the key of `jwk` when it is usable. */
-static void
+/* Add the key of `jwk` when it is usable; false without memory. */
+static bool
 add_key(struct arena *arena, struct jwt_keys *keys, const struct json *jwk)
 {
 	if (keys->count == KEYS_MAX || !is_for_verifying(jwk))
-		return;
+		return true;
 	const char *kid = json_string(jwk, "kid");
 	const char *name = json_string(jwk, "alg");
 	const struct algorithm *only = find_algorithm(name);
 	if (name != NULL && only == NULL)
-		return;
+		return true;
 
 	struct key key = {.only = only};
 	if (text_equal(json_string(jwk, "kty"), "RSA"))
@@ -177,14 +193,15 @@ add_key(struct arena *arena, struct jwt_keys *keys, const struct json *jwk)
 	else if (text_equal(json_string(jwk, "kty"), "EC"))
 		key.pkey = read_ec(arena, jwk, &key.type);
 	if (key.pkey == NULL)
-		return;
+		return !lacked_memory();
 	key.kid = kid == NULL ? NULL : strdup(kid);
 	if ((kid != NULL && key.kid == NULL) || (only != NULL && only->type != key.type)) {
 		EVP_PKEY_free(key.pkey);
 		free(key.kid);
-		return;
+		return only != NULL && only->type != key.type;
 	}
 	keys->keys[keys->count++] = key;
+	return true;
 }
 
 struct jwt_keys *
@@ -196,16 +213,18 @@ jwt_keys_open(const char *json, size_t len)
 	size_t size = (size_t)1024 * 1024 + 16 * len;
 	struct arena *arena = arena_open(size, size, NULL, NULL);
 	struct jwt_keys *keys = calloc(1, sizeof *keys);
+	bool whole = true;
+	ERR_clear_error();
 	if (arena != NULL && keys != NULL) {
 		const struct json *list = json_member(json_read(arena, json, len), "keys");
 		if (list != NULL && list->type == JSON_ARRAY)
-			for (const struct json *jwk = list->first; jwk != NULL; jwk = jwk->next)
-				add_key(arena, keys, jwk);
+			for (const struct json *jwk = list->first; jwk != NULL && whole; jwk = jwk->next)
+				whole = add_key(arena, keys, jwk);
 	}
 	arena_close(arena);
 	ERR_clear_error();
-	if (keys != NULL && keys->count == 0) {
-		free(keys);
+	if (keys != NULL && (keys->count == 0 || !whole)) {
+		jwt_keys_close(keys);
 		return NULL;
 	}
 	return keys;
@@ -270,13 +289,17 @@ read_claims(struct arena *arena, const struct token *token)
 	return claims != NULL && claims->type == JSON_OBJECT ? claims : NULL;
 }
 
-/* A signature of two numbers side by side (RFC 7518 3.4) as the DER that OpenSSL wants; NULL when of a wrong size. */
+static size_t
+ecdsa_size(enum key_type type)
+{
+	return type == KEY_P256 ? 32 : 48;
+}
+
+/* A signature of two numbers side by side (RFC 7518 3.4) as the DER that OpenSSL wants; NULL without memory. */
 static unsigned char *
 ecdsa_der(const struct token *token, enum key_type type, size_t *len)
 {
-	size_t size = type == KEY_P256 ? 32 : 48;
-	if (token->signature_len != 2 * size)
-		return NULL;
+	size_t size = ecdsa_size(type);
 	unsigned char *der = NULL;
 	int der_len = 0;
 	ECDSA_SIG *pair = ECDSA_SIG_new();
@@ -297,30 +320,49 @@ ecdsa_der(const struct token *token, enum key_type type, size_t *len)
 	return der;
 }
 
-static bool
-is_signed_by(const struct token *token, const struct algorithm *algorithm, const struct key *key)
+/* A context that has everything it needs to compare a signature; NULL without memory. */
+static EVP_PKEY_CTX *
+prepare_check(const struct algorithm *algorithm, const struct key *key)
 {
+	EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(NULL, key->pkey, NULL);
+	int padding = algorithm->pss ? RSA_PKCS1_PSS_PADDING : RSA_PKCS1_PADDING;
+	if (context != NULL && EVP_PKEY_verify_init(context) == 1 &&
+	    (key->type != KEY_RSA || EVP_PKEY_CTX_set_rsa_padding(context, padding) == 1) &&
+	    EVP_PKEY_CTX_set_signature_md(context, algorithm->digest()) == 1 &&
+	    (!algorithm->pss || EVP_PKEY_CTX_set_rsa_pss_saltlen(context, RSA_PSS_SALTLEN_DIGEST) == 1))
+		return context;
+	EVP_PKEY_CTX_free(context);
+	return NULL;
+}
+
+/* The digest is our own and the context is there before, so that little is left that can fail for want of memory. */
+static enum jwt_result
+check_signature(const struct token *token, const struct algorithm *algorithm, const struct key *key)
+{
+	uint8_t hash[CRYPTO_SHA2_MAX];
+	size_t hash_len = crypto_sha2(algorithm->bits, token->signed_part, token->signed_len, hash);
 	const unsigned char *signature = token->signature;
 	size_t signature_len = token->signature_len;
 	unsigned char *der = NULL;
+	enum jwt_result result = JWT_NO_MEMORY;
 	if (key->type != KEY_RSA) {
+		if (signature_len != 2 * ecdsa_size(key->type))
+			return JWT_BAD_SIGNATURE;
 		der = ecdsa_der(token, key->type, &signature_len);
-		if (der == NULL)
-			return false;
 		signature = der;
 	}
-
-	EVP_MD_CTX *context = EVP_MD_CTX_new();
-	EVP_PKEY_CTX *options = NULL; /* owned by the context */
-	bool valid = context != NULL &&
-		     EVP_DigestVerifyInit_ex(context, &options, algorithm->digest, NULL, NULL, key->pkey, NULL) == 1 &&
-		     (!algorithm->pss || (EVP_PKEY_CTX_set_rsa_padding(options, RSA_PKCS1_PSS_PADDING) == 1 &&
-					  EVP_PKEY_CTX_set_rsa_pss_saltlen(options, RSA_PSS_SALTLEN_DIGEST) == 1)) &&
-		     EVP_DigestVerify(context, signature, signature_len, token->signed_part, token->signed_len) == 1;
-	EVP_MD_CTX_free(context);
+	EVP_PKEY_CTX *context = signature != NULL ? prepare_check(algorithm, key) : NULL;
+	ERR_clear_error();
+	if (context != NULL) {
+		if (EVP_PKEY_verify(context, signature, signature_len, hash, hash_len) == 1)
+			result = JWT_VALID;
+		else
+			result = lacked_memory() ? JWT_NO_MEMORY : JWT_BAD_SIGNATURE;
+	}
+	EVP_PKEY_CTX_free(context);
 	OPENSSL_free(der);
 	ERR_clear_error();
-	return valid;
+	return result;
 }
 
 enum jwt_result
@@ -342,12 +384,12 @@ jwt_verify(struct arena *arena, const struct jwt_keys *keys, const struct words 
 
 	const char *kid = json_string(token.header, "kid");
 	enum jwt_result result = JWT_UNKNOWN_KEY;
-	for (size_t i = 0; i < keys->count && result != JWT_VALID; i++) {
+	for (size_t i = 0; i < keys->count && result != JWT_VALID && result != JWT_NO_MEMORY; i++) {
 		const struct key *key = &keys->keys[i];
 		if (key->type != algorithm->type || (key->only != NULL && key->only != algorithm) ||
 		    (kid != NULL && !text_equal(kid, key->kid)))
 			continue;
-		result = is_signed_by(&token, algorithm, key) ? JWT_VALID : JWT_BAD_SIGNATURE;
+		result = check_signature(&token, algorithm, key);
 	}
 	if (result != JWT_VALID)
 		return result;

@@ -17,12 +17,14 @@ enum jwt_result {
 	JWT_MALFORMED,   /* not three parts of base64url JSON, or too long (16 KiB) */
 	JWT_ALGORITHM,   /* `alg` is not an allowed one; "none" and HS* never are */
 	JWT_UNKNOWN_KEY, /* no key with this `kid` (or none that fits): fetching the keys anew may help */
-	JWT_BAD_SIGNATURE
+	JWT_BAD_SIGNATURE,
+	JWT_NO_MEMORY /* says nothing about the token */
 };
 
 /*
  * Read a JWK set: RSA keys of 2048 to 8192 bits and EC keys on P-256 and P-384 that may sign; others are skipped. At
- * most 32. Not in an arena: it outlives the request. NULL when it is no key set or holds no usable key.
+ * most 32. Not in an arena: it outlives the request. NULL when it is no key set, holds no usable key, or
+ * memory for one is missing: with a part of the keys, good tokens would seem forged.
  */
 struct jwt_keys *jwt_keys_open(const char *json, size_t len);
 void jwt_keys_close(struct jwt_keys *keys);

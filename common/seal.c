@@ -1,6 +1,7 @@
 /*
  * The keys are one mapping of their own, locked, kept out of core files and wiped when closed. OpenSSL expands a key
- * into a context on its ordinary heap; the context is reset, which wipes that, after each value.
+ * into a context on its ordinary heap; after each value a key of zeros is expanded over it. The context gets its memory
+ * once: were it missing later, a value that cannot be opened for a moment would be taken for one that is damaged.
  *
  * The nonce is random: 96 bits allow about 2^32 values a key before a repetition becomes likely enough to matter, far
  * more than one installation seals between two rotations.
@@ -32,6 +33,8 @@ struct key {
 	char id[ID_MAX + 1];
 	uint8_t bytes[KEY_SIZE];
 };
+
+static const uint8_t no_key[KEY_SIZE]; /* and no nonce */
 
 #define KEYS_SIZE (KEYS_MAX * sizeof(struct key))
 
@@ -74,7 +77,8 @@ new_ring(void)
 	}
 	ring->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	ring->context = EVP_CIPHER_CTX_new();
-	if (ring->keys == NULL || ring->cipher == NULL || ring->context == NULL) {
+	if (ring->keys == NULL || ring->cipher == NULL || ring->context == NULL ||
+	    EVP_CipherInit_ex2(ring->context, ring->cipher, no_key, no_key, 1, NULL) != 1) {
 		key_ring_close(ring);
 		return NULL;
 	}
@@ -226,13 +230,14 @@ bind_part(EVP_CIPHER_CTX *context, const char *part)
 	       (len == 0 || EVP_CipherUpdate(context, NULL, &done, (const uint8_t *)part, (int)len) == 1);
 }
 
-/* Set key, nonce and associated data; `direction` is EVP_CipherInit's: 1 seals, 0 opens. */
+/* Set key, nonce and associated data; `direction` is EVP_CipherInit's: 1 seals, 0 opens. Naming the cipher again would
+ * free the context's memory and ask for it anew. */
 static bool
 begin(const struct key_ring *ring, const struct key *key, const struct seal_context *context, const uint8_t *nonce,
       int direction)
 {
 	EVP_CIPHER_CTX *cipher = ring->context;
-	return EVP_CipherInit_ex2(cipher, ring->cipher, key->bytes, nonce, direction, NULL) == 1 &&
+	return EVP_CipherInit_ex2(cipher, NULL, key->bytes, nonce, direction, NULL) == 1 &&
 	       bind_part(cipher, context->environment) && bind_part(cipher, context->organization) &&
 	       bind_part(cipher, context->user) && bind_part(cipher, context->service) &&
 	       bind_part(cipher, context->field) && bind_part(cipher, context->issuer) &&
@@ -243,7 +248,7 @@ begin(const struct key_ring *ring, const struct key *key, const struct seal_cont
 static void
 end(const struct key_ring *ring)
 {
-	EVP_CIPHER_CTX_reset(ring->context);
+	(void)EVP_CipherInit_ex2(ring->context, NULL, no_key, no_key, 1, NULL);
 	ERR_clear_error();
 }
 

@@ -7,7 +7,6 @@
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/crypto.h"
 #include "common/log.h"
 #include "common/metrics.h"
 #include "fcgi/config.h"
@@ -250,6 +249,5 @@ cmd_serve(int argc, char **argv)
 	series_close(parent.series);
 	metrics_close(parent.metrics);
 	config_close(parent.config);
-	crypto_close();
 	return status;
 }

@@ -151,6 +151,8 @@ signing_keys_verify(struct app *app, struct request *request, const struct provi
 	}
 	if (result == JWT_VALID)
 		return NULL;
+	if (result == JWT_NO_MEMORY)
+		return &error_overloaded;
 	provider_complain(request, provider, ENDPOINT_EXCHANGE, 200, complaint(result),
 			  "check jwks_uri and id_token_algs in the provider file");
 	return &error_identity_invalid;

@@ -1,7 +1,6 @@
 #include "tests/fuzz/app.h"
 
 #include "common/arena.h"
-#include "common/crypto.h"
 #include "common/fiber.h"
 #include "common/flight.h"
 #include "common/http.h"
@@ -160,7 +159,6 @@ fuzz_app(void)
 
 	if (app->loop != NULL)
 		return app;
-	must(crypto_open());
 	store_prepare();
 	make_files();
 	log_configure(LOG_LEVEL_ERROR, true); /* kept, and never written */

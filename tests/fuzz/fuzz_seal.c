@@ -2,7 +2,6 @@
  * The input as a sealed value: only the ones of the corpus open, whose text is known. As a key ring: taken whole or
  * refused with a sentence. As a secret and its place: what is sealed opens there and nowhere else.
  */
-#include "common/crypto.h"
 #include "common/seal.h"
 #include "common/text.h"
 #include "tests/fuzz/fuzz.h"
@@ -62,7 +61,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct arena *arena = fuzz_arena();
 	if (ring == NULL) {
 		const char *mistake;
-		must(crypto_open());
 		ring = key_ring_open(arena, KEYS, &mistake);
 	}
 	must(ring != NULL);

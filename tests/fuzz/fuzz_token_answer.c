@@ -2,7 +2,6 @@
  * oauth2_token_answer and what it rests on. The first byte chooses the status, the rest is the body. Whatever comes in,
  * only status 400 with exactly `invalid_grant` ends a connection, and nothing unfit to be stored comes out.
  */
-#include "common/crypto.h"
 #include "common/json_read.h"
 #include "common/oauth2.h"
 #include "common/text.h"
@@ -25,10 +24,6 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const long statuses[] = {200, 400, 401, 403, 408, 429, 500, 503, 302, 0};
-	static bool opened;
-	if (!opened)
-		opened = crypto_open();
-	must(opened);
 	if (size == 0)
 		return 0;
 	struct arena *arena = fuzz_arena();

@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include "common/crypto.h"
 #include "common/seal.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
@@ -376,11 +375,6 @@ main(void)
 	    cmocka_unit_test_setup_teardown(asks_only_for_what_is_needed, prepare, clean),
 	    cmocka_unit_test_setup_teardown(scrubs_the_environment, prepare, clean),
 	};
-	int failed;
 
-	if (!crypto_open())
-		return 1;
-	failed = cmocka_run_group_tests_name("config", tests, NULL, NULL);
-	crypto_close();
-	return failed;
+	return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }

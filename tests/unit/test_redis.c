@@ -8,7 +8,6 @@
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/crypto.h"
 #include "common/error.h"
 #include "common/fiber.h"
 #include "common/log.h"
@@ -929,7 +928,6 @@ main(void)
 	    cmocka_unit_test(fields_are_found),
 	};
 
-	crypto_open();
 	log_configure(LOG_LEVEL_ERROR, true); /* kept, and not written: what fails here is meant to */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
