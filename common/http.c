@@ -29,7 +29,10 @@
 #define HEADERS_MAX (64 * 1024)
 #define RECEIVED_MAX (1024 * 1024) /* bytes of one call, whatever they are */
 #define TURN_MS 20
-#define ACTS_AT_LEAST 8 /* in one turn, however long it is */
+#define CA_SECONDS 86400  /* how long a store of CAs is kept */
+#define DISTRUST_MS 60000 /* and how often it is read before, at most */
+#define GRACE_MS 1000     /* for libcurl to end a call by itself, when its time is over */
+#define ACTS_AT_LEAST 8   /* in one turn, however long it is */
 
 /* A call under way, on its fiber's stack. */
 struct call {
@@ -47,7 +50,7 @@ struct call {
 	bool over;
 	CURLcode result;
 	struct http_response *response;
-	struct call *next; /* among those to start */
+	struct call *next, *previous; /* among those to start, then among those that libcurl has */
 };
 
 struct http {
@@ -58,6 +61,11 @@ struct http {
 	CURLM *multi;
 	CURLSH *sessions; /* TLS sessions, so that a new connection to a known host needs no full handshake */
 	struct call *to_start, **to_start_end;
+	struct call *started;
+	int64_t distrusted_ms; /* when libcurl's store of CAs was last taken for damaged; 0: never */
+	/* libcurl, or a socket that it wants watched, lacked memory: which call waits in vain is unknown, so all end.
+	 */
+	bool broken;
 	CURL *spare[SPARE_HANDLES];
 	size_t spare_count;
 	size_t running;
@@ -159,6 +167,23 @@ take_header(char *bytes, size_t one, size_t len, void *arg)
 /* ---- libcurl on the loop ---- */
 
 static void
+finish(struct call *call, CURLcode result)
+{
+	struct http *http = call->http;
+
+	if (call->previous != NULL)
+		call->previous->next = call->next;
+	else
+		http->started = call->next;
+	if (call->next != NULL)
+		call->next->previous = call->previous;
+	curl_multi_remove_handle(http->multi, call->easy);
+	call->result = result;
+	call->over = true;
+	fiber_wake(call->fiber);
+}
+
+static void
 finish_calls(struct http *http)
 {
 	CURLMsg *message;
@@ -170,10 +195,7 @@ finish_calls(struct http *http)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-		call->result = message->data.result;
-		curl_multi_remove_handle(http->multi, call->easy);
-		call->over = true;
-		fiber_wake(call->fiber);
+		finish(call, message->data.result);
 	}
 }
 
@@ -182,7 +204,8 @@ act(struct http *http, curl_socket_t fd, int events)
 {
 	int running;
 
-	curl_multi_socket_action(http->multi, fd, events, &running);
+	if (curl_multi_socket_action(http->multi, fd, events, &running) != CURLM_OK)
+		http->broken = true;
 	finish_calls(http);
 }
 
@@ -214,10 +237,7 @@ static void
 give_up(struct call *call)
 {
 	call->too_large = true;
-	call->result = CURLE_WRITE_ERROR;
-	curl_multi_remove_handle(call->http->multi, call->easy);
-	call->over = true;
-	fiber_wake(call->fiber);
+	finish(call, CURLE_WRITE_ERROR);
 }
 
 /*
@@ -270,16 +290,16 @@ watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *of_socket)
 		return 0;
 	}
 	watched = calloc(1, sizeof *watched);
-	if (watched == NULL)
-		return -1;
+	if (watched != NULL)
+		watched->io = loop_io_open(http->loop, fd, events, socket_ready, watched);
+	if (watched == NULL || watched->io == NULL) {
+		free(watched);
+		http->broken = true;
+		return 0; /* an error would make libcurl refuse whatever comes later */
+	}
 	watched->http = http;
 	watched->fd = fd;
 	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&watched->call);
-	watched->io = loop_io_open(http->loop, fd, events, socket_ready, watched);
-	if (watched->io == NULL) {
-		free(watched);
-		return -1;
-	}
 	curl_multi_assign(http->multi, fd, watched);
 	return 0;
 }
@@ -303,23 +323,63 @@ set_timer(CURLM *multi, long ms, void *arg)
 	return 0;
 }
 
+static CURLM *
+open_multi(struct http *http)
+{
+	CURLM *multi = curl_multi_init();
+
+	if (multi == NULL)
+		return NULL;
+	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, http);
+	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, http);
+	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
+	curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+	return multi;
+}
+
+/* What libcurl keeps of its sockets is damaged where memory was missing (7.88 divides by zero on a later call). */
+static void
+start_anew(struct http *http)
+{
+	while (http->started != NULL)
+		finish(http->started, CURLE_OUT_OF_MEMORY);
+	curl_multi_cleanup(http->multi);
+	http->multi = NULL;
+	http->broken = false;
+	loop_timer_clear(http->timer);
+}
+
+static void
+start_call(struct http *http, struct call *call)
+{
+	if (http->multi == NULL)
+		http->multi = open_multi(http);
+	call->next = http->started;
+	call->previous = NULL;
+	if (call->next != NULL)
+		call->next->previous = call;
+	http->started = call;
+	if (http->multi == NULL || curl_multi_add_handle(http->multi, call->easy) != CURLM_OK)
+		finish(call, CURLE_OUT_OF_MEMORY);
+}
+
 static bool
 start_calls(void *arg)
 {
 	struct http *http = arg;
-	bool did = false;
+	bool did = http->broken;
 
+	if (http->broken)
+		start_anew(http);
 	while (http->to_start != NULL) {
 		struct call *call = http->to_start;
 
 		http->to_start = call->next;
 		if (http->to_start == NULL)
 			http->to_start_end = &http->to_start;
-		if (curl_multi_add_handle(http->multi, call->easy) != CURLM_OK) {
-			call->result = CURLE_OUT_OF_MEMORY;
-			call->over = true;
-			fiber_wake(call->fiber);
-		}
+		start_call(http, call);
 		did = true;
 	}
 	return did;
@@ -340,7 +400,7 @@ http_open(struct loop *loop, struct resolver *resolver, const struct http_settin
 	http->user_agent = strdup(settings->user_agent);
 	http->timer = loop_timer_open(loop, timer_fired, http);
 	http->hook = loop_hook_open(loop, start_calls, http);
-	http->multi = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? curl_multi_init() : NULL;
+	http->multi = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? open_multi(http) : NULL;
 	http->sessions = http->multi != NULL ? curl_share_init() : NULL;
 	if (http->ca_file == NULL || http->user_agent == NULL || http->timer == NULL || http->hook == NULL ||
 	    http->sessions == NULL) {
@@ -348,12 +408,6 @@ http_open(struct loop *loop, struct resolver *resolver, const struct http_settin
 		return NULL;
 	}
 	curl_share_setopt(http->sessions, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
-	curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
-	curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
 	return http;
 }
 
@@ -420,52 +474,84 @@ header_list(const char *authorization)
 	return list;
 }
 
+/*
+ * libcurl keeps one store of CAs. OpenSSL takes a certificate in it for bad, for good, when memory was missing as it
+ * first looked at it; so after a handshake failed, only a store that was read later serves on.
+ */
+static long
+ca_seconds(const struct http *http)
+{
+	int64_t ms = loop_now_ms(http->loop) - http->distrusted_ms;
+
+	return http->distrusted_ms == 0 || ms / 1000 > CA_SECONDS ? CA_SECONDS : (long)(ms / 1000);
+}
+
+/* Not again and again: a host with a bad certificate would have the file read for every call. */
 static void
+distrust(struct http *http)
+{
+	int64_t now = loop_now_ms(http->loop);
+
+	if (http->distrusted_ms == 0 || now - http->distrusted_ms >= DISTRUST_MS)
+		http->distrusted_ms = now;
+}
+
+/*
+ * All that any call needs to be other than libcurl has it: the handle may have served another call. False when one of
+ * them is not in force, because libcurl keeps copies.
+ */
+static bool
 set_options(struct call *call, const struct http_request *request, int64_t ms)
 {
 	struct http *http = call->http;
 	CURL *easy = call->easy;
+	bool good = true;
 
-	curl_easy_setopt(easy, CURLOPT_URL, request->url);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
-	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, http->allow_loopback ? "https,http" : "https");
-	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(easy, CURLOPT_PROXY, "");
-	curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
-	curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-	curl_easy_setopt(easy, CURLOPT_SHARE, http->sessions);
-	curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
-	curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* with a path libcurl would not cache the store of CAs */
-	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(ms < HTTP_CONNECT_MS ? ms : HTTP_CONNECT_MS));
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)ms);
-	curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
-	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 16384L);
-	curl_easy_setopt(easy, CURLOPT_USERAGENT, http->user_agent);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, http);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
-	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
-	curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
-	curl_easy_setopt(easy, CURLOPT_RESOLVE, call->addresses);
+#define SET(option, value) good = curl_easy_setopt(easy, option, value) == CURLE_OK && good
+
+	SET(CURLOPT_URL, request->url);
+	SET(CURLOPT_PRIVATE, call);
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_PROTOCOLS_STR, http->allow_loopback ? "https,http" : "https");
+	SET(CURLOPT_REDIR_PROTOCOLS_STR, "https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	SET(CURLOPT_SHARE, http->sessions);
+	SET(CURLOPT_CAINFO, http->ca_file);
+	SET(CURLOPT_CAPATH, NULL); /* with a path libcurl would not cache the store of CAs */
+	SET(CURLOPT_CA_CACHE_TIMEOUT, ca_seconds(http));
+	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(ms < HTTP_CONNECT_MS ? ms : HTTP_CONNECT_MS));
+	SET(CURLOPT_TIMEOUT_MS, (long)ms);
+	SET(CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
+	SET(CURLOPT_BUFFERSIZE, 16384L);
+	SET(CURLOPT_USERAGENT, http->user_agent);
+	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	SET(CURLOPT_OPENSOCKETDATA, http);
+	SET(CURLOPT_WRITEFUNCTION, take_body);
+	SET(CURLOPT_WRITEDATA, call);
+	SET(CURLOPT_HEADERFUNCTION, take_header);
+	SET(CURLOPT_HEADERDATA, call);
+	SET(CURLOPT_HTTPHEADER, call->headers);
+	SET(CURLOPT_RESOLVE, call->addresses);
 	if (strcmp(request->method, "POST") == 0) {
 		const char *body = request->body != NULL ? request->body : "";
 
-		curl_easy_setopt(easy, CURLOPT_POST, 1L);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS,
-				 body); /* not copied: it stays in the arena, and is wiped there */
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)strlen(body));
+		SET(CURLOPT_POST, 1L);
+		/* not copied: it stays in the arena, and is wiped there */
+		SET(CURLOPT_POSTFIELDS, body);
+		SET(CURLOPT_POSTFIELDSIZE, (long)strlen(body));
+	} else {
+		SET(CURLOPT_HTTPGET, 1L);
 	}
-	if (request->once) {
-		curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
-		curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
-	}
+	SET(CURLOPT_FRESH_CONNECT, request->once ? 1L : 0L);
+	SET(CURLOPT_FORBID_REUSE, request->once ? 1L : 0L);
+#undef SET
+	return good;
 }
 
 static const char *
@@ -488,6 +574,10 @@ reason(const struct call *call)
 	}
 }
 
+/*
+ * A handle serves again without curl_easy_reset, which sets defaults anew and does not say when it lacked memory for
+ * them. It must not point to what was the call's.
+ */
 static void
 release(struct call *call)
 {
@@ -498,7 +588,10 @@ release(struct call *call)
 	if (call->easy == NULL)
 		return;
 	if (call->result == CURLE_OK && http->spare_count < SPARE_HANDLES) {
-		curl_easy_reset(call->easy);
+		curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, NULL);
+		curl_easy_setopt(call->easy, CURLOPT_RESOLVE, NULL);
+		curl_easy_setopt(call->easy, CURLOPT_POSTFIELDS, NULL);
+		curl_easy_setopt(call->easy, CURLOPT_PRIVATE, NULL);
 		http->spare[http->spare_count++] = call->easy;
 	} else {
 		curl_easy_cleanup(call->easy); /* after a failure nothing of a handle is trusted */
@@ -509,14 +602,24 @@ static const struct error *
 perform(struct call *call, const struct http_request *request, int64_t ms, const char **why)
 {
 	struct http *http = call->http;
+	int64_t until_ms = loop_now_ms(http->loop) + ms + GRACE_MS;
 
-	set_options(call, request, ms);
+	if (!set_options(call, request, ms))
+		return &error_provider_unreachable;
 	*http->to_start_end = call;
 	http->to_start_end = &call->next;
 	http->running++;
+	while (!call->over && fiber_park_until(until_ms))
+		continue;
+	if (!call->over)
+		http->broken =
+		    true; /* nothing that is known makes libcurl forget a call: rather end all than wait for ever */
 	while (!call->over)
 		fiber_park();
 	http->running--;
+	if (call->result == CURLE_PEER_FAILED_VERIFICATION || call->result == CURLE_SSL_CONNECT_ERROR ||
+	    call->result == CURLE_OUT_OF_MEMORY)
+		distrust(http);
 	if (call->result != CURLE_OK) {
 		*why = reason(call);
 		return &error_provider_unreachable;
