@@ -242,45 +242,71 @@ method_of(const char *name)
 	return METHOD_OTHER;
 }
 
-/* Copy one value; what is not valid UTF-8 makes the request broken, and counts as absent. */
-static const char *
-copy(struct arena *arena, struct request *request, const char *value)
+/* On the loop's own stack nothing can be abandoned: without memory this is NULL, and the whole request is not read. */
+static char *
+keep(struct arena *arena, const char *bytes, size_t len)
 {
-	if (value[0] == '\0')
-		return NULL; /* nginx passes an absent header as an empty one */
-	if (!text_is_utf8(value, strlen(value))) {
-		request->broken = &error_request_invalid;
-		return NULL;
-	}
-	return arena_text(arena, value);
+	char *kept = arena_try_alloc(arena, len + 1);
+
+	if (kept != NULL)
+		memcpy(kept, bytes, len);
+	return kept;
 }
 
-static void
+/* Copy one value into *copied; what is not valid UTF-8 makes the request broken, and counts as absent. False without
+ * memory. */
+static bool
+copy(struct arena *arena, struct request *request, const char *value, const char **copied)
+{
+	*copied = NULL;
+	if (value[0] == '\0')
+		return true; /* nginx passes an absent header as an empty one */
+	if (!text_is_utf8(value, strlen(value))) {
+		request->broken = &error_request_invalid;
+		return true;
+	}
+	*copied = keep(arena, value, strlen(value));
+	return *copied != NULL;
+}
+
+/* The path and the query behind it. False without memory. */
+static bool
+take_uri(struct arena *arena, struct request *request, const char *value)
+{
+	const char *uri;
+	size_t path_len;
+
+	if (!copy(arena, request, value, &uri))
+		return false;
+	if (uri == NULL)
+		return true;
+	path_len = strcspn(uri, "?");
+	request->path = keep(arena, uri, path_len);
+	request->query = uri[path_len] == '?' ? uri + path_len + 1 : "";
+	return request->path != NULL;
+}
+
+/* False without memory. */
+static bool
 take_param(struct arena *arena, struct request *request, const char *name, size_t name_len, const char *value)
 {
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		if (texts[i].len == name_len && memcmp(texts[i].name, name, name_len) == 0) {
 			const char **member = (const char **)(void *)((char *)request + texts[i].offset);
 
-			*member = copy(arena, request, value);
-			return;
+			return copy(arena, request, value, member);
 		}
 	}
 	if (name_len == 14 && memcmp(name, "REQUEST_METHOD", 14) == 0) {
 		request->method = method_of(value);
 	} else if (name_len == 11 && memcmp(name, "REQUEST_URI", 11) == 0) {
-		const char *uri = copy(arena, request, value);
-		size_t path_len = uri != NULL ? strcspn(uri, "?") : 0;
-
-		if (uri != NULL) {
-			request->path = arena_copy(arena, uri, path_len);
-			request->query = uri[path_len] == '?' ? uri + path_len + 1 : "";
-		}
+		return take_uri(arena, request, value);
 	} else if (name_len == 19 && memcmp(name, "INTEGRATIONS_SERVER", 19) == 0) {
 		request->server = text_equal(value, "internal")  ? SERVER_INTERNAL
 				  : text_equal(value, "gateway") ? SERVER_GATEWAY
 								 : SERVER_PUBLIC;
 	}
+	return true;
 }
 
 static bool
@@ -297,7 +323,9 @@ read_body(FCGX_Request *fcgi, struct arena *arena, struct request *request)
 		request->broken = &error_body_too_large;
 		wanted = REQUEST_BODY_MAX;
 	}
-	body = arena_alloc(arena, (size_t)wanted + 1);
+	body = arena_try_alloc(arena, (size_t)wanted + 1);
+	if (body == NULL)
+		return false;
 	len = FCGX_GetStr(body, (int)wanted, fcgi->in);
 	/* The end must be read, too, or it would be taken for the start of the next request. */
 	while (FCGX_GetStr(spill, (int)sizeof spill, fcgi->in) > 0) {
@@ -331,8 +359,8 @@ gateway_read(struct gateway *gateway, struct arena *arena, struct request *reque
 	for (char **param = fcgi->envp; *param != NULL; param++) {
 		const char *equals = strchr(*param, '=');
 
-		if (equals != NULL)
-			take_param(arena, request, *param, (size_t)(equals - *param), equals + 1);
+		if (equals != NULL && !take_param(arena, request, *param, (size_t)(equals - *param), equals + 1))
+			return false;
 	}
 	if (request->host == NULL)
 		request->host = "";

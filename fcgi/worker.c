@@ -103,6 +103,7 @@ struct worker {
 	struct loop_hook *log_hook;
 	struct list partial, waiting;
 	int64_t partial_look_ms; /* how often partial ones are looked at */
+	struct arena *reserve;   /* had at the start, so that a refusal always finds room */
 	struct job *spare_jobs;
 	size_t spare_count;
 	size_t connections;
@@ -289,6 +290,19 @@ answer(struct job *job)
 	job_free(job);
 }
 
+/* Without what the request has in its arena, which may be full; its texts stay readable until job_free. */
+static void
+answer_overloaded(struct job *job)
+{
+	struct worker *worker = job->worker;
+
+	job->request.arena = worker->reserve;
+	job->request.error = &error_overloaded;
+	response_problem(&job->response, &job->request, &error_overloaded);
+	answer(job);
+	arena_reset(worker->reserve);
+}
+
 static void
 run(void *arg)
 {
@@ -305,22 +319,11 @@ ended(void *arg, bool abandoned)
 	struct job *job = arg;
 	struct worker *worker = job->worker;
 
-	if (abandoned) {
-		struct arena *small = arena_open(ARENA_FIRST, ARENA_MAX, NULL, NULL);
-
-		if (small == NULL)
-			abort(); /* not even the refusal fits: the parent starts another worker */
-		/* The request's own arena is full; its texts stay readable until job_free. */
-		job->request.arena = small;
-		job->request.error = &error_overloaded;
-		response_problem(&job->response, &job->request, &error_overloaded);
-		worker->in_flight--;
+	worker->in_flight--;
+	if (abandoned)
+		answer_overloaded(job);
+	else
 		answer(job);
-		arena_close(small);
-	} else {
-		worker->in_flight--;
-		answer(job);
-	}
 	update_gauges(worker);
 	start_waiting(worker);
 }
@@ -358,9 +361,7 @@ refuse(struct connection *connection)
 	if (job == NULL)
 		return;
 	series_overloaded(&connection->worker->app);
-	job->request.error = &error_overloaded;
-	response_problem(&job->response, &job->request, &error_overloaded);
-	answer(job);
+	answer_overloaded(job);
 }
 
 static void
@@ -372,9 +373,7 @@ start(struct connection *connection)
 	if (job == NULL)
 		return;
 	if (!fiber_start(worker->fibers, run, ended, job)) { /* no memory for a stack */
-		job->request.error = &error_overloaded;
-		response_problem(&job->response, &job->request, &error_overloaded);
-		answer(job);
+		answer_overloaded(job);
 		return;
 	}
 	worker->in_flight++;
@@ -696,6 +695,7 @@ open_worker(struct worker *worker)
 	worker->fibers = fibers_open(worker->loop, worker->settings->config->max_in_flight);
 	if (worker->fibers == NULL || !open_app(worker))
 		return false;
+	worker->reserve = arena_open(ARENA_FIRST, ARENA_MAX, NULL, NULL);
 	worker->log_hook = loop_hook_open(worker->loop, flush_log, NULL);
 	worker->listen_timer = loop_timer_open(worker->loop, listen_again, worker);
 	worker->partial_timer = loop_timer_open(worker->loop, look_at_partial, worker);
@@ -704,9 +704,9 @@ open_worker(struct worker *worker)
 	worker->memory_timer = loop_timer_open(worker->loop, look_at_memory, worker);
 	worker->term_signal = loop_signal_open(worker->loop, SIGTERM, drain, worker);
 	worker->listen_io = loop_io_open(worker->loop, worker->settings->listen_fd, LOOP_READ, listen_ready, worker);
-	return worker->log_hook != NULL && worker->listen_timer != NULL && worker->partial_timer != NULL &&
-	       worker->wait_timer != NULL && worker->drain_timer != NULL && worker->memory_timer != NULL &&
-	       worker->term_signal != NULL && worker->listen_io != NULL;
+	return worker->reserve != NULL && worker->log_hook != NULL && worker->listen_timer != NULL &&
+	       worker->partial_timer != NULL && worker->wait_timer != NULL && worker->drain_timer != NULL &&
+	       worker->memory_timer != NULL && worker->term_signal != NULL && worker->listen_io != NULL;
 }
 
 static void
@@ -729,6 +729,7 @@ close_worker(struct worker *worker)
 	guesses_close(worker->app.guesses);
 	resolver_close(worker->app.resolver);
 	fibers_close(worker->fibers);
+	arena_close(worker->reserve);
 	while (worker->spare_jobs != NULL) {
 		struct job *job = worker->spare_jobs;
 
