@@ -99,6 +99,16 @@ $(BUILD)/fuzz/%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_HELPERS) $(BUILD)/obj/t
 
 fuzz-targets: $(FUZZ_TARGETS)
 
+# Preloaded by drills into the workers, whatever they are built with: faults on demand.
+FAULTS := build/drills/faults.so
+
+$(FAULTS): tests/drills/faults.c Makefile
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=c11 -O2 -g -fno-builtin $(WARNINGS) -fPIC -shared -o $@ $< -ldl
+
+drill-tools: $(FAULTS)
+
 .PRECIOUS: $(BUILD)/obj/%.o
 -include $(OBJECTS:.o=.d) $(UNIT_SOURCES:%.c=$(BUILD)/obj/%.d) $(FUZZ_SOURCES:%.c=$(BUILD)/obj/%.d)
 
@@ -134,7 +144,7 @@ bench-plot: ; /usr/bin/python3 -B tests/load/bench_plot.py
 races: $(PROGRAM) ; CROWD_ROUNDS=200 ROTATIONS=1000 RACES=1000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
 	tests/service/test_refresh_once.py tests/service/test_races.py
 soak: ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
-torture: $(PROGRAM) ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills \
+torture: $(PROGRAM) drill-tools ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills \
 	--ignore-glob='*/test_chaos*'
 chaos: $(PROGRAM) ; tests/drills/chaos.sh $(SEED)
 fuzz: ; tests/fuzz/run.sh $(or $(N),60)
@@ -142,5 +152,5 @@ coverage: ; tests/coverage.sh
 valgrind: ; tests/valgrind.sh
 clean: ; rm -rf build
 
-.PHONY: all unit-tests lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
+.PHONY: all unit-tests drill-tools lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
 	lighthouse bench bench-plot races soak torture chaos fuzz fuzz-targets coverage valgrind clean

@@ -62,7 +62,7 @@ stage() {
 		make -j"$(nproc)" &&
 			python_tests service -n 3 "${SIDE_BY_SIDE[@]}" tests/service "${ALONE[@]/#/--ignore=}"
 		;;
-	drills) make -j"$(nproc)" && python_tests drills -n 2 "${SIDE_BY_SIDE[@]}" tests/drills ;;
+	drills) make -j"$(nproc)" all drill-tools && python_tests drills -n 2 "${SIDE_BY_SIDE[@]}" tests/drills ;;
 	load) make -j"$(nproc)" && python_tests load "${ALONE[@]}" ;;
 	service-sanitize)
 		make -j"$(nproc)" SANITIZE=1 &&
