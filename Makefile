@@ -89,6 +89,9 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(ARCHIVE)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $$(for helper in $(UNIT_HELPERS); do name=$$(basename $$helper .o); \
 	    grep -q "^#include \".*\b$$name\.h\"" tests/unit/$*.c && echo $$helper; done) $(ARCHIVE) $(LDLIBS) -lcmocka
 
+# Our own allocations can be made to fail, and no library's.
+$(BUILD)/unit/test_no_memory: LDFLAGS += -Wl,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=mmap
+
 unit-tests: $(UNIT_TESTS)
 
 # A fuzz target takes stored inputs as arguments (tests/fuzz/replay.c); with FUZZ=1 libFuzzer finds new ones.
