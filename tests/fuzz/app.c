@@ -26,11 +26,11 @@
 #define ARENA_MAX ((size_t)1024 * 1024) /* as a worker's requests have */
 #define IDLE_MS 1                       /* without a command or a byte to send: the rest of a reply never comes */
 
-#define SESSION(use, mcps)                                                                                             \
-	"*7\r\n$2\r\n" FUZZ_USER "\r\n$9\r\na@b.co.uk\r\n$3\r\nAda\r\n$1\r\ns\r\n" use "\r\n" mcps "\r\n$"             \
-	"5\r\nadmin\r\n"
+#define SESSION(count, use, mcps) "*" count "\r\n$2\r\n" FUZZ_USER "\r\n$1\r\ns\r\n" use "\r\n" mcps "\r\n"
+#define ROLE "$5\r\nadmin\r\n"
 #define ALL_OF_SESSION                                                                                                 \
-	"*4\r\n$7\r\nuser_id\r\n$2\r\n" FUZZ_USER "\r\n$8\r\norg:" FUZZ_ORGANIZATION "\r\n$5\r\nadmin\r\n"
+	"*8\r\n$7\r\nuser_id\r\n$2\r\n" FUZZ_USER "\r\n$8\r\norg:" FUZZ_ORGANIZATION "\r\n" ROLE                       \
+	"$5\r\nemail\r\n$9\r\na@b.co.uk\r\n$4\r\nname\r\n$3\r\nAda\r\n"
 
 static const char provider_end[] =
     "\"authorization_endpoint\":\"https://accounts.google.com/auth\",\"token_endpoint\":\"http://127.0.0.1:1/token\","
@@ -207,18 +207,28 @@ put(const char *bytes, size_t len)
 	redis.out_len += len;
 }
 
+/* To HMGET, with the role where it is asked for (as the last of 7 words), or to HGETALL. */
+static const char *
+session(const char *name, long words)
+{
+	bool gateway = redis.answers->session == FUZZ_SESSION_GATEWAY;
+
+	if (strcmp(name, "HGETALL") == 0)
+		return ALL_OF_SESSION;
+	if (words < 7)
+		return gateway ? SESSION("4", "$7\r\ngateway", "$5\r\ngmail") : SESSION("4", "$-1", "$-1");
+	return gateway ? SESSION("5", "$7\r\ngateway", "$5\r\ngmail") ROLE : SESSION("5", "$-1", "$-1") ROLE;
+}
+
 static void
-answer(const char *name, const char *key)
+answer(const char *name, const char *key, long words)
 {
 	const char *end, *next;
 
 	if (redis.answers->session != FUZZ_SESSION_ASKED && strncmp(key, "session:", 8) == 0) {
-		const char *session = strcmp(name, "HGETALL") == 0 ? ALL_OF_SESSION
-				      : redis.answers->session == FUZZ_SESSION_USER
-					  ? SESSION("$-1", "$-1")
-					  : SESSION("$7\r\ngateway", "$5\r\ngmail");
+		const char *reply = session(name, words);
 
-		put(session, strlen(session));
+		put(reply, strlen(reply));
 		return;
 	}
 	if (redis.rest == NULL) {
@@ -276,7 +286,7 @@ take_command(void)
 		return false;
 	redis.in_len -= (size_t)(at - redis.in);
 	memmove(redis.in, at, redis.in_len);
-	answer(word[0], word[1]);
+	answer(word[0], word[1], words);
 	return true;
 }
 

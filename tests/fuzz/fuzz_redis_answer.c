@@ -9,6 +9,7 @@
 #include "common/text.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/guess.h"
 #include "fcgi/provider.h"
 #include "fcgi/store.h"
 #include "tests/fuzz/app.h"
@@ -58,29 +59,63 @@ check_tokens(const struct credential *credential)
 }
 
 static void
-read_session(struct app *app, struct arena *arena, void *arg)
+check_session(const struct session *session)
 {
-	struct session session;
-	const struct error *error = arg != NULL ? store_session_read_all(app, arena, "token-MARKER", &session)
-						: store_session_read(app, arena, "token-MARKER", "acme", &session);
-
-	check_error(error);
-	if (error != NULL || !session.found)
-		return;
-	must(text_is_id(session.user) && session.binding != NULL && is_shown(session.email) && is_shown(session.name));
-	must(arg != NULL || session.organization_count == 0);
-	must(session.organization_count <= 1000);
-	for (size_t i = 0; i < session.organization_count; i++) {
-		must(text_is_id(session.organizations[i].id) && is_shown(session.organizations[i].role));
-		must(i == 0 || strcmp(session.organizations[i - 1].id, session.organizations[i].id) <= 0);
+	must(text_is_id(session->user) && session->binding != NULL);
+	must(is_shown(session->email) && is_shown(session->name) && session->organization_count <= 1000);
+	for (size_t i = 0; i < session->organization_count; i++) {
+		must(text_is_id(session->organizations[i].id) && is_shown(session->organizations[i].role));
+		must(i == 0 || strcmp(session->organizations[i - 1].id, session->organizations[i].id) <= 0);
 	}
 }
 
 static void
-read_one_session(struct app *app, struct arena *arena, void *arg)
+read_whole_session(struct app *app, struct arena *arena, void *arg)
 {
+	struct session session;
+	const struct error *error = store_session_read_all(app, arena, "token-MARKER", &session);
+
 	(void)arg;
-	read_session(app, arena, NULL);
+	check_error(error);
+	if (error == NULL && session.found)
+		check_session(&session);
+}
+
+static void
+check_list(struct app *app, struct arena *arena, const char *user, const struct records_ahead *ahead)
+{
+	struct integration *records;
+	size_t count;
+
+	if (store_integration_list(app, arena, FUZZ_ORGANIZATION, user, ahead, &records, &count) != NULL)
+		return;
+	must(count <= app->config->provider_count);
+	for (size_t i = 0; i < count; i++)
+		check_record(&records[i]);
+}
+
+/* Twice: the second time with the user's records, on a guess who that is. Another user never gets them. */
+static void
+read_session(struct app *app, struct arena *arena, void *arg)
+{
+	app->guesses = guesses_open();
+	must(app->guesses != NULL);
+	for (int i = 0; i < 2; i++) {
+		struct records_ahead ahead = {.user = NULL};
+		struct session session;
+		const struct error *error =
+		    store_session_read(app, arena, "token-MARKER", FUZZ_ORGANIZATION, &session, &ahead);
+
+		check_error(error);
+		if (error != NULL || !session.found)
+			break;
+		check_session(&session);
+		must(session.organization_count == 0 && (ahead.user == NULL || i == 1));
+		check_list(app, arena, session.user, &ahead);
+	}
+	guesses_close(app->guesses);
+	app->guesses = NULL;
+	(void)arg;
 }
 
 static void
@@ -151,15 +186,10 @@ read_tokens_only(struct app *app, struct arena *arena, void *arg)
 static void
 list_records(struct app *app, struct arena *arena, void *arg)
 {
-	struct integration *records;
-	size_t count;
+	static const struct records_ahead none;
 
 	(void)arg;
-	if (store_integration_list(app, arena, FUZZ_ORGANIZATION, FUZZ_USER, &records, &count) != NULL)
-		return;
-	must(count <= app->config->provider_count);
-	for (size_t i = 0; i < count; i++)
-		check_record(&records[i]);
+	check_list(app, arena, FUZZ_USER, &none);
 }
 
 static void
@@ -321,10 +351,10 @@ static const struct reader {
 	void (*fn)(struct app *, struct arena *, void *);
 	bool other; /* the variant that its argument chooses */
 } readers[] = {
-    {read_one_session, false}, {read_session, true},      {read_caller, false},    {list_callers, false},
-    {take_state, false},       {read_tokens_only, false}, {read_tokens, true},     {list_records, false},
-    {scan_records, false},     {delete_record, false},    {connect_record, false}, {read_grant, false},
-    {count_limit, false},      {read_events, false},      {rotate, false},         {list_members, false},
+    {read_session, false}, {read_whole_session, false}, {read_caller, false},    {list_callers, false},
+    {take_state, false},   {read_tokens_only, false},   {read_tokens, true},     {list_records, false},
+    {scan_records, false}, {delete_record, false},      {connect_record, false}, {read_grant, false},
+    {count_limit, false},  {read_events, false},        {rotate, false},         {list_members, false},
     {send_only, false},
 };
 

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LINES_MAX 64
+
 static char directory[80];
 
 static void
@@ -50,21 +52,23 @@ write_provider_file(const char *text)
 	must(chmod(path, 0600) == 0);
 }
 
-static void
-set(char *line)
+/* The lines of the text as an environment, without setenv, which keeps what it was ever given. */
+static char **
+lines_of(struct arena *arena, char *text)
 {
-	char *equals = strchr(line, '=');
-	char value[256];
+	char **lines = arena_alloc(arena, (LINES_MAX + 1) * sizeof *lines);
+	size_t count = 0;
 
-	if (equals == NULL || equals == line)
-		return;
-	*equals = '\0';
-	if (equals[1] == '~') {
-		snprintf(value, sizeof value, "%s%s", directory, equals + 2);
-		setenv(line, value, 1);
-	} else {
-		setenv(line, equals + 1, 1);
+	for (char *line = strsep(&text, "\n"); line != NULL && count < LINES_MAX; line = strsep(&text, "\n")) {
+		char *equals = strchr(line, '=');
+
+		if (equals == NULL || equals == line)
+			continue;
+		if (equals[1] == '~')
+			line = arena_format(arena, "%.*s%s%s", (int)(equals + 1 - line), line, directory, equals + 2);
+		lines[count++] = line;
 	}
+	return lines;
 }
 
 static void
@@ -101,16 +105,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const enum config_need needs[] = {CONFIG_ALL, CONFIG_STORE, CONFIG_KEYS};
 	static struct config_mistakes mistakes;
 	char **environment = environ;
-	char *none[] = {NULL};
 	char *text = fuzz_text(data, size);
 	char *provider = strstr(text, "\n%%\n");
 
 	write_provider_file(provider != NULL ? provider + 4 : "");
 	if (provider != NULL)
 		*provider = '\0';
-	environ = none;
-	for (char *rest = text, *line = strsep(&rest, "\n"); line != NULL; line = strsep(&rest, "\n"))
-		set(line);
+	environ = lines_of(fuzz_arena(), text);
 	for (size_t i = 0; i < sizeof needs / sizeof needs[0]; i++) {
 		struct config *config = config_open(needs[i], &mistakes);
 
@@ -122,7 +123,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	config_scrub_environment();
 	must(getenv("TOKEN_KEYS") == NULL && getenv("GOOGLE_CLIENT_SECRET") == NULL && getenv("REDIS_URL") == NULL);
-	clearenv();
 	environ = environment;
 	free(text);
 	return 0;
