@@ -36,6 +36,7 @@ from client import StandIn  # noqa: E402
 PROGRAM = os.environ.get("INTEGRATIONS_BIN") or os.path.join(REPOSITORY, "build", "integrations")
 VALGRIND = "valgrind" in PROGRAM
 SANITIZED = "sanitize" in PROGRAM or VALGRIND
+WATCHED = SANITIZED or "coverage" in PROGRAM  # by a tool inside the process
 SERVICE = "google"
 SCOPES = ["https://www.googleapis.com/auth/gmail.readonly", "https://www.googleapis.com/auth/calendar.readonly",
           "https://www.googleapis.com/auth/drive.readonly"]
