@@ -74,7 +74,8 @@ def test_nobody_reads(product, ada, closed):
     wait_until(lambda: product.redis.exists("events:{acme}"), "an event is stored")
     if closed == "stdout":
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([PROGRAM, "list", "--org", "acme"], env=operator(product), stdout=full, timeout=30, check=False)
+            done = subprocess.run([PROGRAM, "list", "--org", "acme"], env=operator(product), stdout=full, timeout=30,
+                                  check=False)
         assert done.returncode == 1
         return
     with subprocess.Popen([PROGRAM, "events", "--org", "acme", "--follow"], env=operator(product),
@@ -172,8 +173,9 @@ def test_check_of_redis(product):
         done = product.command("check", environment={"REDIS_URL": url["some"]}, check=False)
         assert done.returncode == 1 and "runs no scripts" in done.stdout
         nobody = {"REDIS_ADMIN_URL": url["some"]}
-        for arguments in (("list", "--org", "acme"), ("caller", "revoke", "--name", "n"), ("restore", "--org", "a", "--user", "u"),
-                          ("remove", "--org", "acme", "--user", "u"), ("events", "--org", "acme")):
+        for arguments in (("list", "--org", "acme"), ("caller", "revoke", "--name", "n"),
+                          ("restore", "--org", "a", "--user", "u"), ("remove", "--org", "acme", "--user", "u"),
+                          ("events", "--org", "acme")):
             assert product.command(*arguments, environment=nobody, check=False).returncode == 1, arguments
     finally:
         product.redis.config_set("maxmemory-policy", "noeviction")
