@@ -271,15 +271,15 @@ fiber_new(struct fibers *fibers)
 		return NULL;
 	}
 	fiber->stack = stack;
-	if (fiber->timer == NULL || mprotect(stack, page_size(), PROT_NONE) != 0) {
-		fiber_free(fiber);
-		return NULL;
-	}
 	fiber->valgrind_id =
 	    VALGRIND_STACK_REGISTER(fiber->stack + page_size(), fiber->stack + page_size() + STACK_SIZE);
 #ifdef FIBER_ASAN
 	__lsan_register_root_region(fiber->stack + page_size(), STACK_SIZE);
 #endif
+	if (fiber->timer == NULL || mprotect(stack, page_size(), PROT_NONE) != 0) {
+		fiber_free(fiber);
+		return NULL;
+	}
 	fibers->all[fibers->count++] = fiber;
 	return fiber;
 }
