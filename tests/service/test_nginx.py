@@ -4,12 +4,13 @@ import collections
 import concurrent.futures
 import json
 import os
+import socket
 import stat
 
 import pytest
 import requests
 
-from harness import problem
+from harness import Product, problem
 from processes import wait_until
 
 CONTENT_SECURITY_POLICY = {"default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
@@ -107,8 +108,18 @@ def test_the_callback_page_is_never_in_the_error_log(make_product):
     assert "in-the-query" not in text
 
 
-def test_requests_per_address(make_product):
-    product = make_product(server_conf="set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
+@pytest.fixture(scope="module")
+def addressed(tmp_path_factory):
+    """Believes X-Forwarded-For, because this machine's own address has no limits."""
+    product = Product(tmp_path_factory.mktemp("addressed"),
+                      server_conf="set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
+    product.start()
+    yield product
+    product.stop()
+
+
+def test_requests_per_address(addressed):
+    product = addressed
 
     def ask(address):
         return product.request("GET", "/api/me", headers={"X-Forwarded-For": address})
@@ -123,6 +134,32 @@ def test_requests_per_address(make_product):
         # Another address is not held back, nor is this machine itself.
         for address in ("203.0.113.8", "127.0.0.1"):
             assert {answer.status_code for answer in pool.map(ask, [address] * 100)} == {401}
+
+
+def test_connections_per_address(addressed):
+    """200 whose requests are under way: nginx waits for their bodies."""
+    host = addressed.public_url.split("//")[1]
+
+    def begin(address):
+        connection = socket.create_connection(("127.0.0.1", addressed.hosts[0].port), 10)
+        connection.sendall((f"POST /api/organizations/acme/integrations/google HTTP/1.1\r\nHost: {host}\r\n"
+                            f"X-Forwarded-For: {address}\r\nContent-Length: 2\r\n\r\n").encode())
+        return connection
+
+    def ask(address):
+        return addressed.request("GET", "/api/me", headers={"X-Forwarded-For": address})
+
+    held = [begin("203.0.113.9") for _ in range(200)]
+    def refused():
+        """For its connection: the first may be one request too many, which no longer is too many a moment later."""
+        answer = ask("203.0.113.9")
+        return "limiting connections" in nginx_logs(addressed) and [answer]
+
+    problem(wait_until(refused, "the 201st is refused")[0], 429, "rate_limited")
+    assert ask("203.0.113.10").status_code == 401
+    for each in held:
+        each.close()
+    wait_until(lambda: ask("203.0.113.9").status_code == 401, "there is room again")
 
 
 def test_a_write_is_never_sent_twice(make_product):
