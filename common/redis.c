@@ -3,6 +3,10 @@
  * the order of the commands, so waiting batches form one queue, and the reader builds each reply directly in the arena
  * of the batch at its head.
  *
+ * Only the order says whose reply it is, so one reply too many or too few would give every later one to a stranger.
+ * Where several batches are under way, what is written ends with a mark, a PING with a number of its own: all replies
+ * before it are held back until it comes as expected, and are nobody's if something else comes in its place.
+ *
  * A connection is DOWN, CONNECTING (one fiber connects, the others wait for it) or UP. Whatever goes wrong on it, it is
  * closed whole and every batch in the queue fails; no reply that was late can reach a later command.
  */
@@ -37,6 +41,9 @@
 
 #define WORDS_MAX 64 /* in one command */
 #define SCRATCH_MAX (64 * 1024)
+#define MARK_SIZE 24
+
+static const char no_memory[] = "memory for a Redis command could not be had";
 
 enum state { DOWN, CONNECTING, UP };
 enum end { PENDING, ANSWERED, LOST, TIMED_OUT, TOO_LARGE };
@@ -65,6 +72,7 @@ struct waiter {
 	size_t wanted;
 	size_t got;
 	bool too_large; /* a reply did not fit into the arena */
+	uint64_t mark;  /* 0: none; else the number of the mark that is behind this batch */
 	int64_t sent_ms;
 	enum end end;
 	struct waiter *next;
@@ -88,6 +96,11 @@ struct redis {
 	struct loop_timer *timer;
 	struct loop_hook *hook;
 	struct waiter *head, **end;
+	struct waiter *tail;             /* the last one, while there is a head */
+	struct waiter *unsent;           /* the first one whose commands are not written yet */
+	struct waiter *held, **held_end; /* have all their replies, and wait for the next mark */
+	uint64_t last_mark;
+	size_t marks; /* under way */
 	struct connect_waiter *connect_waiters;
 	struct fiber *connector; /* waits for the socket to become writable */
 	bool connector_woken;
@@ -303,9 +316,10 @@ reply_alloc(const redisReadTask *task, size_t size)
 {
 	const struct redis *redis = task->privdata;
 	struct waiter *waiter = redis->head;
-	void *memory = arena_try_alloc(waiter != NULL ? waiter->arena : redis->scratch, size);
+	bool theirs = waiter != NULL && waiter->got < waiter->wanted; /* not the mark behind them */
+	void *memory = arena_try_alloc(theirs ? waiter->arena : redis->scratch, size);
 
-	if (memory == NULL && waiter != NULL)
+	if (memory == NULL && theirs)
 		waiter->too_large = true;
 	return memory;
 }
@@ -408,11 +422,25 @@ finish(struct waiter *waiter, enum end end)
 	free(waiter);
 }
 
+/* All that are held back, as the list that is given back. */
+static struct waiter *
+take_held(struct redis *redis)
+{
+	struct waiter *first = redis->held;
+
+	redis->held = NULL;
+	redis->held_end = &redis->held;
+	return first;
+}
+
 /* Close the connection; every batch in the queue ends as `end`. */
 static void
 drop(struct redis *redis, enum end end, const char *message)
 {
-	struct waiter *waiter = redis->head;
+	struct waiter *waiter;
+
+	*redis->held_end = redis->head;
+	waiter = take_held(redis);
 
 	loop_io_close(redis->io);
 	redis->io = NULL;
@@ -422,8 +450,9 @@ drop(struct redis *redis, enum end end, const char *message)
 	resp_clear(&redis->out);
 	redis->dirty = false;
 	redis->state = redis->state == CONNECTING ? CONNECTING : DOWN; /* the connecting fiber says when it gave up */
-	redis->head = NULL;
+	redis->head = redis->unsent = NULL;
 	redis->end = &redis->head;
+	redis->marks = 0;
 	loop_timer_clear(redis->timer);
 	if (message != NULL)
 		complain(redis, "redis_connection_lost", message);
@@ -458,6 +487,37 @@ log_error_reply(struct redis *redis, const char *what, const struct redis_reply 
 }
 
 static void
+mark_text(char text[MARK_SIZE], uint64_t mark)
+{
+	snprintf(text, MARK_SIZE, "%llu", (unsigned long long)mark);
+}
+
+/* The batch at the head has all its replies. */
+static void
+next_waiter(struct redis *redis)
+{
+	struct waiter *waiter = redis->head;
+
+	redis->head = waiter->next;
+	if (redis->head == NULL) {
+		redis->end = &redis->head;
+		loop_timer_clear(redis->timer);
+	}
+	waiter->next = NULL;
+	*redis->held_end = waiter;
+	redis->held_end = &waiter->next;
+	if (redis->marks > 0 && waiter->mark == 0)
+		return;
+	waiter = take_held(redis);
+	while (waiter != NULL) {
+		struct waiter *next = waiter->next;
+
+		finish(waiter, waiter->too_large ? TOO_LARGE : ANSWERED);
+		waiter = next;
+	}
+}
+
+static void
 take_reply(struct redis *redis, struct redis_reply *reply)
 {
 	struct waiter *waiter = redis->head;
@@ -474,14 +534,23 @@ take_reply(struct redis *redis, struct redis_reply *reply)
 		waiter->replies[waiter->got] = reply;
 	else
 		arena_reset(redis->scratch);
-	if (++waiter->got < waiter->wanted)
-		return;
-	redis->head = waiter->next;
-	if (redis->head == NULL) {
-		redis->end = &redis->head;
-		loop_timer_clear(redis->timer);
-	}
-	finish(waiter, waiter->too_large ? TOO_LARGE : ANSWERED);
+	if (++waiter->got == waiter->wanted && waiter->mark == 0)
+		next_waiter(redis);
+}
+
+/* The reply to the mark behind the batch at the head: all replies up to here are what they seem to be. */
+static bool
+take_mark(struct redis *redis, const struct redis_reply *reply)
+{
+	char wanted[MARK_SIZE];
+
+	mark_text(wanted, redis->head->mark);
+	if (reply->type != REDIS_STRING || strcmp(reply->text, wanted) != 0)
+		return false;
+	arena_reset(redis->scratch);
+	redis->marks--;
+	next_waiter(redis);
+	return true;
 }
 
 /* Can the next command have this reply? */
@@ -512,7 +581,7 @@ has_stray_bytes(const struct redis *redis)
 {
 	const redisReader *reader = redis->context->reader;
 
-	return redis->head == NULL &&
+	return (redis->head == NULL || redis->head == redis->unsent) &&
 	       (reader->len > reader->pos || reader->ridx > 0 || (reader->ridx == 0 && reader->rstack[0].type >= 0));
 }
 
@@ -535,8 +604,14 @@ read_replies(struct redis *redis)
 		}
 		if (reply == NULL && !has_stray_bytes(redis))
 			return;
-		if (redis->head == NULL) {
+		if (redis->head == NULL || redis->head == redis->unsent) {
 			drop(redis, LOST, "Redis sent a reply that nobody asked for");
+			return;
+		}
+		if (redis->head->got == redis->head->wanted) {
+			if (take_mark(redis, reply))
+				continue;
+			drop(redis, LOST, "Redis sent too many replies, or too few");
 			return;
 		}
 		if (!is_its_own(redis->head, reply)) {
@@ -596,6 +671,21 @@ ready(void *arg, int events)
 		read_replies(redis);
 }
 
+/* Behind what is written now. */
+static bool
+add_mark(struct redis *redis)
+{
+	char text[MARK_SIZE];
+	const char *const argv[] = {"PING", text};
+	size_t lengths[] = {4, 0};
+
+	mark_text(text, ++redis->last_mark);
+	lengths[1] = strlen(text);
+	redis->tail->mark = redis->last_mark;
+	redis->marks++;
+	return resp_add(&redis->out, 2, argv, lengths, NULL);
+}
+
 /*
  * Before the loop waits: what all fibers appended in this turn leaves in one write. True when the connection turned out
  * dead, because then the fibers that waited for it are ready.
@@ -608,7 +698,11 @@ flush(void *arg)
 	if (!redis->dirty)
 		return false;
 	redis->dirty = false;
-	write_commands(redis);
+	redis->unsent = NULL;
+	if (redis->head == redis->tail || add_mark(redis))
+		write_commands(redis);
+	else
+		drop(redis, LOST, no_memory);
 	return redis->context == NULL;
 }
 
@@ -649,6 +743,9 @@ enqueue(struct redis *redis, struct waiter *waiter)
 		loop_timer_set(redis->timer, REDIS_TIMEOUT_MS);
 	*redis->end = waiter;
 	redis->end = &waiter->next;
+	redis->tail = waiter;
+	if (!redis->dirty)
+		redis->unsent = waiter;
 	redis->dirty = true;
 }
 
@@ -812,6 +909,7 @@ redis_open(struct loop *loop, struct resolver *resolver, struct metrics *metrics
 	redis->metrics = metrics;
 	redis->name = name;
 	redis->end = &redis->head;
+	redis->held_end = &redis->held;
 	redis->timer = loop_timer_open(loop, check_age, redis);
 	redis->hook = loop_hook_open(loop, flush, redis);
 	redis->scratch = arena_open(1024, SCRATCH_MAX, NULL, NULL);
@@ -953,7 +1051,7 @@ run_range(struct redis *redis, struct redis_batch *batch, size_t from, size_t to
 	waiter.replies = &batch->reply[from];
 	for (size_t i = from; i < to; i++) {
 		if (!append(redis, &batch->commands[i])) {
-			drop(redis, LOST, "memory for a Redis command could not be had");
+			drop(redis, LOST, no_memory);
 			return TIMED_OUT;
 		}
 	}
@@ -1035,7 +1133,7 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 			use_source(&batch->commands[i]);
 		if (!append(redis, &batch->commands[i])) {
 			free(waiter);
-			drop(redis, LOST, "memory for a Redis command could not be had");
+			drop(redis, LOST, no_memory);
 			return false;
 		}
 	}

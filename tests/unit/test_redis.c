@@ -25,7 +25,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MAX_CONNECTIONS 8
+#define MAX_CONNECTIONS 16
 
 /* What stands in for Redis: it answers with whatever the test says, when the test says so. */
 static struct peer {
@@ -39,6 +39,7 @@ static struct peer {
 	size_t len;
 	size_t reads;
 	size_t answered;
+	size_t seen;       /* of `in` */
 	void (*got)(void); /* after each read */
 } peer;
 
@@ -75,7 +76,7 @@ peer_accept(void *arg, int events)
 	peer.fd = accept4(peer.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	assert_true(peer.fd >= 0);
 	assert_true(++peer.accepted < MAX_CONNECTIONS);
-	peer.len = peer.answered = 0;
+	peer.len = peer.answered = peer.seen = 0;
 	peer.in[0] = '\0';
 	peer.io = loop_io_open(test_loop, peer.fd, LOOP_READ, peer_read, NULL);
 }
@@ -199,14 +200,36 @@ forget(struct ask *asks, size_t count)
 
 /* ---- order ---- */
 
+/* The next command with this word that has not been seen yet, or false. Marks before it are answered. */
+static bool
+next_command(const char *word)
+{
+	static const char ping[] = "PING\r\n$";
+
+	for (;;) {
+		const char *command = strstr(peer.in + peer.seen, word);
+		const char *mark = strstr(peer.in + peer.seen, ping);
+		const char *end;
+
+		if (mark == NULL || (command != NULL && command < mark)) {
+			peer.seen = command != NULL ? (size_t)(command - peer.in) + strlen(word) : peer.seen;
+			return command != NULL;
+		}
+		mark += sizeof ping - 2; /* its number comes back as it is */
+		end = strstr(strstr(mark, "\r\n") + 2, "\r\n") + 2;
+		peer_send_bytes(mark, (size_t)(end - mark));
+		peer.seen = (size_t)(end - peer.in);
+	}
+}
+
 /* 0, 1, 2... over each connection. */
 static void
 answer_each_get(void)
 {
 	char reply[64];
 
-	for (; peer.answered < occurrences("GET\r\n"); peer.answered++) {
-		snprintf(reply, sizeof reply, "$1\r\n%zu\r\n", peer.answered);
+	while (next_command("GET\r\n")) {
+		snprintf(reply, sizeof reply, "$1\r\n%zu\r\n", peer.answered++);
 		peer_send(reply);
 	}
 }
@@ -263,6 +286,58 @@ batches_stay_together(void **state)
 	on_loop_start(four_in_a_batch, NULL);
 	on_loop_finish(2000);
 	assert_int_equal(occurrences("GET\r\n"), 8);
+}
+
+static const char *shifted; /* instead of the second reply over the connection `shifted_on` */
+static size_t shifted_on;
+
+static void
+answer_shifted(void)
+{
+	if (peer.accepted != shifted_on) {
+		answer_each_get();
+		return;
+	}
+	while (next_command("GET\r\n")) {
+		char reply[64];
+
+		snprintf(reply, sizeof reply, "$1\r\n%zu\r\n", peer.answered++);
+		if (peer.answered != 2)
+			peer_send(reply);
+		else
+			peer_send(shifted);
+	}
+}
+
+/* Nobody takes another's reply: all who were under way fail, and the next command has a new connection. */
+static void
+one_reply_too_many_or_too_few_is_nobody_s(void **state)
+{
+	static const char *const shifts[] = {"$1\r\n1\r\n$1\r\n1\r\n", "", "$1\r\n1\r\n:1\r\n", "$1\r\n1\r\n+O"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof shifts / sizeof shifts[0]; i++) {
+		struct ask asks[5] = {0};
+
+		shifted = shifts[i];
+		peer.got = answer_shifted;
+		shifted_on = peer.accepted + 1;
+		for (size_t j = 0; j < 5; j++) {
+			asks[j] = (struct ask){.words = {"GET", "key"}};
+			if (j < 4)
+				on_loop_start(ask_now, &asks[j]);
+		}
+		on_loop_finish(2000);
+		for (size_t j = 0; j < 4; j++)
+			assert_ptr_equal(asks[j].error, &error_store_unavailable);
+		on_loop_start(ask_now, &asks[4]);
+		on_loop_finish(2000);
+		assert_null(asks[4].error);
+		assert_string_equal(asks[4].batch.reply[0]->text, "0");
+		forget(asks, 5);
+		redis_close(redis);
+		open_client("unix://", "");
+	}
 }
 
 /* ---- parsing ---- */
@@ -641,12 +716,14 @@ answer_large_then_small(void)
 	memcpy(reply + (size_t)n + LARGE + 6, small, sizeof small);
 	peer_send(reply);
 	free(reply);
+	while (next_command("GET\r\n"))
+		continue;
 }
 
 static void
 a_reply_that_is_too_large_fails_its_batch_alone(void **state)
 {
-	struct ask warm = {.words = {"PING", "x"}};
+	struct ask warm = {.words = {"DEL", "x"}};
 	struct ask asks[2] = {{.words = {"GET", "a"}, .limit = 16 * 1024}, {.words = {"GET", "b"}}};
 
 	(void)state;
@@ -731,20 +808,14 @@ an_unknown_script_is_sent_whole(void **state)
 
 /* ---- commands that nobody waits for ---- */
 
-static size_t seen; /* of peer.in */
-
 static void
 answer_ok_and_values(void)
 {
-	while (seen < peer.len) {
-		const char *command = peer.in + seen;
-		const char *next = strstr(command + 1, "*");
-
-		if (strstr(command, "SMEMBERS\r\n") != NULL && (next == NULL || strstr(command, "SMEMBERS\r\n") < next))
+	while (next_command("\r\nS")) {
+		if (strncmp(peer.in + peer.seen, "MEMBERS\r\n", 9) == 0)
 			peer_send("*2\r\n$5\r\nvalue\r\n$4\r\nmore\r\n");
 		else
 			peer_send("+OK\r\n");
-		seen = next != NULL ? (size_t)(next - peer.in) : peer.len;
 	}
 }
 
@@ -778,7 +849,6 @@ unheard_replies_disturb_nobody(void **state)
 	struct ask asks[4] = {0};
 
 	(void)state;
-	seen = 0;
 	peer.got = answer_ok_and_values;
 	on_loop_start(ask_now, &warm);
 	on_loop_finish(2000);
@@ -905,6 +975,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(replies_go_to_who_asked),
 	    TEST(batches_stay_together),
+	    TEST(one_reply_too_many_or_too_few_is_nobody_s),
 	    TEST(replies_may_be_cut_anywhere),
 	    TEST(replies_may_drip),
 	    TEST(rubbish_fails_and_drops_the_connection),
