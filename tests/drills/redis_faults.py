@@ -9,10 +9,11 @@
 Commands are numbered as they come, over all connections, the AUTH and SELECT of a new one among them. Redis gets a command
 before the next one is looked at, so a fault of the third leaves the first two done and the fourth undone.
 
-    proxy.gather([8, 8])                       # 8 commands are read before the first reply, then 8 more
+    proxy.arm(fault, at=3, gates=[8, 8])       # 8 commands are read before the first reply, then 8 more
 """
 
 import contextlib
+import select
 import socket
 import struct
 import threading
@@ -23,6 +24,8 @@ from processes import wait_until
 
 TIMEOUT_S = 0.5  # after which the service gives up on a reply (common/redis.h)
 LATE_S = 0.8
+QUIET = 0  # a gate: all that come without waiting for a reply
+QUIET_S = 0.03
 REFUSE, CLOSE, IGNORE = "refuses", "closes", "ignores"  # what becomes of new connections
 
 
@@ -63,6 +66,10 @@ def says(*texts):
     return lambda text, draw: draw.choice(texts)
 
 
+def then_says(*texts):
+    return lambda text, draw: text + draw.choice(texts)
+
+
 def same(text, draw):  # pylint: disable=unused-argument
     return text
 
@@ -96,8 +103,8 @@ FAULTS = [
     Fault("stuck somewhere", forwarded=True, reply=cut(lambda size, draw: draw.randrange(size)), then="hang"),
     Fault("byte by byte", forwarded=True, reply=same, then="drip", closes=False, harmless=True),
     Fault("twice", forwarded=True, reply=lambda text, draw: 2 * text),
-    Fault("another reply behind", forwarded=True, reply=lambda text, draw: text + b"+OK\r\n"),
-    Fault("a beginning behind", forwarded=True, reply=lambda text, draw: text + draw.choice((b"$100\r\nab", b"*7\r\n", b"+", b"$"))),
+    Fault("another reply behind", forwarded=True, reply=then_says(b"+OK\r\n", b"$-1\r\n", b":1\r\n")),
+    Fault("a beginning behind", forwarded=True, reply=then_says(b"$100\r\nab", b"*7\r\n", b"+", b"$")),
     Fault("a string", reply=says(b"$5\r\nwrong\r\n", b"+wrong\r\n", b"$0\r\n\r\n")),
     Fault("a number", reply=says(b":-7\r\n", b":9223372036854775807\r\n")),
     Fault("an empty list", reply=says(b"*0\r\n")),
@@ -105,8 +112,9 @@ FAULTS = [
     Fault("a long list", reply=lambda text, draw: b"*99\r\n" + 99 * draw.choice((b"$-1\r\n", b"$5\r\nwrong\r\n"))),
     Fault("a list of lists", reply=says(b"*3\r\n*1\r\n:1\r\n*0\r\n*-1\r\n", b"*1\r\n*1\r\n*1\r\n*1\r\n$2\r\nhm\r\n")),
     Fault("nil", reply=says(b"$-1\r\n", b"*-1\r\n"), closes=False),
-    Fault("another protocol", reply=says(b"%1\r\n+a\r\n+b\r\n", b"_\r\n", b"#t\r\n", b",1.5\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n")),
-    Fault("a giant string", reply=says(b"$536870912\r\nx", b"$99999999999999999999\r\n", b"$4294967298\r\nab\r\n"), then="hang"),
+    Fault("another protocol", reply=says(b"%1\r\n+a\r\n+b\r\n", b"_\r\n", b"#t\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n")),
+    Fault("a giant string", reply=says(b"$536870912\r\nx", b"$99999999999999999999\r\n", b"$4294967298\r\nab\r\n"),
+          then="hang"),
     Fault("a giant list", reply=says(b"*2147483647\r\n", b"*4294967297\r\n$2\r\nhm\r\n", b"*1000000\r\n"), then="hang"),
     Fault("deep nesting", reply=lambda text, draw: draw.choice((8, 100, 100000)) * b"*1\r\n" + b":1\r\n"),
     *(Fault(word, reply=says(error(word)), closes=False) for word in ERRORS),
@@ -121,18 +129,42 @@ class Link:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._redis = socket.create_connection(("127.0.0.1", proxy.redis_port))
         self._redis.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._commands = client.makefile("rb")
+        self._in = b""
         self._replies = self._redis.makefile("rb")
         self._out = b""
 
     def run(self):
         with contextlib.suppress(OSError, Over, ValueError):
             while True:
-                # All of a crowd's commands are here before the first of them is answered.
-                for raw, words in [read_command(self._commands) for _ in range(self.proxy.wanted())]:
+                commands = self._gather()
+                self.proxy.batches.append(sum(not is_mark(words) for _, words in commands))
+                for raw, words in commands:
                     self.proxy.handle(self, raw, words)
                 self.flush()
         self.close()
+
+    def _gather(self):
+        """As many commands as the gate says, before the first of them is answered."""
+        commands = [self._read()]
+        if is_mark(commands[0][1]):
+            return commands
+        count = self.proxy.gate()
+        while sum(not is_mark(words) for _, words in commands) < count or count == QUIET and self._more():
+            commands.append(self._read())
+        return commands
+
+    def _more(self):
+        return bool(self._in or select.select([self.client], [], [], QUIET_S)[0])
+
+    def _read(self):
+        while (command := parse_command(self._in)) is None:
+            data = self.client.recv(65536)
+            if not data:
+                raise Over
+            self._in += data
+        raw, words = command
+        self._in = self._in[len(raw):]
+        return raw, words
 
     def forward(self, raw):
         self._redis.sendall(raw)
@@ -172,7 +204,7 @@ class Link:
                 self.client.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError):
             self._redis.shutdown(socket.SHUT_RDWR)
-        for each in (self._commands, self._replies, self.client, self._redis):
+        for each in (self._replies, self.client, self._redis):
             with contextlib.suppress(OSError):
                 each.close()
 
@@ -205,6 +237,7 @@ class FaultProxy:
             self.fired = False
             self.fault_link = None
             self.commands = []
+            self.batches = []
             self.opened = 0
             self._new = None
 
@@ -267,7 +300,7 @@ class FaultProxy:
             link.run()
         self._links.pop(number, None)
 
-    def wanted(self):
+    def gate(self):
         """How many commands to read before any is answered."""
         with self._lock:
             return self._gates.pop(0) if self._gates else 1
@@ -275,6 +308,9 @@ class FaultProxy:
     # Commands
 
     def handle(self, link, raw, words):
+        if is_mark(words):
+            link.send(link.forward(raw))
+            return
         with self._lock:
             self.commands.append(Command(len(self.commands) + 1, link.number, words))
             fault = self.fault if len(self.commands) == self.at else None
@@ -315,6 +351,11 @@ class FaultProxy:
 # The protocol
 
 
+def is_mark(words):
+    """The service's own: by its reply it sees that none was lost or came twice. No command of a request."""
+    return words[0] == "PING" and len(words) == 2
+
+
 def read_exactly(stream, size):
     data = stream.read(size)
     if len(data) < size:
@@ -329,16 +370,19 @@ def read_line(stream):
     return line
 
 
-def read_command(stream):
-    """The command's bytes, and its words."""
-    head = read_line(stream)
-    raw, words = [head], []
-    for _ in range(int(head[1:])):
-        size = read_line(stream)
-        word = read_exactly(stream, int(size[1:]) + 2)
-        raw += size, word
-        words.append(word[:-2].decode("utf-8", "replace"))
-    return b"".join(raw), words
+def parse_command(data):
+    """The bytes of the first command, and its words; None as long as it is not whole."""
+    end = data.find(b"\r\n")
+    words = []
+    for _ in range(int(data[1:end]) if end >= 0 else 0):
+        begin, end = end + 2, data.find(b"\r\n", end + 2)
+        if end < 0:
+            return None
+        begin, end = end + 2, end + 2 + int(data[begin + 1:end])
+        if len(data) < end + 2:
+            return None
+        words.append(data[begin:end].decode("utf-8", "replace"))
+    return (data[:end + 2], words) if end >= 0 else None
 
 
 def read_reply(stream):

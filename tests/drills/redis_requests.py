@@ -14,8 +14,8 @@ from programs import Caller, sha256
 from redis_faults import FaultProxy
 from upstream import Upstream
 
-VOLATILE = ("id", "oauth_user_id", "generation", "access_token", "refresh_token", "issued_at", "expires_at", "handed_out_until", "forced_at",
-            "connected_at", "updated_at", "validated_at")
+VOLATILE = ("id", "oauth_user_id", "generation", "access_token", "refresh_token", "issued_at", "expires_at",
+            "handed_out_until", "forced_at", "connected_at", "updated_at", "validated_at")
 
 
 class Place(Product):
@@ -76,6 +76,7 @@ class Kind:
     allowed = {}  # what may be answered where Redis says that something is not there: {(command, code), ...}
     seconds = 4  # how long it may take with one fault
     again_gone = False  # asked once more, it may say that there is nothing left
+    changes = True
     spends = False  # each case needs a user of its own
 
     def __init__(self, place):
@@ -96,8 +97,8 @@ class Kind:
 
     def mine(self):
         """The names of all keys of the user, and of flows under way: nobody else has one."""
-        names = itertools.chain(*(self.place.redis.scan_iter(match=pattern, count=1000)
-                                  for pattern in (f"*{{acme:{self.user}}}*", "oauth_state:*", "grant:*", "integrations:revoking:*")))
+        patterns = (f"*{{acme:{self.user}}}*", "oauth_state:*", "grant:*", "integrations:revoking:*")
+        names = itertools.chain(*(self.place.redis.scan_iter(match=pattern, count=1000) for pattern in patterns))
         return sorted(set(names))
 
     def begin(self):
@@ -107,6 +108,8 @@ class Kind:
             if self.user is not None:
                 redis.delete(*self.mine(), "nothing")
             self.prepare()
+            if not self.changes:
+                self.ask()  # from the second time on, a worker reads session and records together
             self._keys = {name: redis.dump(name) for name in self.mine()}
         else:
             redis.delete(*self.mine(), "nothing")
@@ -155,6 +158,7 @@ class Kind:
 
 class Me(Kind):
     name = "me"
+    changes = False
 
     def ask(self):
         return self.session.get("/api/me")
@@ -166,6 +170,7 @@ class Me(Kind):
 
 class Services(Kind):
     name = "services"
+    changes = False
 
     def ask(self):
         return self.session.get("/api/services")
@@ -176,6 +181,7 @@ class Services(Kind):
 
 class List(Kind):
     name = "list"
+    changes = False
 
     def ask(self):
         return self.session.integrations("acme")
@@ -196,6 +202,7 @@ class NewConnection(List):
 
 class Mcps(Kind):
     name = "mcps"
+    changes = False
 
     def ask(self):
         return self.session.get("/api/organizations/acme/mcps")
@@ -331,6 +338,7 @@ class Gateway(Kind):
 
 class Ready(Kind):
     name = "readyz"
+    changes = False
 
     def ask(self):
         return self.place.request("GET", "/readyz", internal=True)
@@ -339,5 +347,5 @@ class Ready(Kind):
         return answer.json()["status"] == "ready"
 
 
-KINDS = (Me, Services, List, NewConnection, Mcps, AuthLink, Callback, Refused, Validate, ValidateDue, Disconnect, Token, TokenDue,
-         Gateway, Ready)
+KINDS = (Me, Services, List, NewConnection, Mcps, AuthLink, Callback, Refused, Validate, ValidateDue, Disconnect, Token,
+         TokenDue, Gateway, Ready)

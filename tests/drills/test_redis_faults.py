@@ -11,20 +11,24 @@ Each command that a request sends (they are counted by watching it once) meets e
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from checks import key
 from drill import SHARE, Drill
 from harness import SANITIZED, Session, wait_until
-from redis_faults import FAULTS
+from redis_faults import FAULTS, QUIET
 from redis_proxy import step
-from redis_requests import KINDS, Disconnect, Place, Refused
+from redis_requests import KINDS, Disconnect, List, Mcps, Me, Place, Refused, Token
 
 SLOW_SHARE = 1 if SHARE == 1 else 3  # of the cases that wait for a time limit, one of so many runs
 PATIENCE = 3 if SANITIZED else 1
-POSSIBLE = {("an empty list", "hgetall"), *(("a string", name) for name in ("revocation", "failure_read", "get")), *((f"{size} list", name) for size in ("an empty", "a short", "a long")
-                                            for name in ("grant_members", "script of integrations:states"))}
+# What Redis could have said as well, had it other keys: by the form of the reply nobody can tell.
+POSSIBLE = {("an empty list", "hgetall"), ("an empty list", "xrange"),
+            *(("a string", name) for name in ("revocation", "failure_read", "get")),
+            *((f"{size} list", name) for size in ("an empty", "a short", "a long")
+              for name in ("grant_members", "script of integrations:states"))}
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +147,7 @@ class Case:
     def repeat(self, place, drill, answer, good):
         """The next request is as ever; a lease whose owner could not give it back is over by itself."""
         kind = self.kind
-        for lease in ("refresh_lease", "integrations:validate_lease"):
+        for lease in ("refresh_lease", "integrations:validate_lease", "integrations:unrevoked_claim"):
             left = place.redis.pttl(key(lease, kind.user))
             if left == -1 or left > 4000:
                 drill.wrong("stuck", f"{self.what}: a lease for {left} ms")
@@ -190,3 +194,79 @@ def test_every_command_of_every_request(place):
                 case.kind.user = None
                 last = case.kind
             case.run(place, drill)
+
+
+# Several people on one connection
+
+CROWD = (Me, List, Token, Mcps, List, Token, Me, List)
+
+
+def learn(place, person):
+    """How many commands the request sends at once, at first and after each answer."""
+    person.begin()
+    assert place.settle()
+    place.proxy.arm(gates=[QUIET] * 20)
+    assert is_good(person, person.ask()), person.name
+    assert place.settle()
+    return place.proxy.batches[:-1]
+
+
+class Crowd:
+    """People who ask at the same time. All of a round is sent before the first of it is answered."""
+
+    def __init__(self, place):
+        self.place = place
+        place.anew()
+        self.people = [kind(place) for kind in CROWD]
+        for person in self.people:
+            person.begin()
+        rounds = {kind: learn(place, kind(place)) for kind in set(CROWD)}
+        self.gates = [sum(rounds[kind][number] for kind in CROWD if len(rounds[kind]) > number)
+                      for number in range(2)]
+
+    def run(self, drill, fault, at, pool):
+        proxy = self.place.proxy
+        what = f"{len(self.people)} people: {fault} at {at} of {self.gates}"
+        for person in self.people:
+            person.begin()
+        assert self.place.settle()
+        proxy.arm(fault, at, gates=self.gates)
+        drill.injected += 1
+        asked = [pool.submit(person.ask) for person in self.people]
+        answers = [each.result() for each in asked]
+        wait_until(lambda: proxy.fired, f"the fault fires: {what}", 12)
+        drill.fired += 1
+        met = proxy.fault_link
+        proxy.disarm()
+        for person, answer in zip(self.people, answers):
+            self.judge(drill, f"{what}: {person.user}, {person.name}", person, answer)
+        wait_until(self.place.settle, f"Redis is there again: {what}")
+        if fault.closes and proxy.commands[-1].link == met:
+            drill.wrong("failed_open", f"{what}: the connection went on being used")
+        for person in self.people:
+            if not is_good(person, person.ask()):
+                drill.wrong("lost", f"{what}: once more: {person.name}")
+
+    def judge(self, drill, what, person, answer):
+        others = [each for each in self.people if each is not person]
+        if any(each.user in answer.text or each.sub in answer.text for each in others):
+            drill.wrong("wrong_user", f"{what}: {answer.status_code} {answer.text[:300]}")
+        if is_good_status(answer, person):
+            drill.ok += 1
+            if not is_good(person, answer):
+                drill.wrong("failed_open", f"{what}: {answer.text[:300]}")
+        else:
+            drill.clean_errors += 1
+            if answer.status_code != 503 or answer.json()["code"] not in ("store_unavailable", "overloaded"):
+                drill.wrong("failed_open", f"{what}: {answer.status_code} {answer.text[:300]}")
+
+
+def test_neighbours(place):
+    with Drill("redis-neighbours") as drill, ThreadPoolExecutor(len(CROWD)) as pool:
+        crowd = Crowd(place)
+        cases = [(fault, at) for at in range(1, sum(crowd.gates) + 1) for fault in FAULTS]
+        only = os.environ.get("DRILL_ONLY", "")
+        cases = [case for case in cases if only in case[0].name]
+        quick, slow = ([case for case in cases if case[0].slow == slow] for slow in (False, True))
+        for fault, at in drill.thin(quick) + drill.thin(slow)[::SLOW_SHARE]:
+            crowd.run(drill, fault, at, pool)
