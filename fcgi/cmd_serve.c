@@ -14,7 +14,6 @@
 #include "fcgi/listen.h"
 #include "fcgi/sandbox.h"
 #include "fcgi/series.h"
-#include "fcgi/store.h"
 #include "fcgi/workers.h"
 
 #include <signal.h>
@@ -208,7 +207,6 @@ serve(struct parent *parent)
 	block_signals();
 	sandbox_parent();
 	raise_limit_of_files();
-	store_prepare();
 	if (!prepare(parent))
 		return 1;
 	parent->workers.place_count = parent->config->workers;
