@@ -136,7 +136,7 @@ redis_keeps=(--save "" --appendonly no)
 [ -z "$real_google" ] || redis_keeps=(--save "" --appendonly yes --appendfsync everysec)
 mkdir -p "$RUN_DIR/redis"
 start redis /usr/bin/redis-server --port 0 --unixsocket "$RUN_DIR/redis.sock" --unixsocketperm 700 \
-	--dir "$RUN_DIR/redis" --maxmemory-policy noeviction "${redis_keeps[@]}"
+	--dir "$RUN_DIR/redis" --maxmemory-policy noeviction --hash-max-listpack-value 1024 "${redis_keeps[@]}"
 redis_answers() { [ "$(redis-cli -s "$RUN_DIR/redis.sock" ping 2>/dev/null)" = PONG ]; }
 wait_for redis "Redis" redis_answers
 

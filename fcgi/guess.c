@@ -1,16 +1,17 @@
 /* One table without chains: what falls into the same slot replaces what was there. */
 #include "fcgi/guess.h"
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SLOT_BITS 14
-#define USER_MAX 55
+#define TEXT_MAX 55
 
 struct slot {
 	uint64_t mark;
-	char user[USER_MAX + 1];
+	char text[TEXT_MAX + 1]; /* empty: none */
 };
 
 struct guesses {
@@ -29,36 +30,41 @@ guesses_close(struct guesses *guesses)
 	free(guesses);
 }
 
-/* Half of the digits are more than enough to tell sessions apart; the high bits of the product depend on all of them.
- */
+/* FNV-1a, and a multiplication that makes the high bits depend on all of them. */
 static uint64_t
-mark_of(const char *hash)
+mark_of(const char *key)
 {
-	uint64_t first, second;
+	uint64_t mark = UINT64_C(0xcbf29ce484222325);
 
-	memcpy(&first, hash, sizeof first);
-	memcpy(&second, hash + sizeof first, sizeof second);
-	return (first * UINT64_C(0x9e3779b97f4a7c15)) ^ (second * UINT64_C(0xc2b2ae3d27d4eb4f));
+	for (; *key != '\0'; key++)
+		mark = (mark ^ (unsigned char)*key) * UINT64_C(0x100000001b3);
+	return mark * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static size_t
+slot_of(uint64_t mark)
+{
+	return mark >> (64 - SLOT_BITS);
 }
 
 const char *
-guesses_find(const struct guesses *guesses, const char *hash)
+guesses_find(const struct guesses *guesses, const char *key)
 {
-	uint64_t mark = mark_of(hash);
-	const struct slot *slot = &guesses->slots[mark >> (64 - SLOT_BITS)];
+	uint64_t mark = mark_of(key);
+	const struct slot *slot = &guesses->slots[slot_of(mark)];
 
-	return slot->mark == mark && slot->user[0] != '\0' ? slot->user : NULL;
+	return slot->mark == mark && slot->text[0] != '\0' ? slot->text : NULL;
 }
 
 void
-guesses_note(struct guesses *guesses, const char *hash, const char *user)
+guesses_note(struct guesses *guesses, const char *key, const char *text)
 {
-	uint64_t mark = mark_of(hash);
-	struct slot *slot = &guesses->slots[mark >> (64 - SLOT_BITS)];
-	size_t len = strlen(user);
+	uint64_t mark = mark_of(key);
+	struct slot *slot = &guesses->slots[slot_of(mark)];
+	size_t len = strlen(text);
 
-	if (len > USER_MAX)
+	if (len > TEXT_MAX)
 		return;
 	slot->mark = mark;
-	memcpy(slot->user, user, len + 1);
+	memcpy(slot->text, text, len + 1);
 }

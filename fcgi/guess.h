@@ -1,6 +1,6 @@
 /*
- * Whose session a token was when it was last seen: a hint that lets one round to Redis do the work of two. Never
- * authority: who asks uses what was read on a guess only after the session itself has named the same user.
+ * What was under a key of Redis when it was last seen: a hint that lets one round to Redis do the work of two. Never
+ * authority: whoever acts on a guess finds out from Redis itself, in the same round, whether it was right.
  */
 #ifndef FCGI_GUESS_H
 #define FCGI_GUESS_H
@@ -11,10 +11,10 @@ struct guesses;
 struct guesses *guesses_open(void);
 void guesses_close(struct guesses *guesses);
 
-/* The user whose session has this hash (64 hex digits) perhaps; NULL: no idea. Valid until the next note. */
-const char *guesses_find(const struct guesses *guesses, const char *hash);
+/* What is perhaps under `key`; NULL: no idea. Valid until the next note. */
+const char *guesses_find(const struct guesses *guesses, const char *key);
 
-/* The session with this hash is this user's. Forgets another one where there is no room; a long id is not kept. */
-void guesses_note(struct guesses *guesses, const char *hash, const char *user);
+/* This is under `key`. Forgets something else where there is no room; a long text is not kept. */
+void guesses_note(struct guesses *guesses, const char *key, const char *text);
 
 #endif

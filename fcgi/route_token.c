@@ -66,24 +66,41 @@ read_scopes(struct arena *arena, const struct json *body, struct words *scopes)
 	return NULL;
 }
 
-/* The scopes of those MCPs of the service that the caller serves, after aliases. False when it serves none. */
 static bool
-scopes_of_caller(struct request *request, struct words *scopes)
+serves_one_of(const struct request *request, const struct provider *provider)
 {
-	const struct provider *provider = request->provider;
+	for (size_t i = 0; i < provider->mcp_count; i++) {
+		if (access_caller_has(request, provider->mcps[i].mcp))
+			return true;
+	}
+	return false;
+}
+
+/* The scopes of those MCPs of the service that the caller serves, after aliases. */
+static struct words
+scopes_of_caller(struct request *request, const struct provider *provider)
+{
 	const char *joined = "";
-	bool any = false;
+	struct words scopes;
 
 	for (size_t i = 0; i < provider->mcp_count; i++) {
-		if (!access_caller_has(request, provider->mcps[i].mcp))
-			continue;
-		any = true;
-		joined = arena_format(request->arena, "%s %s", joined,
-				      words_join(request->arena, &provider->mcps[i].scopes));
+		if (access_caller_has(request, provider->mcps[i].mcp))
+			joined = arena_format(request->arena, "%s %s", joined,
+					      words_join(request->arena, &provider->mcps[i].scopes));
 	}
-	*scopes = words_split(request->arena, joined);
-	*scopes = provider_canonical_scopes(request->arena, provider, scopes);
-	return any;
+	scopes = words_split(request->arena, joined);
+	return provider_canonical_scopes(request->arena, provider, &scopes);
+}
+
+static bool
+may_have(struct request *request, const struct words *wanted)
+{
+	struct words allowed;
+
+	if (wanted->count == 0)
+		return true;
+	allowed = scopes_of_caller(request, request->provider);
+	return words_minus(request->arena, wanted, &allowed).count == 0;
 }
 
 static const struct error *
@@ -119,10 +136,9 @@ route_token(struct app *app, struct request *request, struct response *response)
 	struct token_wish wish = {.minimum_seconds = MINIMUM_DEFAULT_S};
 	struct handed_out handed;
 	struct words wanted;
-	struct words allowed;
 	const struct error *error;
 
-	if (!scopes_of_caller(request, &allowed))
+	if (!serves_one_of(request, request->provider))
 		return forbid(app, request, "mcp");
 	error = read_minimum(request->json, &wish);
 	if (error == NULL)
@@ -132,7 +148,7 @@ route_token(struct app *app, struct request *request, struct response *response)
 	if (error != NULL)
 		return error;
 	wanted = provider_canonical_scopes(request->arena, request->provider, &wanted);
-	if (words_minus(request->arena, &wanted, &allowed).count > 0)
+	if (!may_have(request, &wanted))
 		return forbid(app, request, "scope");
 	error = tokens_hand_out(app, request, &wish, &wanted, &handed);
 	return error != NULL ? error : answer(request, response, &handed);

@@ -205,8 +205,11 @@ struct hand_out {
 	const struct words *scopes;
 };
 
-/* One record with its tokens, in one round. In the same step a token that has what it must have for `hand_out` (NULL:
- * it is not for that) is noted as handed out, so that a DELETE comes either before it or knows of it. */
+/*
+ * One record with its tokens, of one moment, in one round. For `hand_out` (NULL: it is not for that) a token that has
+ * what it must have is in most cases noted as handed out in the same step, so that a DELETE comes either before it or
+ * knows of it; else store_integration_handed_out does it.
+ */
 const struct error *store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
 						  const struct principal *principal, const struct hand_out *hand_out,
 						  struct integration *out, struct credential *credential, bool *found);

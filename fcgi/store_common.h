@@ -65,7 +65,8 @@ enum store_record_field {
 	X("handed_out_until")                                                                                          \
 	X("forced_at")                                                                                                 \
 	X("issuer")                                                                                                    \
-	X("client_id")
+	X("client_id")                                                                                                 \
+	X("generation")
 
 enum store_credential_field {
 	STORE_CREDENTIAL_ACCESS_TOKEN,
@@ -76,6 +77,7 @@ enum store_credential_field {
 	STORE_CREDENTIAL_FORCED_AT,
 	STORE_CREDENTIAL_ISSUER,
 	STORE_CREDENTIAL_CLIENT_ID,
+	STORE_CREDENTIAL_GENERATION,
 	STORE_CREDENTIAL_COUNT
 };
 

@@ -11,6 +11,7 @@
 #include "common/resp.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/guess.h"
 #include "fcgi/provider.h"
 
 #include <string.h>
@@ -19,12 +20,15 @@
 #define NO_TIME "1970-01-01T00:00:00Z"
 
 static const char *const record_fields[] = {STORE_RECORD_FIELDS(FIELD_NAME)};
-static struct resp_tail record_tail;
+static const char *const credential_fields[] = {STORE_CREDENTIAL_FIELDS(FIELD_NAME)};
+static struct resp_tail record_tail, credential_tail;
 
 _Static_assert(sizeof record_fields / sizeof *record_fields == STORE_RECORD_COUNT, "record fields and enum differ");
+_Static_assert(sizeof credential_fields / sizeof *credential_fields == STORE_CREDENTIAL_COUNT,
+	       "credential fields and enum differ");
 
-/* Record and tokens of one moment: a pipeline of two commands could show the record of one account and the tokens of
- * the one that has just replaced it. The tombstone is an argument: as a key it would need the right to write it. */
+/* Record and tokens of one moment, for when a pipeline has shown those of two. The tombstone is an argument: as a key
+ * it would need the right to write it. */
 static struct redis_script read_script = {
     .form = "(" STORE_FORM_RECORD STORE_FORM_CREDENTIAL "[0,1])",
     .source = "return {" STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL ", redis.call('EXISTS', ARGV[1])}\n",
@@ -57,6 +61,7 @@ store_integration_prepare(void)
 	redis_script_prepare(&read_script);
 	redis_script_prepare(&hand_out_script);
 	resp_tail_prepare(&record_tail, STORE_RECORD_COUNT, record_fields);
+	resp_tail_prepare(&credential_tail, STORE_CREDENTIAL_COUNT, credential_fields);
 }
 
 void
@@ -246,36 +251,111 @@ store_integration_changed(struct app *app, struct arena *arena, const struct int
 	return NULL;
 }
 
-const struct error *
-store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-			      const struct principal *principal, const struct hand_out *hand_out,
-			      struct integration *out, struct credential *credential, bool *found)
+/* What is stored of a connection, as it came. */
+struct stored {
+	const struct redis_reply *record;
+	const struct redis_reply *tokens;
+	bool removed;
+	bool noted; /* as handed out, in the same step */
+};
+
+/* Were they stored by different writes? Every write of tokens draws one generation for both. */
+static bool
+is_torn(const struct stored *stored)
+{
+	return (is_stored(stored->record) || is_stored(stored->tokens)) &&
+	       !text_equal(redis_item(stored->record, STORE_RECORD_GENERATION),
+			   redis_item(stored->tokens, STORE_CREDENTIAL_GENERATION));
+}
+
+/* Three plain reads cost Redis a quarter of a script; somebody may write between two of them. */
+static const struct error *
+read_apart(struct app *app, struct arena *arena, const struct principal *principal, struct stored *out)
+{
+	struct redis_batch batch;
+	const struct error *err;
+
+	redis_batch_init(&batch, arena);
+	store_record_add(&batch, principal);
+	redis_add_hmget(&batch, store_key_connection(arena, "credential", principal), &credential_tail);
+	redis_add(&batch, "EXISTS", store_key_member(arena, "removed", principal), NULL);
+	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+		return err;
+	*out = (struct stored){
+	    .record = batch.reply[0], .tokens = batch.reply[1], .removed = batch.reply[2]->integer != 0};
+	return NULL;
+}
+
+static const struct error *
+read_together(struct app *app, struct arena *arena, const struct provider *provider, const struct principal *principal,
+	      const struct hand_out *hand_out, struct stored *out)
 {
 	const char *const keys[] = {store_key_connection(arena, "integration", principal),
 				    store_key_connection(arena, "credential", principal), NULL};
 	const char *arguments[6] = {store_key_member(arena, "removed", principal)};
-	const struct redis_script *script = hand_out != NULL ? &hand_out_script : &read_script;
 	const struct redis_reply *reply;
 	const struct error *err;
 
-	*found = false;
 	if (hand_out != NULL) {
 		arguments[1] = arena_format(arena, "%lld", (long long)hand_out->expires_at);
 		arguments[2] = words_join(arena, hand_out->scopes);
 		arguments[3] = provider->issuer;
 		arguments[4] = provider->client.id;
 	}
-	reply = store_run_script(app, arena, script, keys, arguments, true, &err);
+	reply = store_run_script(app, arena, hand_out != NULL ? &hand_out_script : &read_script, keys, arguments, true,
+				 &err);
 	if (reply == NULL)
 		return err;
-	if (reply->type != REDIS_ARRAY || reply->count < 3)
-		return &error_store_unavailable;
-	*found = store_record_parse(arena, principal, reply->items[0], out);
-	out->member_removed = reply->items[2]->integer != 0;
+	*out = (struct stored){.record = reply->items[0],
+			       .tokens = reply->items[1],
+			       .removed = reply->items[2]->integer != 0,
+			       .noted = reply->count == 4 && reply->items[3]->integer != 0};
+	return NULL;
+}
+
+/* Was its token handed out before? Then that is noted already, and plain reads will do. */
+static bool
+is_known(const struct app *app, const char *key)
+{
+	return app->guesses != NULL && guesses_find(app->guesses, key) != NULL;
+}
+
+static const struct error *
+read_tokens(struct app *app, struct arena *arena, const struct provider *provider, const struct principal *principal,
+	    const struct hand_out *hand_out, struct stored *out)
+{
+	const char *key = store_key_connection(arena, "credential", principal);
+	bool apart = hand_out == NULL || is_known(app, key);
+	const struct error *err;
+
+	if (apart) {
+		err = read_apart(app, arena, principal, out);
+		if (err != NULL || !is_torn(out))
+			return err;
+	}
+	err = read_together(app, arena, provider, principal, hand_out, out);
+	if (err == NULL && hand_out != NULL && app->guesses != NULL)
+		guesses_note(app->guesses, key, "handed out");
+	return err;
+}
+
+const struct error *
+store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
+			      const struct principal *principal, const struct hand_out *hand_out,
+			      struct integration *out, struct credential *credential, bool *found)
+{
+	struct stored stored;
+	const struct error *err;
+
+	*found = false;
+	if ((err = read_tokens(app, arena, provider, principal, hand_out, &stored)) != NULL)
+		return err;
+	*found = store_record_parse(arena, principal, stored.record, out);
+	out->member_removed = stored.removed;
 	if (!*found)
 		return NULL;
-	store_credential_parse(app, arena, provider, principal, reply->items[1], credential);
-	if (reply->count == 4 && reply->items[3]->integer != 0)
+	store_credential_parse(app, arena, provider, principal, stored.tokens, credential);
+	if (stored.noted)
 		credential->handed_out_until = credential->expires_at;
 	return NULL;
 }

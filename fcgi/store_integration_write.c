@@ -171,8 +171,9 @@ seal_token(const struct app *app, struct arena *arena, const struct provider *pr
 /* Issuer and client id are the provider file's: it gave these tokens just now. */
 static const struct error *
 add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, const struct provider *provider,
-	       const struct principal *principal, const struct credential *credential)
+	       const struct integration *record, const struct credential *credential)
 {
+	const struct principal *principal = &record->principal;
 	const char *access =
 	    seal_token(app, arena, provider, principal, "credential.access_token", credential->access_token);
 	const char *refresh = NULL;
@@ -190,6 +191,7 @@ add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, 
 	add(pairs, "forced_at", number(arena, credential->forced_at));
 	add(pairs, "issuer", provider->issuer);
 	add(pairs, "client_id", provider->client.id);
+	add(pairs, "generation", record->generation);
 	return NULL;
 }
 
@@ -278,7 +280,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 	add(&record, "service", principal->service);
 	add(&record, "oauth_user_id", integration->oauth_user_id);
 	add_record_state(&record, arena, integration);
-	if ((err = add_credential(&tokens, app, arena, provider, principal, credential)) != NULL)
+	if ((err = add_credential(&tokens, app, arena, provider, integration, credential)) != NULL)
 		return err;
 	const char *const head[] = {
 	    store_key_member(arena, "removed", principal),
@@ -319,7 +321,7 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 	changed.generation = random_id(arena);
 	changed.updated_at = now_text(arena);
 	add_record_state(&record, arena, &changed);
-	if ((err = add_credential(&tokens, app, arena, provider, principal, credential)) != NULL)
+	if ((err = add_credential(&tokens, app, arena, provider, &changed, credential)) != NULL)
 		return err;
 	const char *const head[] = {generation, number(arena, (int64_t)record.count)};
 	reply = store_run_script(app, arena, &refresh_script, keys,

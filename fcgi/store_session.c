@@ -99,12 +99,12 @@ add_fields(struct redis_batch *batch, const char *key, const char *role_field)
 
 /* Whose records to read in the same round; NULL: nobody's. */
 static const char *
-guess(struct app *app, const char *hash, const char *organization, const struct records_ahead *ahead)
+guess(struct app *app, const char *key, const char *organization, const struct records_ahead *ahead)
 {
 	if (ahead == NULL || organization == NULL || app->guesses == NULL || app->sessions != app->redis ||
 	    app->config->provider_count >= REDIS_BATCH_MAX)
 		return NULL;
-	return guesses_find(app->guesses, hash);
+	return guesses_find(app->guesses, key);
 }
 
 static void
@@ -125,8 +125,7 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 	struct redis_batch batch;
 	const struct error *err;
 	const char *key = store_key_hashed(arena, "session", token);
-	const char *hash = key + strlen("session:");
-	const char *guessed = arena_text(arena, guess(app, hash, organization, ahead));
+	const char *guessed = arena_text(arena, guess(app, key, organization, ahead));
 	char *role_field = NULL;
 
 	*out = (struct session){0};
@@ -144,7 +143,7 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 	if (guessed != NULL)
 		take_ahead(arena, &batch, guessed, ahead);
 	if (out->found && ahead != NULL && app->guesses != NULL)
-		guesses_note(app->guesses, hash, out->user);
+		guesses_note(app->guesses, key, out->user);
 	return NULL;
 }
 

@@ -67,6 +67,7 @@ def connect(product, people, scopes, service="google"):
 def store(product, pipeline, ring, person, service, issuer, minted):
     tag = f"{{{person.organization}:{person.user}}}:{service}"
     now = int(time.time())
+    generation = secrets.token_hex(16)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))
     client_id = minted["client_id"]
 
@@ -78,10 +79,11 @@ def store(product, pipeline, ring, person, service, issuer, minted):
         "id": secrets.token_hex(16), "organization_id": person.organization, "user_id": person.user,
         "service": service, "status": "valid", "oauth_user_id": minted["sub"], "oauth_email": minted["email"],
         "scopes": minted["scope"], "missing_scopes": "", "connected_at": stamp, "updated_at": stamp,
-        "validated_at": stamp, "generation": secrets.token_hex(16)})
+        "validated_at": stamp, "generation": generation})
     pipeline.hset(f"credential:{tag}", mapping={
         "access_token": sealed("access_token"), "refresh_token": sealed("refresh_token"), "issued_at": now,
-        "expires_at": now + minted["expires_in"], "handed_out_until": 0, "issuer": issuer, "client_id": client_id})
+        "expires_at": now + minted["expires_in"], "handed_out_until": 0, "issuer": issuer, "client_id": client_id,
+        "generation": generation})
     grant = hashlib.sha256(f"{issuer}\0{minted['sub']}".encode()).hexdigest()
     pipeline.sadd(f"grant:{grant}", f"{person.organization}:{person.user}:{service}")
 

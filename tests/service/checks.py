@@ -27,8 +27,8 @@ def key(kind, user, organization="acme", service=SERVICE):
 
 
 def dump(product, user, organization="acme", service=SERVICE):
-    """Record and credential as Redis has them, byte for byte."""
-    both = [product.redis.dump(key(kind, user, organization, service)) for kind in ("integration", "credential")]
+    """Record and credential as Redis has them, value by value."""
+    both = [product.redis.hgetall(key(kind, user, organization, service)) for kind in ("integration", "credential")]
     assert all(both), "there is no connection to compare"
     return both
 

@@ -62,7 +62,9 @@ class RedisServer(Process):
             "--dir", directory, "--aclfile", os.path.join(directory, "users.acl"),
             # Every write ever made stays in the file, in the clear, for the leak scan.
             "--save", "", "--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0",
-            "--rdbcompression", "no", "--maxmemory-policy", "noeviction", *arguments,
+            "--rdbcompression", "no",
+            # As deploy/redis/integrations.conf.
+            "--maxmemory-policy", "noeviction", "--hash-max-listpack-value", "1024", *arguments,
         ], os.path.join(directory, "redis.log"), minimal_environment())
 
     def _users(self):

@@ -251,7 +251,7 @@ STEPS = {
     ("SREM", "grant"): "grant_remove", ("SMEMBERS", "grant"): "grant_members",
     ("SET", "integrations:revoking"): "revoking", ("GET", "integrations:revoking"): "revocation",
     ("HMGET", "caller"): "caller", ("HMGET", "session"): "session", ("HMGET", "integration"): "record",
-    ("HMGET", "credential"): "holding", ("XADD", "events"): "event",
+    ("HMGET", "credential"): "holding", ("EXISTS", "removed"): "removed", ("XADD", "events"): "event",
 }
 
 

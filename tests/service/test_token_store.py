@@ -1,10 +1,11 @@
 """The token route and a Redis that is slow, refuses, or loses what it was sent."""
 
+import secrets
 import time
 
 import pytest
 
-from checks import calls, is_stored, key, make_due, metric, only
+from checks import calls, fingerprint, is_stored, key, make_due, metric, only
 from cluster import Later, Person
 from harness import good, problem, wait_until
 from programs import entries
@@ -59,41 +60,73 @@ def test_an_entry_that_is_lost_on_the_way(cluster, person):
     held.release()
 
 
-@pytest.mark.parametrize("step", ["caller", "read", "failure_read", "lease"])
-def test_redis_does_not_answer(cluster, person, step):
+@pytest.fixture
+def stranger(cluster):
+    """Somebody for whom no worker has handed out a token before: record and tokens are read in one step."""
+    one = Person(cluster, f"stranger{secrets.token_hex(4)}")
+    one.connect()
+    return one
+
+
+@pytest.mark.parametrize("step", ["caller", "read", "record", "holding", "removed", "failure_read", "lease"])
+def test_redis_does_not_answer(cluster, person, stranger, step):
     """An error of the store, never "unknown caller" or "not connected"; and nothing is asked of the provider."""
-    make_due(cluster.product, "member")
+    if step == "read":
+        person = stranger
+    else:
+        good(person.ask().answer())
+    make_due(cluster.product, person.name)
     held = cluster.proxy.hold(step, pid=cluster.worker(1))
     asked = person.ask()
     held.wait()
     problem(asked.answer(), 503, "store_unavailable")
     held.release()
-    assert calls(cluster.product) == only(exchanges=1)
+    assert calls(cluster.product) == only(exchanges=2)
     good(person.ask().answer())
 
 
-def test_a_disconnect_knows_of_every_token_that_was_handed_out(cluster, person):
-    """Either it comes first, and the program gets none, or it says until when the program has access."""
-    other = Person(cluster, "sharing")
-    other.account = person.account
+@pytest.mark.parametrize("name, after, handed_before, gets_it", [
+    ("read", False, None, False), ("read", True, None, True),  # read and noted in one step
+    ("record", False, True, False), ("removed", True, True, True),  # noted when it was handed out before
+    ("record", False, False, False), ("removed", True, False, False),  # taken for noted, and is not
+    ("handed_out", False, False, False), ("handed_out", True, False, True)])
+def test_a_disconnect_knows_of_every_token_that_was_handed_out(cluster, person, stranger, name, after, handed_before, gets_it):
+    """Either it comes first, and the program gets none, or it says until when the program has access. handed_before: the
+    worker knows the connection, and this very token was handed out."""
+    one, other = stranger if handed_before is None else person, Person(cluster, "sharing")
+    other.account = one.account
     other.connect()  # so that nothing is revoked
-    for name, after in (("read", False), ("read", True), ("handed_out", False), ("handed_out", True)):
-        if not is_stored(cluster.product, "member"):
-            person.connect()
-        now = int(time.time())
-        if name == "handed_out":  # little time is left, but more than half of its life: decided by the worker, not by Redis
-            cluster.redis.hset(key("credential", "member"), mapping={"issued_at": now - 50, "expires_at": now + 100})
-        held = cluster.proxy.hold(name, after=after, pid=cluster.worker(1))
-        asking = person.ask()
-        held.wait()
-        said = good(person.session.disconnect("acme", host=0))
-        held.release()
-        answer = asking.answer()
-        if after:
-            assert said["access_until"] == good(answer)["expires_at"], name
-        else:
-            problem(answer, 404, "integration_not_found")
-            assert said["access_until"] is None, name
+    if handed_before is not None:
+        good(one.ask().answer())
+    if handed_before is False:
+        cluster.redis.hset(key("credential", one.name), "handed_out_until", 0)
+    held = cluster.proxy.hold(name, after=after, pid=cluster.worker(1))
+    asking = one.ask()
+    held.wait()
+    said = good(one.session.disconnect("acme", host=0))
+    held.release()
+    answer = asking.answer()
+    if gets_it:
+        assert said["access_until"] == good(answer)["expires_at"]
+    else:
+        problem(answer, 404, "integration_not_found")
+        assert (said["access_until"] is not None) == (handed_before is True)
+
+
+def test_record_and_tokens_of_two_moments(cluster, person):
+    """Between the two reads somebody connects another account: the token is that of the account in the answer."""
+    first = good(person.ask().answer())  # from now on the two are read apart
+    held = cluster.proxy.hold("record", after=True, pid=cluster.worker(1))
+    asking = person.ask()
+    held.wait()
+    document = person.session.authorize("acme", account="grace", replace="true")
+    good(person.callback(document, host=0))
+    held.release()
+    answer = good(asking.answer())
+    assert answer["oauth_user_id"] != first["oauth_user_id"]
+    token, = [each for each in cluster.product.stand_in.ledger()["access_tokens"]
+              if each["fingerprint"] == fingerprint(answer["access_token"])]
+    assert token["account"] == "grace@workspace.example"
 
 
 def test_a_refresh_overtakes_the_note(cluster, person):

@@ -28,7 +28,7 @@ def verdict(answer):
 def fixed(duo):
     """What no failed validation may change: the credential byte for byte, and the record but for its status."""
     record = duo.redis.hgetall(key("integration", "ada"))
-    return duo.redis.dump(key("credential", "ada")), {name: value for name, value in record.items() if name not in CHANGEABLE}
+    return duo.redis.hgetall(key("credential", "ada")), {name: value for name, value in record.items() if name not in CHANGEABLE}
 
 
 def since(duo, before):
