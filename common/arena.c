@@ -203,6 +203,20 @@ arena_try_alloc(struct arena *arena, size_t size)
 	return take(arena, size);
 }
 
+void
+arena_reserve(struct arena *arena, size_t size)
+{
+	size_t need = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+	struct chunk *chunk;
+
+	if (size <= (size_t)(arena->end - arena->next))
+		return;
+	chunk = size <= arena->limit && need <= arena->limit - arena->held ? add_chunk(arena, need) : NULL;
+	if (chunk == NULL)
+		give_up(arena);
+	use(arena, chunk);
+}
+
 char *
 arena_copy(struct arena *arena, const void *bytes, size_t len)
 {

@@ -32,6 +32,12 @@ void *arena_alloc(struct arena *arena, size_t size) __attribute__((returns_nonnu
 /* The same, but NULL on exhaustion. */
 void *arena_try_alloc(struct arena *arena, size_t size) __attribute__((alloc_size(2)));
 
+/*
+ * Have `size` bytes at hand: what is allocated next, as far as it fits into them, does not fail. For what cannot be
+ * done again when memory is missing in its middle.
+ */
+void arena_reserve(struct arena *arena, size_t size);
+
 /* Copies that end in NUL. `arena_text` takes a C string, `arena_copy` `len` bytes; NULL stays NULL. */
 char *arena_text(struct arena *arena, const char *text);
 char *arena_copy(struct arena *arena, const void *bytes, size_t len);

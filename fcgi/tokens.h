@@ -65,6 +65,9 @@ void tokens_discard(struct app *app, struct request *request, const struct grant
 
 /* ---- tokens_fresh.c ---- */
 
+/* For a provider's answer of usual size and all that is done with it: who has asked for tokens must be able to keep
+ * them. */
+#define TOKENS_ANSWER_MEMORY ((size_t)64 * 1024)
 #define TOKENS_REFUSED_REST_S 60 /* a program, or an upstream, that keeps refusing costs one refresh a minute */
 
 struct token_wish {

@@ -55,6 +55,7 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	const struct error *error;
 	const char *refused;
 
+	arena_reserve(request->arena, TOKENS_ANSWER_MEMORY);
 	call.body = oauth2_code_request(request->arena, &provider->client, code, provider->redirect_uri,
 					state->code_verifier, &call.authorization);
 	grant->issued_at = clock_wall(); /* the time of sending: the token cannot be older (RFC 6749 5.1) */

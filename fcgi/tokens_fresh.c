@@ -311,6 +311,7 @@ refresh(struct attempt *attempt, enum token_verdict *verdict, bool *again)
 	bool named = false;
 	bool stored;
 
+	arena_reserve(request->arena, TOKENS_ANSWER_MEMORY);
 	call.body = oauth2_refresh_request(request->arena, &provider->client, attempt->credential->refresh_token,
 					   &call.authorization);
 	if (provider_call(app, request, provider, ENDPOINT_REFRESH, &call, &response) != NULL) {

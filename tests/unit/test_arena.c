@@ -148,6 +148,26 @@ keeps_the_chunk_in_use_beside_a_big_allocation(void **state)
 }
 
 static void
+has_at_hand_what_was_reserved(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_open(256, 256 + 512, abandon, &exhausted_calls);
+	arena_alloc(arena, 200);
+	arena_reserve(arena, 512);
+	exhausted_calls = 0;
+	/* The limit is reached: these come from there or from nowhere. */
+	for (int i = 0; i < 16; i++)
+		assert_non_null(arena_try_alloc(arena, 16));
+	exhausted_calls = 0;
+	if (setjmp(abandoned) == 0)
+		arena_reserve(arena, 512);
+	if (setjmp(abandoned) == 0)
+		arena_reserve(arena, SIZE_MAX);
+	assert_int_equal(exhausted_calls, 2);
+	arena_close(arena);
+}
+
+static void
 copies_text_and_formats(void **state)
 {
 	(void)state;
@@ -179,6 +199,7 @@ main(void)
 	    cmocka_unit_test(calls_exhausted_at_the_limit),
 	    cmocka_unit_test(refuses_absurd_sizes),
 	    cmocka_unit_test(keeps_the_chunk_in_use_beside_a_big_allocation),
+	    cmocka_unit_test(has_at_hand_what_was_reserved),
 	    cmocka_unit_test(copies_text_and_formats),
 	};
 	return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
