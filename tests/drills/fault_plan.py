@@ -22,6 +22,7 @@ KINDS = ("allocation", "socket", "connect", "read", "recv", "write", "send", "wr
 ALLOCATION = "allocation"
 SHORT = -1
 OFF, COUNT, FAIL = range(3)
+FIRST, LAST = range(2)
 PROGRAM = "integrations"
 
 
@@ -35,7 +36,7 @@ class Plan(ctypes.Structure):
     _fields_ = [("armed", ctypes.c_uint32), ("kind", ctypes.c_uint32), ("error", ctypes.c_int32), ("all_later", ctypes.c_uint32),
                 ("n", ctypes.c_uint64), ("seen", ctypes.c_uint64), ("fired", ctypes.c_uint64), ("target", ctypes.c_uint64), ("worker", ctypes.c_uint64),
                 ("starts", ctypes.c_uint64), ("live", ctypes.c_int64), ("of_kind", ctypes.c_uint64 * len(KINDS)),
-                ("frame_count", ctypes.c_uint64), ("frames", ctypes.c_uint64 * 48), ("module_count", ctypes.c_uint64),
+                ("frame_count", ctypes.c_uint64 * 2), ("frames", ctypes.c_uint64 * 48 * 2), ("module_count", ctypes.c_uint64),
                 ("modules", Module * 48), ("trace_count", ctypes.c_uint64), ("trace", ctypes.c_uint64 * 65536)]
 
 
@@ -68,7 +69,7 @@ class Faults:
         plan.armed = OFF
         plan.kind, plan.error, plan.all_later, plan.n = KINDS.index(kind), error, all_later, n
         plan.target = plan.worker if target is None else target
-        plan.seen = plan.fired = plan.frame_count = plan.trace_count = 0
+        plan.seen = plan.fired = plan.frame_count[0] = plan.frame_count[1] = plan.trace_count = 0
         for number in range(len(KINDS)):
             plan.of_kind[number] = 0
         plan.armed = armed
@@ -122,15 +123,15 @@ class Faults:
         at = bisect.bisect_right(addresses, address - 1 - module.base) - 1
         return (PROGRAM if path == self.program else library_of(path)), names[at] if at >= 0 else "?"
 
-    def frames(self):
-        """Of the call that failed last, the innermost first; without this library and the C library."""
-        found = [self._frame(address) for address in self.plan.frames[:self.plan.frame_count]]
+    def frames(self, which=LAST):
+        """Of the call that failed first or last, the innermost first; without this library and the C library."""
+        found = [self._frame(address) for address in self.plan.frames[which][:self.plan.frame_count[which]]]
         return [frame for frame in found if frame[0] not in ("faults", "libc", "?", "ld-linux-x86-64")]
 
-    def site(self):
+    def site(self, which=LAST):
         """("libfcgi", "FCGX_Accept_r", "gateway_read"): the library, which of its functions was called, and by whom.
         For our own code the library is "integrations" and the function is the one that asked for memory."""
-        frames = self.frames()
+        frames = self.frames(which)
         if not frames:
             return "?", "?", "?"
         library = frames[0][0]

@@ -52,8 +52,8 @@ struct plan {
 	uint64_t starts; /* how many workers there have been */
 	int64_t live;    /* blocks that the worker has allocated and not freed */
 	uint64_t of_kind[KINDS];
-	uint64_t frame_count; /* of the last that failed */
-	uint64_t frames[FRAMES];
+	uint64_t frame_count[2]; /* of the first that failed, and of the last */
+	uint64_t frames[2][FRAMES];
 	uint64_t module_count;
 	struct module modules[MODULES];
 	uint64_t trace_count;
@@ -135,9 +135,11 @@ note_stack(bool failed)
 	int count = backtrace(frames, FRAMES);
 
 	if (failed) {
-		plan->frame_count = (uint64_t)count;
-		for (int i = 0; i < count; i++)
-			plan->frames[i] = (uint64_t)(uintptr_t)frames[i];
+		for (int which = plan->fired == 0 ? 0 : 1; which < 2; which++) {
+			plan->frame_count[which] = (uint64_t)count;
+			for (int i = 0; i < count; i++)
+				plan->frames[which][i] = (uint64_t)(uintptr_t)frames[i];
+		}
 	} else if (plan->trace_count < TRACE) {
 		plan->trace[plan->trace_count++] = hash(frames, count);
 	}
