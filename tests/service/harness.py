@@ -36,7 +36,6 @@ from client import StandIn  # noqa: E402
 PROGRAM = os.environ.get("INTEGRATIONS_BIN") or os.path.join(REPOSITORY, "build", "integrations")
 VALGRIND = "valgrind" in PROGRAM
 SANITIZED = "sanitize" in PROGRAM or VALGRIND
-WATCHED = SANITIZED or "coverage" in PROGRAM  # by a tool inside the process
 SERVICE = "google"
 SCOPES = ["https://www.googleapis.com/auth/gmail.readonly", "https://www.googleapis.com/auth/calendar.readonly",
           "https://www.googleapis.com/auth/drive.readonly"]
@@ -492,5 +491,6 @@ class Product:
         return {key: read[self.redis.type(key)](key) for key in sorted(self.redis.scan_iter(count=1000))}
 
     def log(self, host=0):
-        """The service's log, parsed: one JSON object per line; what is not JSON fails."""
-        return [json.loads(line) for line in self.hosts[host].serve.text().splitlines()]
+        """The service's log, parsed: one JSON object per line; what is not JSON fails. The last line may be half written."""
+        whole = self.hosts[host].serve.text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
