@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FIRST_SIZE 256
+#define FIRST_SIZE 1024 /* most answers fit */
 
 void
 buf_init(struct buf *buf, struct arena *arena, size_t max)

@@ -215,19 +215,52 @@ key_ring_new_line(struct arena *arena)
 	return line;
 }
 
-/* One part of the associated data, its length in front; NULL has a length that no text has. */
-static bool
-bind_part(EVP_CIPHER_CTX *context, const char *part)
+/* Associated data on its way to the cipher: most of it is gathered first, for a call costs more than its few bytes. */
+struct bound {
+	EVP_CIPHER_CTX *context;
+	bool good;
+	size_t len;
+	uint8_t bytes[512];
+};
+
+static void
+bind_now(struct bound *bound, const void *bytes, size_t len)
+{
+	int done;
+	if (len > 0 && EVP_CipherUpdate(bound->context, NULL, &done, bytes, (int)len) != 1)
+		bound->good = false;
+}
+
+static void
+bind_gathered(struct bound *bound)
+{
+	bind_now(bound, bound->bytes, bound->len);
+	bound->len = 0;
+}
+
+/* One part, its length in front; NULL has a length that no text has. */
+static void
+bind_part(struct bound *bound, const char *part)
 {
 	size_t len = part == NULL ? 0 : strnlen(part, PART_MAX + 1);
-	if (len > PART_MAX)
-		return false;
 	uint32_t number = part == NULL ? UINT32_MAX : (uint32_t)len;
 	const uint8_t prefix[4] = {(uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8),
 				   (uint8_t)number};
-	int done;
-	return EVP_CipherUpdate(context, NULL, &done, prefix, sizeof prefix) == 1 &&
-	       (len == 0 || EVP_CipherUpdate(context, NULL, &done, (const uint8_t *)part, (int)len) == 1);
+	if (len > PART_MAX) {
+		bound->good = false;
+		return;
+	}
+	if (sizeof prefix + len > sizeof bound->bytes - bound->len)
+		bind_gathered(bound);
+	memcpy(bound->bytes + bound->len, prefix, sizeof prefix);
+	bound->len += sizeof prefix;
+	if (len > sizeof bound->bytes - bound->len) {
+		bind_gathered(bound);
+		bind_now(bound, part, len);
+	} else if (len > 0) {
+		memcpy(bound->bytes + bound->len, part, len);
+		bound->len += len;
+	}
 }
 
 /* Set key, nonce and associated data; `direction` is EVP_CipherInit's: 1 seals, 0 opens. Naming the cipher again would
@@ -236,12 +269,15 @@ static bool
 begin(const struct key_ring *ring, const struct key *key, const struct seal_context *context, const uint8_t *nonce,
       int direction)
 {
-	EVP_CIPHER_CTX *cipher = ring->context;
-	return EVP_CipherInit_ex2(cipher, NULL, key->bytes, nonce, direction, NULL) == 1 &&
-	       bind_part(cipher, context->environment) && bind_part(cipher, context->organization) &&
-	       bind_part(cipher, context->user) && bind_part(cipher, context->service) &&
-	       bind_part(cipher, context->field) && bind_part(cipher, context->issuer) &&
-	       bind_part(cipher, context->client_id) && bind_part(cipher, key->id);
+	const char *const parts[] = {context->environment, context->organization, context->user,      context->service,
+				     context->field,       context->issuer,       context->client_id, key->id};
+	struct bound bound = {.context = ring->context};
+	bound.good = EVP_CipherInit_ex2(ring->context, NULL, key->bytes, nonce, direction, NULL) == 1;
+	for (size_t i = 0; bound.good && i < sizeof parts / sizeof parts[0]; i++)
+		bind_part(&bound, parts[i]);
+	if (bound.good)
+		bind_gathered(&bound);
+	return bound.good;
 }
 
 /* Forget the expanded key, and a failure too: libraries that share OpenSSL's error queue would take it for theirs. */

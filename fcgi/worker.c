@@ -42,7 +42,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ARENA_FIRST 8192 /* a list needs some six thousand bytes */
+#define ARENA_FIRST ((size_t)12 * 1024) /* a token needs some nine thousand bytes, a list half of that */
 #define ARENA_MAX ((size_t)1024 * 1024)
 #define REQUEST_MS 8000 /* for all provider calls and lease waits of one request */
 #define WAIT_MS 1000    /* unread, before it is answered 503 */
