@@ -1,13 +1,13 @@
 #!/bin/bash
-# Which lines and branches of our own code the tests run: all unit tests, the stored fuzz inputs, the service tests and a
-# share of the drills, with a program that counts. Prints a row per file; fails when a test fails, or below the bounds of
-# tests/coverage.cfg, where the exclusions stand, too.
+# Which lines and branches of our own code the tests run: all unit tests, the stored fuzz inputs and the service tests,
+# with a program that counts. Prints a row per file; fails when a test fails, or below the bounds of tests/coverage.cfg,
+# where the exclusions stand, too.
 #
 #   tests/coverage.sh          everything
 #   tests/coverage.sh report   only the figures of the last run; with names of files, their lines that lack something
 #
-# A process that is killed loses its counts; all others, workers too, write them when they end. What measures times is
-# left out: counting takes its own.
+# A process that is killed loses its counts; all others, workers too, write them when they end. So the
+# drills, which end workers, are left out, and what measures times, because counting takes its own.
 set -uo pipefail
 shopt -s nullglob
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
@@ -57,7 +57,6 @@ if [ "${1:-}" != report ]; then
 	run unit unit_tests
 	run fuzz env MODE=COVERAGE tests/fuzz/run.sh replay
 	run service python_tests service
-	run drills python_tests drills
 fi
 gcovr --root . --object-directory "$build" --filter 'common/' --filter 'fcgi/' --exclude-unreachable-branches \
 	--exclude-throw-branches --json "$build/coverage.json" "$build/obj" || exit 1
