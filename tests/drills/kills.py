@@ -41,7 +41,7 @@ def is_alive(pid):
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii") as file:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -50,6 +50,7 @@ class Killer:
 
     def __init__(self, chaos, draw, rolls_back):
         self.chaos, self.product, self.drill, self.draw, self.rolls_back = chaos, chaos.product, chaos.drill, draw, rolls_back
+        self.killed = []
 
     def worker(self):
         host = self.draw.choice(self.product.hosts)
@@ -89,8 +90,12 @@ class Killer:
         for what in whom:
             time.sleep(self.draw.uniform(*pauses))
             self.drill.injected += 1
+            begun, since = time.monotonic(), self.chaos.clock()
+            self.chaos.kills.append((begun, float("inf")))
             getattr(self, what)()
+            self.chaos.kills[-1] = (begun, time.monotonic())
             self.drill.fired += 1
+            self.killed.append(f"{since:.3f}-{self.chaos.clock():.3f} {what}")
 
 
 def live_until(members, over):
@@ -161,7 +166,8 @@ def under_load(product, drill, members, whom, pauses=(0.2, 1.2), rolls_back=Fals
     end = live_until(people, threading.Event())
     try:
         wait_until(lambda: sum(chaos.answers.values()) > 20 * members, "traffic", 60)
-        Killer(chaos, drill.random, rolls_back).run(whom, pauses)
+        killer = Killer(chaos, drill.random, rolls_back)
+        killer.run(whom, pauses)
         before = sum(chaos.answers.values())
         wait_until(lambda: sum(chaos.answers.values()) > before + 10 * members, "traffic goes on", 60)
     finally:
@@ -173,6 +179,7 @@ def under_load(product, drill, members, whom, pauses=(0.2, 1.2), rolls_back=Fals
     everybody(people, Member.end)
     check_tokens(chaos, people)
     check_grants(chaos, people)
+    print("\nkilled: " + "; ".join(killer.killed))
     for what, count in chaos.answers.items():
         good = " 200" in what
         drill.ok += count if good else 0

@@ -137,7 +137,7 @@ def test_three_at_once(lanes):
     """Three requests or commands to one connection, their steps in an order drawn from the seed."""
     cluster, outcomes, handed_out = lanes[0].cluster, collections.Counter(), {}
     with Drill("orders") as drill:
-        for seed in range(SEED * 100_000, SEED * 100_000 + (1000 if SHARE == 1 else 8)):
+        for seed in range(SEED * 100_000, SEED * 100_000 + (700 if SHARE == 1 else 8)):
             drill.injected += 1
             race, outcome, failure = attempt(cluster, "three", seed, orders.three)
             drill.fired += 1

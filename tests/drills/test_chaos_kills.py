@@ -15,9 +15,9 @@ from rolling import STEPS, Readers
 
 SETTINGS = {"environment": {"LIMIT_AUTH_LINK": "0", "LIMIT_VALIDATE": "0", "LOG_LEVEL": "info"}, "hosts": 2, "workers": 2}
 # appendfsync, whether a crash may take back what was acknowledged, who is killed, how often in the long run
-WORKERS = ("no", False, ("worker", "worker", "instance"), 100)
-ALWAYS = ("always", False, ("worker", "instance", "redis"), 60)
-EVERYSEC = ("everysec", True, ("worker", "instance", "redis"), 60)
+WORKERS = ("no", False, ("worker", "worker", "instance"), 60)
+ALWAYS = ("always", False, ("worker", "instance", "redis"), 40)
+EVERYSEC = ("everysec", True, ("worker", "instance", "redis"), 40)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_rolling(pair):
         person.connect("acme", account=account["email"])
     with Drill("rolling", deaths_expected=True) as drill, Readers(product, people, 8) as readers:
         # An instance ends when nginx has let its kept connections go, ten seconds later: in the long run only.
-        steps = [drill.random.choice(list(STEPS)) for _ in range(30)] + list(STEPS) if SHARE == 1 else ["nginx", "reload"]
+        steps = [drill.random.choice(list(STEPS)) for _ in range(20)] + list(STEPS) if SHARE == 1 else ["nginx", "reload"]
         drill.random.shuffle(steps)
         for step in steps:
             before = readers.done
