@@ -143,6 +143,7 @@ fresh: ; tests/fresh.sh
 screenshots: ; tests/browser/screenshots.sh
 lighthouse: ; tests/browser/lighthouse.sh
 bench: ; tests/load/bench.sh
+scale: $(PROGRAM) ; /usr/bin/python3 -B tests/load/scale.py
 bench-plot: ; /usr/bin/python3 -B tests/load/bench_plot.py
 races: $(PROGRAM) ; CROWD_ROUNDS=200 ROTATIONS=1000 RACES=1000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
 	tests/service/test_refresh_once.py tests/service/test_races.py
@@ -156,4 +157,4 @@ valgrind: ; tests/valgrind.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests drill-tools lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
-	lighthouse bench bench-plot races soak torture chaos fuzz fuzz-targets coverage valgrind clean
+	lighthouse bench scale bench-plot races soak torture chaos fuzz fuzz-targets coverage valgrind clean

@@ -8,11 +8,11 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def write_requests(path, requests):
-    """A file for requests.lua, of whole requests as bytes."""
+def write_requests(path, requests, held=None):
+    """A file for requests.lua, of whole requests as bytes, and what the answer to each must hold."""
     with open(path, "wb") as file:
-        for each in requests:
-            file.write(b"%d\n%s" % (len(each), each))
+        for number, each in enumerate(requests):
+            file.write(b"%d %s\n%s" % (len(each), held[number].encode() if held else b"", each))
 
 
 def get(product, path, token=None):
@@ -23,15 +23,17 @@ def get(product, path, token=None):
 
 
 class Wrk:
-    def __init__(self, port, requests, connections, seconds, threads=1, timeout=20):
+    def __init__(self, port, requests, connections, seconds, check=False, timeout=20):
+        """`check`: look at every answer, which takes a thread for each connection."""
         self.process = subprocess.Popen(
-            ["/usr/bin/wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--latency",
+            ["/usr/bin/wrk", "-t", str(connections if check else 1), "-c", str(connections), "-d", f"{seconds}s", "--latency",
              "--timeout", f"{timeout}s", "-s", os.path.join(HERE, "requests.lua"), f"http://127.0.0.1:{port}/"],
-            env={**os.environ, "REQUESTS": requests}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            env={**os.environ, "REQUESTS": requests, "CHECK": "1" if check else "0"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def result(self):
-        """{"requests", "seconds", "rate", "p50", "p99", "max" (ms), "errors", "other"}: errors are requests without an
-        answer, or with one that is not 2xx or 3xx; other: how many by status that is not 200."""
+        """{"requests", "seconds", "rate", "p50", "p99", "max" (ms), "errors", "broken", "wrong", "other"}: errors are
+        requests without an answer, or with one that is not 2xx or 3xx; broken: those of them whose connection ended;
+        wrong: answers that did not hold what they must; other: how many by status that is not 200."""
         output = self.process.communicate()[0]
         lines = [line for line in output.splitlines() if line.startswith("{")]
         if self.process.returncode != 0 or not lines:
@@ -41,4 +43,5 @@ class Wrk:
         return {"requests": seen["requests"], "seconds": seconds, "rate": seen["requests"] / seconds,
                 "p50": seen["p50"] / 1000, "p99": seen["p99"] / 1000, "max": seen["max"] / 1000,
                 "errors": sum(seen[each] for each in ("connect", "read", "write", "timeout", "status")),
+                "broken": sum(seen[each] for each in ("connect", "read", "write")), "wrong": seen["wrong"],
                 "other": seen["other"]}
