@@ -193,3 +193,21 @@ def test_grants_are_found_by_account_and_issuer_only(duo, world):
     assert good(world["eve"].disconnect("initech"))["revocation"] == "revoked"
     assert live(duo, "linus") == 0 and live(duo, "ada") > 0
     assert calls(duo)["revokes"] == only(revokes=1)["revokes"]
+
+
+def test_a_session_that_changes_hands(duo, world):
+    """Workers guess whose session a token is, by when it last came, and read that user's records with it. The guess is
+    wrong now: nothing of it is shown."""
+    ada, bob = world["ada"], world["bob"]
+    wanted = {name: good(bob.get(f"/api/organizations/acme/{name}")) for name in ("integrations", "mcps")}
+    assert wanted["integrations"] != good(ada.get("/api/organizations/acme/integrations"))
+    assert wanted["mcps"] != good(ada.get("/api/organizations/acme/mcps"))
+    for _ in range(10):  # every worker has seen it
+        ada.get("/api/organizations/acme/mcps")
+    duo.redis.hset(duo.session_key(ada.token), "user_id", bob.user)
+    for _ in range(10):
+        for name, body in wanted.items():
+            assert good(ada.get(f"/api/organizations/acme/{name}")) == body
+    duo.redis.delete(duo.session_key(ada.token))
+    for name in wanted:
+        problem(ada.get(f"/api/organizations/acme/{name}"), 401, "unauthenticated")
