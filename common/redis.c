@@ -14,32 +14,28 @@
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/crypto.h"
 #include "common/error.h"
 #include "common/fiber.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "common/redis_form.h"
+#include "common/redis_url.h"
 #include "common/resolve.h"
 #include "common/resp.h"
 #include "common/text.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
-#define WORDS_MAX 64 /* in one command */
 #define SCRATCH_MAX (64 * 1024)
 #define MARK_SIZE 24
 
@@ -47,16 +43,6 @@ static const char no_memory[] = "memory for a Redis command could not be had";
 
 enum state { DOWN, CONNECTING, UP };
 enum end { PENDING, ANSWERED, LOST, TIMED_OUT, TOO_LARGE };
-
-/* Where to connect; taken from the URL. */
-struct target {
-	char *path; /* unix socket, or NULL */
-	char *host;
-	unsigned port;
-	char *user; /* NULL: none */
-	char *password;
-	char *db;
-};
 
 /* A batch in the queue. On its fiber's stack; allocated where nobody waits. */
 struct waiter {
@@ -89,7 +75,7 @@ struct redis {
 	struct resolver *resolver;
 	struct metrics *metrics;
 	const char *name;
-	struct target target;
+	struct redis_target target;
 	enum state state;
 	redisContext *context;
 	struct loop_io *io;
@@ -138,168 +124,6 @@ count(struct redis *redis, size_t which, size_t n)
 {
 	if (redis->metrics != NULL)
 		metrics_add(redis->metrics, which, n);
-}
-
-/* ---- URL ---- */
-
-static char *
-part(const char *from, const char *to)
-{
-	return strndup(from, (size_t)(to - from));
-}
-
-/* Undo percent-encoding in place; false where an escape is broken or is NUL. */
-static bool
-decode(char *text)
-{
-	char *out = text;
-
-	for (const char *in = text; *in != '\0'; in++) {
-		if (*in == '%') {
-			char digits[3] = {0};
-
-			if (!isxdigit((unsigned char)in[1]) || !isxdigit((unsigned char)in[2]))
-				return false;
-			memcpy(digits, in + 1, 2);
-			*out = (char)strtol(digits, NULL, 16);
-			if (*out == '\0')
-				return false;
-			out++;
-			in += 2;
-		} else {
-			*out++ = *in;
-		}
-	}
-	*out = '\0';
-	return true;
-}
-
-static const char *
-parse_credentials(struct target *target, const char *from, const char *at)
-{
-	const char *colon = memchr(from, ':', (size_t)(at - from));
-
-	if (colon == NULL)
-		return "has a user without a password; write redis://user:password@host:port/db";
-	if (colon > from)
-		target->user = part(from, colon);
-	target->password = part(colon + 1, at);
-	if ((target->user != NULL && !decode(target->user)) || !decode(target->password))
-		return "has a broken percent-escape in its credentials";
-	return NULL;
-}
-
-static const char *
-parse_tcp(struct target *target, const char *rest)
-{
-	const char *slash = strchr(rest, '/');
-	const char *end = slash != NULL ? slash : rest + strlen(rest);
-	const char *at = memrchr(rest, '@', (size_t)(end - rest));
-	const char *mistake;
-	const char *colon;
-	uint64_t port = 6379;
-
-	if (at != NULL) {
-		mistake = parse_credentials(target, rest, at);
-		if (mistake != NULL)
-			return mistake;
-		rest = at + 1;
-	}
-	if (*rest == '[') { /* an IPv6 address */
-		const char *close = memchr(rest, ']', (size_t)(end - rest));
-
-		if (close == NULL)
-			return "has an IPv6 address without its closing bracket";
-		target->host = part(rest + 1, close);
-		colon = close + 1 < end && close[1] == ':' ? close + 1 : NULL;
-	} else {
-		colon = memchr(rest, ':', (size_t)(end - rest));
-		target->host = part(rest, colon != NULL ? colon : end);
-	}
-	if (colon != NULL) {
-		char *digits = part(colon + 1, end);
-		bool good = text_to_number(digits, 65535, &port) && port > 0;
-
-		free(digits);
-		if (!good)
-			return "has a port that is no number from 1 to 65535";
-	}
-	target->port = (unsigned)port;
-	if (target->host == NULL || target->host[0] == '\0')
-		return "names no host";
-	if (slash != NULL && slash[1] != '\0')
-		target->db = strdup(slash + 1);
-	return NULL;
-}
-
-static const char *
-parse_unix(struct target *target, const char *rest)
-{
-	const char *query = strchr(rest, '?');
-
-	target->path = part(rest, query != NULL ? query : rest + strlen(rest));
-	if (target->path[0] != '/' || strlen(target->path) >= sizeof((struct sockaddr_un *)0)->sun_path)
-		return "needs an absolute path of at most 107 bytes; write unix:///path/to/redis.sock";
-	if (query != NULL && strncmp(query, "?db=", 4) != 0)
-		return "may carry ?db=NUMBER and nothing else";
-	if (query != NULL)
-		target->db = strdup(query + 4);
-	return NULL;
-}
-
-static void
-target_free(struct target *target)
-{
-	if (target->password != NULL)
-		crypto_wipe(target->password, strlen(target->password));
-	free(target->path);
-	free(target->host);
-	free(target->user);
-	free(target->password);
-	free(target->db);
-	memset(target, 0, sizeof *target);
-}
-
-/* NULL, or what is wrong. */
-static const char *
-target_parse(struct target *target, const char *url)
-{
-	const char *mistake;
-	uint64_t db;
-
-	memset(target, 0, sizeof *target);
-	if (strncmp(url, "redis://", 8) == 0)
-		mistake = parse_tcp(target, url + 8);
-	else if (strncmp(url, "unix://", 7) == 0)
-		mistake = parse_unix(target, url + 7);
-	else if (strncmp(url, "redis+sentinel://", 17) == 0 || strncmp(url, "redis+cluster://", 16) == 0)
-		mistake = "Sentinel and Cluster are not built yet; give one server as redis:// or unix://";
-	else
-		mistake = "is neither redis://host:port/db nor unix:///path";
-	if (mistake == NULL && target->db != NULL && !text_to_number(target->db, 1000000, &db))
-		mistake = "has a database that is no number";
-	return mistake;
-}
-
-bool
-redis_url_check(struct arena *arena, const char *url, const char **mistake)
-{
-	struct target target;
-
-	(void)arena;
-	*mistake = target_parse(&target, url);
-	target_free(&target);
-	return *mistake == NULL;
-}
-
-unsigned
-redis_url_port(const char *url)
-{
-	struct target target;
-	unsigned port = target_parse(&target, url) == NULL ? target.port : 0;
-
-	target_free(&target);
-	return port;
 }
 
 /* ---- replies, built in the arena of the batch at the head of the queue ---- */
@@ -913,7 +737,7 @@ redis_open(struct loop *loop, struct resolver *resolver, struct metrics *metrics
 	redis->timer = loop_timer_open(loop, check_age, redis);
 	redis->hook = loop_hook_open(loop, flush, redis);
 	redis->scratch = arena_open(1024, SCRATCH_MAX, NULL, NULL);
-	if (target_parse(&redis->target, url) != NULL || redis->timer == NULL || redis->hook == NULL ||
+	if (redis_target_parse(&redis->target, url) != NULL || redis->timer == NULL || redis->hook == NULL ||
 	    redis->scratch == NULL) {
 		redis_close(redis);
 		return NULL;
@@ -932,103 +756,11 @@ redis_close(struct redis *redis)
 	loop_timer_close(redis->timer);
 	loop_hook_close(redis->hook);
 	arena_close(redis->scratch);
-	target_free(&redis->target);
+	redis_target_free(&redis->target);
 	free(redis);
 }
 
-/* ---- batches ---- */
-
-void
-redis_script_prepare(struct redis_script *script)
-{
-	crypto_sha1_hex(script->source, script->sha1);
-}
-
-void
-redis_batch_init(struct redis_batch *batch, struct arena *arena)
-{
-	batch->arena = arena;
-	batch->count = 0;
-}
-
-static struct redis_command *
-command_new(struct redis_batch *batch, int argc)
-{
-	struct redis_command *command = &batch->commands[batch->count];
-
-	if (batch->count == REDIS_BATCH_MAX)
-		abort(); /* callers know how much they ask for */
-	batch->count++;
-	command->argc = argc;
-	command->argv = arena_alloc(batch->arena, (size_t)argc * sizeof *command->argv);
-	command->lengths = arena_alloc(batch->arena, (size_t)argc * sizeof *command->lengths);
-	command->script = NULL;
-	command->tail = NULL;
-	return command;
-}
-
-void
-redis_add_argv(struct redis_batch *batch, int argc, const char *const *argv)
-{
-	struct redis_command *command = command_new(batch, argc);
-
-	for (int i = 0; i < argc; i++) {
-		command->argv[i] = argv[i];
-		command->lengths[i] = strlen(argv[i]);
-	}
-}
-
-void
-redis_add(struct redis_batch *batch, ...)
-{
-	const char *words[WORDS_MAX];
-	const char *word;
-	int count_words = 0;
-	va_list list;
-
-	va_start(list, batch);
-	while ((word = va_arg(list, const char *)) != NULL) {
-		if (count_words == WORDS_MAX)
-			abort();
-		words[count_words++] = word;
-	}
-	va_end(list);
-	redis_add_argv(batch, count_words, words);
-}
-
-void
-redis_add_hmget(struct redis_batch *batch, const char *key, const struct resp_tail *fields)
-{
-	const char *const argv[] = {"HMGET", key};
-
-	redis_add_argv(batch, 2, argv);
-	batch->commands[batch->count - 1].tail = fields;
-}
-
-void
-redis_add_script(struct redis_batch *batch, const struct redis_script *script, const char *const *keys,
-		 const char *const *arguments)
-{
-	struct redis_command *command;
-	int key_count = 0;
-	int argument_count = 0;
-
-	while (keys[key_count] != NULL)
-		key_count++;
-	while (arguments[argument_count] != NULL)
-		argument_count++;
-	command = command_new(batch, 3 + key_count + argument_count);
-	command->script = script;
-	command->argv[0] = "EVALSHA";
-	command->argv[1] = script->sha1;
-	command->argv[2] = arena_format(batch->arena, "%d", key_count);
-	for (int i = 0; i < key_count; i++)
-		command->argv[3 + i] = keys[i];
-	for (int i = 0; i < argument_count; i++)
-		command->argv[3 + key_count + i] = arguments[i];
-	for (int i = 0; i < command->argc; i++)
-		command->lengths[i] = strlen(command->argv[i]);
-}
+/* ---- running batches ---- */
 
 static void
 use_source(struct redis_command *command)
@@ -1139,27 +871,4 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 	}
 	enqueue(redis, waiter);
 	return true;
-}
-
-const char *
-redis_item(const struct redis_reply *reply, size_t index)
-{
-	if (reply == NULL || reply->type != REDIS_ARRAY || index >= reply->count || reply->items[index] == NULL ||
-	    reply->items[index]->type != REDIS_STRING)
-		return NULL;
-	return reply->items[index]->text;
-}
-
-const char *
-redis_field(const struct redis_reply *reply, const char *field)
-{
-	if (reply == NULL || reply->type != REDIS_ARRAY)
-		return NULL;
-	for (size_t i = 0; i + 1 < reply->count; i += 2) {
-		const char *name = redis_item(reply, i);
-
-		if (name != NULL && strcmp(name, field) == 0)
-			return redis_item(reply, i + 1);
-	}
-	return NULL;
 }

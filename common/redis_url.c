@@ -1,0 +1,170 @@
+#include "common/redis_url.h"
+
+#include "common/crypto.h"
+#include "common/redis.h"
+#include "common/text.h"
+
+#include <ctype.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+static char *
+part(const char *from, const char *to)
+{
+	return strndup(from, (size_t)(to - from));
+}
+
+/* Undo percent-encoding in place; false where an escape is broken or is NUL. */
+static bool
+decode(char *text)
+{
+	char *out = text;
+
+	for (const char *in = text; *in != '\0'; in++) {
+		if (*in == '%') {
+			char digits[3] = {0};
+
+			if (!isxdigit((unsigned char)in[1]) || !isxdigit((unsigned char)in[2]))
+				return false;
+			memcpy(digits, in + 1, 2);
+			*out = (char)strtol(digits, NULL, 16);
+			if (*out == '\0')
+				return false;
+			out++;
+			in += 2;
+		} else {
+			*out++ = *in;
+		}
+	}
+	*out = '\0';
+	return true;
+}
+
+static const char *
+parse_credentials(struct redis_target *target, const char *from, const char *at)
+{
+	const char *colon = memchr(from, ':', (size_t)(at - from));
+
+	if (colon == NULL)
+		return "has a user without a password; write redis://user:password@host:port/db";
+	if (colon > from)
+		target->user = part(from, colon);
+	target->password = part(colon + 1, at);
+	if ((target->user != NULL && !decode(target->user)) || !decode(target->password))
+		return "has a broken percent-escape in its credentials";
+	return NULL;
+}
+
+static const char *
+parse_tcp(struct redis_target *target, const char *rest)
+{
+	const char *slash = strchr(rest, '/');
+	const char *end = slash != NULL ? slash : rest + strlen(rest);
+	const char *at = memrchr(rest, '@', (size_t)(end - rest));
+	const char *mistake;
+	const char *colon;
+	uint64_t port = 6379;
+
+	if (at != NULL) {
+		mistake = parse_credentials(target, rest, at);
+		if (mistake != NULL)
+			return mistake;
+		rest = at + 1;
+	}
+	if (*rest == '[') { /* an IPv6 address */
+		const char *close = memchr(rest, ']', (size_t)(end - rest));
+
+		if (close == NULL)
+			return "has an IPv6 address without its closing bracket";
+		target->host = part(rest + 1, close);
+		colon = close + 1 < end && close[1] == ':' ? close + 1 : NULL;
+	} else {
+		colon = memchr(rest, ':', (size_t)(end - rest));
+		target->host = part(rest, colon != NULL ? colon : end);
+	}
+	if (colon != NULL) {
+		char *digits = part(colon + 1, end);
+		bool good = text_to_number(digits, 65535, &port) && port > 0;
+
+		free(digits);
+		if (!good)
+			return "has a port that is no number from 1 to 65535";
+	}
+	target->port = (unsigned)port;
+	if (target->host == NULL || target->host[0] == '\0')
+		return "names no host";
+	if (slash != NULL && slash[1] != '\0')
+		target->db = strdup(slash + 1);
+	return NULL;
+}
+
+static const char *
+parse_unix(struct redis_target *target, const char *rest)
+{
+	const char *query = strchr(rest, '?');
+
+	target->path = part(rest, query != NULL ? query : rest + strlen(rest));
+	if (target->path[0] != '/' || strlen(target->path) >= sizeof((struct sockaddr_un *)0)->sun_path)
+		return "needs an absolute path of at most 107 bytes; write unix:///path/to/redis.sock";
+	if (query != NULL && strncmp(query, "?db=", 4) != 0)
+		return "may carry ?db=NUMBER and nothing else";
+	if (query != NULL)
+		target->db = strdup(query + 4);
+	return NULL;
+}
+
+void
+redis_target_free(struct redis_target *target)
+{
+	if (target->password != NULL)
+		crypto_wipe(target->password, strlen(target->password));
+	free(target->path);
+	free(target->host);
+	free(target->user);
+	free(target->password);
+	free(target->db);
+	memset(target, 0, sizeof *target);
+}
+
+const char *
+redis_target_parse(struct redis_target *target, const char *url)
+{
+	const char *mistake;
+	uint64_t db;
+
+	memset(target, 0, sizeof *target);
+	if (strncmp(url, "redis://", 8) == 0)
+		mistake = parse_tcp(target, url + 8);
+	else if (strncmp(url, "unix://", 7) == 0)
+		mistake = parse_unix(target, url + 7);
+	else if (strncmp(url, "redis+sentinel://", 17) == 0 || strncmp(url, "redis+cluster://", 16) == 0)
+		mistake = "Sentinel and Cluster are not built yet; give one server as redis:// or unix://";
+	else
+		mistake = "is neither redis://host:port/db nor unix:///path";
+	if (mistake == NULL && target->db != NULL && !text_to_number(target->db, 1000000, &db))
+		mistake = "has a database that is no number";
+	return mistake;
+}
+
+bool
+redis_url_check(struct arena *arena, const char *url, const char **mistake)
+{
+	struct redis_target target;
+
+	(void)arena;
+	*mistake = redis_target_parse(&target, url);
+	redis_target_free(&target);
+	return *mistake == NULL;
+}
+
+unsigned
+redis_url_port(const char *url)
+{
+	struct redis_target target;
+	unsigned port = redis_target_parse(&target, url) == NULL ? target.port : 0;
+
+	redis_target_free(&target);
+	return port;
+}
