@@ -23,7 +23,6 @@
 #include "common/redis_url.h"
 #include "common/resolve.h"
 #include "common/resp.h"
-#include "common/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

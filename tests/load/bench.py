@@ -36,6 +36,7 @@ HELLO_PROCESSES = (2, 4, 8)
 WORKERS = (1, 2)
 VALIDATIONS = 100  # a second
 PROVIDER_SECONDS = 0.5
+PACE = 10  # milliseconds between two requests of a connection, where rates have to be alike
 CALLER_KEY = "caller-MARKER-of-the-bench"
 SETTINGS = {"LIMIT_AUTH_LINK": "0", "LIMIT_VALIDATE": "0", "LOG_LEVEL": "info"}
 
@@ -128,6 +129,7 @@ class Bench:
         organization = "/api/organizations/"
         requests = {
             "return": [get(product, "/bench/return")],
+            "constant": [get(product, "/healthz")],
             "list": [get(product, each.list_path, each.token) for each in everybody],
             "mcps": [get(product, f"{organization}{each.organization}/mcps", each.token) for each in everybody],
             "auth_link": [get(product, f"{each.service_path()}/auth_link", each.token) for each in everybody],
@@ -153,11 +155,11 @@ class Bench:
                 "worker": backend or host.workers(),
                 "redis": [product.redis_server.pid]}
 
-    def wrk(self, name, connections, workers=WORKERS[-1], internal=False, backend=None):
+    def wrk(self, name, connections, workers=WORKERS[-1], internal=False, backend=None, pace=0):
         product = self.products[workers]
         port = product.hosts[0].internal_port if internal else product.hosts[0].port
         cpu = Cpu(**self.groups(product, backend))
-        result = Wrk(port, self.files[workers, name], connections, self.seconds).result()
+        result = Wrk(port, self.files[workers, name], connections, self.seconds, pace=pace).result()
         return {**result, "cpu": cpu.microseconds(result["requests"])}
 
     def hello(self, processes, connections):
@@ -168,7 +170,7 @@ class Bench:
         fault = self.product.stand_in.fault("userinfo", "delay", times=None, seconds=PROVIDER_SECONDS)
         with Background(self.product, validations(self.people), connections=2 * VALIDATIONS, rate=VALIDATIONS) as background:
             wait_until(lambda: background.done > VALIDATIONS, "validations", 30)
-            result = self.wrk("list", 64)
+            result = self.wrk("list", 64, pace=PACE)
         self.product.stand_in.clear_faults(fault)
         result["errors"] += len(background.wrong)
         result["beside"] = {"validations": background.done, "p99": 1000 * percentile(background.seconds, 0.99)}
@@ -225,10 +227,12 @@ class Bench:
             for workers in WORKERS:
                 yield (f"list{workers}-{connections}", "c", f"list, {workers} workers, c={connections}",
                        lambda w=workers, c=connections: self.wrk("list", c, w))
+        yield "constant-64", "c", "constant answer of a worker, c=64", lambda: self.wrk("constant", 64, internal=True)
         yield "token-64", "d", "token, c=64", lambda: self.wrk("token", 64, internal=True)
         yield "mcps-64", "e", "mcps, c=64", lambda: self.wrk("mcps", 64)
         yield "auth_link-64", "f", "auth_link, c=64", lambda: self.wrk("auth_link", 64)
-        yield "list-beside-64", "g", "list beside 100 validations/s, c=64", lambda: self.beside_validations(64)
+        yield "paced-64", "c", "list, paced, c=64", lambda: self.wrk("list", 64, pace=PACE)
+        yield "beside-64", "g", "list, paced, beside 100 validations/s", lambda: self.beside_validations(64)
         yield "callback-8", "h", "whole consent flow, c=8", self.callbacks
 
 

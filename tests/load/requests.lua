@@ -26,6 +26,15 @@ function init(args)
 	counts = {}
 end
 
+-- PACE=10: each connection waits about so many milliseconds before its next request, so that the rate is about the same
+-- whatever else happens.
+local pace = tonumber(os.getenv("PACE") or "0")
+if pace > 0 then
+	function delay()
+		return math.random(0, 2 * pace)
+	end
+end
+
 function request()
 	at = at % #requests + 1
 	return requests[at]

@@ -23,12 +23,13 @@ def get(product, path, token=None):
 
 
 class Wrk:
-    def __init__(self, port, requests, connections, seconds, check=False, timeout=20):
-        """`check`: look at every answer, which takes a thread for each connection."""
+    def __init__(self, port, requests, connections, seconds, check=False, pace=0, timeout=20):
+        """`check`: look at every answer, which takes a thread for each connection. `pace`: milliseconds that a connection
+        waits before its next request, 0: none."""
         self.process = subprocess.Popen(
             ["/usr/bin/wrk", "-t", str(connections if check else 1), "-c", str(connections), "-d", f"{seconds}s", "--latency",
              "--timeout", f"{timeout}s", "-s", os.path.join(HERE, "requests.lua"), f"http://127.0.0.1:{port}/"],
-            env={**os.environ, "REQUESTS": requests, "CHECK": "1" if check else "0"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            env={**os.environ, "REQUESTS": requests, "CHECK": "1" if check else "0", "PACE": str(pace)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def result(self):
         """{"requests", "seconds", "rate", "p50", "p99", "max" (ms), "errors", "broken", "wrong", "other"}: errors are
