@@ -53,6 +53,8 @@ item_end(const char *at)
 
 	if (*at == '*')
 		return item_end(at + 1);
+	if (*at == '\'')
+		return strchr(at + 1, '\'') + 1;
 	do {
 		if (*at == '(' || *at == '[')
 			depth++;
@@ -90,6 +92,15 @@ static bool
 is_text(const struct redis_reply *reply, const char *text)
 {
 	return reply->type == REDIS_STRING && strcmp(reply->text, text) == 0;
+}
+
+/* `quoted` goes on behind the word. */
+static bool
+is_word(const char *quoted, const struct redis_reply *reply)
+{
+	size_t len = strcspn(quoted, "'");
+
+	return reply->type == REDIS_STRING && reply->len == len && memcmp(reply->text, quoted, len) == 0;
 }
 
 static bool
@@ -134,6 +145,7 @@ fits(const char *at, int words, const struct redis_reply *reply)
 	case 's': return reply->type == REDIS_STRING;
 	case 'S': return reply->type == REDIS_STRING || reply->type == REDIS_NIL;
 	case 'k': return is_text(reply, "OK");
+	case '\'': return is_word(at + 1, reply);
 	case 'p': return is_text(reply, "PONG");
 	case 'e': return is_entry(reply);
 	case '~': return reply->type == REDIS_NIL;

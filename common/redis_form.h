@@ -10,7 +10,7 @@
  *	[a,b]    a number from a to b        n        a number of arguments: from 0 to the words of the command
  *	(...)    exactly these               *x       any number of x
  *	f        S for each field of HMGET   2        pairs of s
- *	x|y      one of them; only outermost
+ *	'word'   just this string           x|y      one of them; only outermost
  */
 #ifndef COMMON_REDIS_FORM_H
 #define COMMON_REDIS_FORM_H

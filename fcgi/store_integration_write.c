@@ -37,7 +37,7 @@ struct pairs {
  * record, the record's fields and values, the tokens'.
  */
 static struct redis_script connect_script = {
-    .form = "(s)|(sss" STORE_FORM_RECORD STORE_FORM_CREDENTIAL ")",
+    .form = "('removed')|(sss" STORE_FORM_RECORD STORE_FORM_CREDENTIAL ")",
     .source = "if redis.call('EXISTS', ARGV[1]) == 1 then return {'removed'} end\n"
 	      "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
 	      "local outcome, id, connected, handed = 'created', ARGV[5], ARGV[6], false\n"

@@ -125,6 +125,10 @@ scripts_say_theirs(void **state)
 	assert_false(script_fits("([0,1])", &two_numbers));
 	assert_true(script_fits("(SS)", &with_nil));
 	assert_false(script_fits("(ss)", &with_nil));
+	assert_true(script_fits("('word')|(ss)", &one_word));
+	assert_true(script_fits("('word''OK')", &two_words));
+	assert_false(script_fits("('wor')|(ss)", &one_word));
+	assert_false(script_fits("('words')|(ss)", &one_word));
 	assert_true(script_fits(NULL, &none));
 }
 
