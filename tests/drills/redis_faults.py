@@ -132,6 +132,7 @@ class Link:
         self._in = b""
         self._replies = self._redis.makefile("rb")
         self._out = b""
+        self.fires = False  # with what is sent next, the fault is on its way
 
     def run(self):
         with contextlib.suppress(OSError, Over, ValueError):
@@ -176,6 +177,8 @@ class Link:
     def flush(self):
         data, self._out = self._out, b""
         self.client.sendall(data)
+        if self.fires:
+            self.fires, self.proxy.fired = False, True
 
     def drip(self, data):
         self.flush()
@@ -328,7 +331,8 @@ class FaultProxy:
         if fault.then == "late":
             link.flush()
             self.fired = True
-            link.wait_closed(LATE_S)
+            if link.wait_closed(LATE_S):
+                raise Over  # as it must be: there is nobody any more whom the reply could reach
             link.send(data)
             return
         if fault.then == "drip":
@@ -337,7 +341,7 @@ class FaultProxy:
             return
         link.send(data)
         if fault.then == "on":
-            self.fired = True
+            link.fires = True
             return
         with contextlib.suppress(OSError):
             link.flush()

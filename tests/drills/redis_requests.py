@@ -6,10 +6,9 @@ user is in Redis before and after.
 """
 
 import itertools
-import os
 
 from checks import API, age, key, make_due
-from harness import Product, Session
+from harness import Product
 from programs import Caller, sha256
 from redis_faults import FaultProxy
 from upstream import Upstream
@@ -76,7 +75,6 @@ class Kind:
     allowed = {}  # what may be answered where Redis says that something is not there: {(command, code), ...}
     seconds = 4  # how long it may take with one fault
     again_gone = False  # asked once more, it may say that there is nothing left
-    changes = True
     spends = False  # each case needs a user of its own
 
     def __init__(self, place):
@@ -108,10 +106,11 @@ class Kind:
             if self.user is not None:
                 redis.delete(*self.mine(), "nothing")
             self.prepare()
-            if not self.changes:
-                self.ask()  # from the second time on, a worker reads session and records together
             self._keys = {name: redis.dump(name) for name in self.mine()}
-        else:
+            if not self.spends:
+                self.ask()  # a worker remembers whom it has seen, and asks Redis for less
+                assert self.place.settle()
+        if not self.spends:
             redis.delete(*self.mine(), "nothing")
             for name, value in self._keys.items():
                 redis.restore(name, 0, value, replace=True)
@@ -158,7 +157,6 @@ class Kind:
 
 class Me(Kind):
     name = "me"
-    changes = False
 
     def ask(self):
         return self.session.get("/api/me")
@@ -170,7 +168,6 @@ class Me(Kind):
 
 class Services(Kind):
     name = "services"
-    changes = False
 
     def ask(self):
         return self.session.get("/api/services")
@@ -181,7 +178,6 @@ class Services(Kind):
 
 class List(Kind):
     name = "list"
-    changes = False
 
     def ask(self):
         return self.session.integrations("acme")
@@ -202,7 +198,6 @@ class NewConnection(List):
 
 class Mcps(Kind):
     name = "mcps"
-    changes = False
 
     def ask(self):
         return self.session.get("/api/organizations/acme/mcps")
@@ -312,6 +307,23 @@ class Token(Kind):
             self.place.stand_in.honours(access_token=body["access_token"])
 
 
+class TokenKnown(Token):
+    """It was handed out before, by this worker: the usual case."""
+
+    name = "token handed out before"
+
+    def prepare(self):
+        self.connected()
+        self.ask()
+
+
+class TokenFirst(Token):
+    """Of somebody whom this worker has not seen."""
+
+    name = "token for the first time"
+    spends = True
+
+
 class TokenDue(Token):
     name = "token with a refresh"
     seconds = 9
@@ -338,7 +350,6 @@ class Gateway(Kind):
 
 class Ready(Kind):
     name = "readyz"
-    changes = False
 
     def ask(self):
         return self.place.request("GET", "/readyz", internal=True)
@@ -348,4 +359,4 @@ class Ready(Kind):
 
 
 KINDS = (Me, Services, List, NewConnection, Mcps, AuthLink, Callback, Refused, Validate, ValidateDue, Disconnect, Token,
-         TokenDue, Gateway, Ready)
+         TokenKnown, TokenFirst, TokenDue, Gateway, Ready)

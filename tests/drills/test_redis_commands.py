@@ -9,11 +9,11 @@ import pytest
 
 from checks import key
 from drill import Drill
-from harness import Session, good, wait_until, write_file
+from harness import Session, good, write_file
 from redis_faults import FAULTS
 from redis_proxy import step
 from redis_requests import Place
-from test_redis_faults import POSSIBLE, SLOW_SHARE
+from test_redis_faults import POSSIBLE, draw, fires
 
 
 @pytest.fixture(scope="module")
@@ -186,8 +186,8 @@ def run(place, drill, operation, fault, at, name):
     place.proxy.arm(fault, at)
     drill.injected += 1
     done = operation.ask()
-    wait_until(lambda: place.proxy.fired, f"the fault fires: {what}: {done.stderr}", 3)
-    drill.fired += 1
+    if not fires(place.proxy, drill, what):
+        return
     place.proxy.disarm()
     if done.returncode == 0:
         drill.ok += 1
@@ -222,9 +222,8 @@ def test_every_command_of_every_operation(place):
             cases += [(operation, fault, at, name) for at, name in enumerate(watch(place, operation), 1) for fault in FAULTS]
         only = os.environ.get("DRILL_ONLY", "")
         cases = [case for case in cases if only in f"{case[0].name}: {case[1]} at {case[2]} ({case[3]})"]
-        quick, slow = ([case for case in cases if case[1].slow == slow] for slow in (False, True))
         last = None
-        for case in sorted(drill.thin(quick) + drill.thin(slow)[::SLOW_SHARE], key=lambda case: case[0].name):
+        for case in sorted(draw(drill, cases, lambda case: case[1]), key=lambda case: case[0].name):
             if case[0] is not last:
                 place.anew()
                 case[0].people = []
