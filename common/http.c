@@ -59,7 +59,6 @@ struct http {
 	struct loop_timer *timer;
 	struct loop_hook *hook;
 	CURLM *multi;
-	CURLSH *sessions; /* TLS sessions, so that a new connection to a known host needs no full handshake */
 	struct call *to_start, **to_start_end;
 	struct call *started;
 	int64_t distrusted_ms; /* when libcurl's store of CAs was last taken for damaged; 0: never */
@@ -401,13 +400,11 @@ http_open(struct loop *loop, struct resolver *resolver, const struct http_settin
 	http->timer = loop_timer_open(loop, timer_fired, http);
 	http->hook = loop_hook_open(loop, start_calls, http);
 	http->multi = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? open_multi(http) : NULL;
-	http->sessions = http->multi != NULL ? curl_share_init() : NULL;
 	if (http->ca_file == NULL || http->user_agent == NULL || http->timer == NULL || http->hook == NULL ||
-	    http->sessions == NULL) {
+	    http->multi == NULL) {
 		http_close(http);
 		return NULL;
 	}
-	curl_share_setopt(http->sessions, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
 	return http;
 }
 
@@ -420,7 +417,6 @@ http_close(struct http *http)
 		curl_easy_cleanup(http->spare[--http->spare_count]);
 	if (http->multi != NULL)
 		curl_multi_cleanup(http->multi);
-	curl_share_cleanup(http->sessions);
 	loop_hook_close(http->hook);
 	loop_timer_close(http->timer);
 	free(http->ca_file);
@@ -521,7 +517,8 @@ set_options(struct call *call, const struct http_request *request, int64_t ms)
 	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
-	SET(CURLOPT_SHARE, http->sessions);
+	SET(CURLOPT_SSL_SESSIONID_CACHE,
+	    0L); /* libcurl 7.88 frees a session twice when memory is missing as it keeps it */
 	SET(CURLOPT_CAINFO, http->ca_file);
 	SET(CURLOPT_CAPATH, NULL); /* with a path libcurl would not cache the store of CAs */
 	SET(CURLOPT_CA_CACHE_TIMEOUT, ca_seconds(http));
