@@ -151,10 +151,11 @@ soak: ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
 torture: $(PROGRAM) drill-tools ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills \
 	--ignore-glob='*/test_chaos*'
 chaos: $(PROGRAM) ; tests/drills/chaos.sh $(SEED)
+mutants: ; nice -n 19 tests/mutants/run.py $(ONLY)
 fuzz: ; tests/fuzz/run.sh $(or $(N),60)
 coverage: ; tests/coverage.sh
 valgrind: ; tests/valgrind.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests drill-tools lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
-	lighthouse bench scale bench-plot races soak torture chaos fuzz fuzz-targets coverage valgrind clean
+	lighthouse bench scale bench-plot races soak torture chaos mutants fuzz fuzz-targets coverage valgrind clean

@@ -245,6 +245,15 @@ def test_spoiled_answers(duo, ada, kind, options, status):
     assert status in (None, answer.status_code)
 
 
+@pytest.mark.parametrize("size, status", [(60_000, 200), (70_000, 502)])
+def test_how_large_an_answer_may_be(duo, ada, size, status):
+    """64 KiB, however good the rest is."""
+    number = duo.stand_in.fault("exchange", "answer", set={"more": "x" * size})
+    assert ada.try_connect("acme").status_code == status
+    duo.stand_in.wait_fired(number)
+    assert is_stored(duo, "ada") == (status == 200)
+
+
 @pytest.mark.parametrize("kind", ["expired_certificate", "wrong_name", "unknown_ca", "refuse_connection"])
 def test_a_provider_that_is_not_who_it_says(duo, ada, kind):
     """The certificate is checked before a byte of the request leaves."""
@@ -282,6 +291,15 @@ def test_another_account(duo, ada):
     assert dump(duo, "ada") == before
     assert live(duo, "grace") == live(duo, "grace", "access") == 0 and live(duo, "ada") == 1
     assert duo.stand_in.counters()["revokes"] == 1
+
+
+def test_a_namesake_of_another_issuer(duo, ada):
+    """The same account id where the stored tokens are of another issuer: that is another account."""
+    ada.connect("acme", account="ada")
+    duo.redis.hset(key("credential", "ada"), "issuer", "https://other.example")
+    before = dump(duo, "ada")
+    problem(ada.try_connect("acme", account="ada"), 409, "account_mismatch")
+    assert dump(duo, "ada") == before
 
 
 def test_another_account_that_somebody_uses(duo, ada, bob):

@@ -120,6 +120,15 @@ def test_a_revocation_that_fails(duo, ada, kind, options):
     assert duo.stand_in.counters()["elsewhere"] == 0
 
 
+@pytest.mark.parametrize("size, becomes", [(40_000, "revoked"), (80_000, "not_revoked")])
+def test_how_long_the_headers_of_an_answer_may_be(duo, ada, size, becomes):
+    """64 KiB; of this answer the status alone counts."""
+    ada.connect("acme")
+    number = duo.stand_in.fault("revoke", "big_headers", size=size)
+    assert revocation(ada.disconnect("acme")) == becomes
+    duo.stand_in.wait_fired(number)
+
+
 def test_a_provider_that_is_down_or_slow(duo, ada, bob):
     """DELETE succeeds, within 4 seconds."""
     duo.stand_in.listen(False)

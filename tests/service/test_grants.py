@@ -196,3 +196,16 @@ def test_a_refused_exchange_kills_no_connect(product, ada, bob):
     problem(refused.answer(), 409, "account_mismatch")
     problem(connecting.answer(), 409, "reconnect_required")
     assert [record["status"] for record in bob.list("acme")] == ["invalid"]
+
+
+def test_one_of_two_revocations_ends(product, ada):
+    """Then the other is still under way: who connects has to wait for that one's end, too."""
+    ada.connect("acme")
+    hold = product.stand_in.fault("revoke", "hold")
+    disconnecting = Later(ada.disconnect, "acme")
+    product.stand_in.wait_fired(hold)
+    name, = product.redis.keys("integrations:revoking:*")
+    product.redis.set(name, "another", px=15_000)
+    product.stand_in.release(hold)
+    assert good(disconnecting.answer())["revocation"] == "revoked"
+    assert product.redis.get(name) == "another"

@@ -1,9 +1,13 @@
 """Redis or the provider is away, frozen or slow: what is answered, how soon, and that all is as before when it is back."""
 
+import json
 import os
+import re
 import signal
+import socket
 import threading
 import time
+import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -211,3 +215,21 @@ def test_a_dead_holder_of_the_lease(make_product):
         assert good(ada.validate("acme"))["is_valid"] is True
         assert time.monotonic() - began < 9 or SANITIZED
     assert live(product, "ada") == 1
+
+
+def test_a_provider_on_this_machine(make_product):
+    """An address of this machine or of its network is not called, unless that is allowed: here 0.0.0.0, which the provider
+    file may name and which leads to whoever listens on this machine."""
+    product = make_product(workers=1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        here = f"https://0.0.0.0:{listener.getsockname()[1]}"
+        text = json.dumps(product.stand_in.provider)
+        product.write_provider(**json.loads(re.sub(r"https?://(localhost|127\.0\.0\.1):\d+", here, text)))
+        product.serve.environment["PROVIDER_ALLOW_LOOPBACK"] = "0"
+        product.hosts[0].restart()
+        ada = product.session("ada", {"acme": "member"})
+        state, = urllib.parse.parse_qs(urllib.parse.urlsplit(ada.begin("acme")).query)["state"]
+        problem(ada.callback("acme", {"code": "4/0AMARKER", "state": state, "iss": here}), 502, "provider_unreachable")
+        with pytest.raises(BlockingIOError):
+            listener.accept()

@@ -218,6 +218,25 @@ def test_holders_of_the_lease(cluster):
     wait_until(lambda: not list(cluster.redis.scan_iter("refresh_lease:*")), "no lease is left")
 
 
+def test_the_lease_of_another(cluster):
+    """Who was stopped for so long that somebody else has it by now neither renews nor releases it."""
+    person = Person(cluster, "overtaken")
+    hold = person.fault("refresh", "hold")
+    asked = person.expired().ask()
+    cluster.product.stand_in.wait_fired(hold)
+    lease = key("refresh_lease", person.name)
+    cluster.redis.set(lease, "another", px=60_000)
+    for name in ("lease_renew", "lease_release"):
+        held = cluster.proxy.hold(name, after=True, pid=cluster.worker(1))
+        if name == "lease_release":
+            cluster.product.stand_in.release(hold)
+        held.wait()
+        held.release()
+        assert cluster.redis.get(lease) == "another" and cluster.redis.pttl(lease) > 10_000, name
+    good(asked.answer())
+    cluster.redis.delete(lease)
+
+
 def test_killed_while_connecting(cluster):
     """At every step of a callback: what is stored afterwards is whole, or nothing is; and connecting again works."""
     for name, after in (("connect", False), ("connect", True), ("grant_add", True), ("revocation", True)):

@@ -151,3 +151,19 @@ def test_another_environment_opens_nothing(make_product):
     problem(ada.callback("acme", document), 400, "state_invalid")
     assert verdict(ada.validate("acme")) == UNREADABLE
     assert calls(product) == asked and dump(product, "ada")[1] == before[1]
+
+
+def test_another_issuer_or_client_opens_nothing(make_product):
+    """Also where the provider file and what stands beside the tokens agree: the tokens are still of the one before."""
+    product = make_product(workers=1)
+    ada = product.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    kept, asked = product.redis.hgetall(key("credential", "ada")), calls(product)
+    second = "stand-in-second.apps.googleusercontent.com"
+    for field, value in (("issuer", "https://other.example"), ("client_id", second)):
+        product.write_provider(**({"issuer": value} if field == "issuer" else {}))
+        product.serve.environment["GOOGLE_CLIENT_ID"] = second if field == "client_id" else product.stand_in.client_id
+        product.hosts[0].restart()
+        product.redis.hset(key("credential", "ada"), mapping={**kept, field: value})
+        assert verdict(ada.validate("acme")) == UNREADABLE, field
+    assert calls(product) == asked

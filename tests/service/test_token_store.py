@@ -1,10 +1,11 @@
-"""The token route and a Redis that is slow, refuses, or loses what it was sent."""
+"""The token route and a Redis that is slow, refuses, or loses what it was sent; reads between which something is written."""
 
 import secrets
 import time
 
 import pytest
 
+import fastcgi
 from checks import calls, fingerprint, is_stored, key, make_due, metric, only
 from cluster import Later, Person
 from harness import good, problem, wait_until
@@ -142,6 +143,34 @@ def test_a_refresh_overtakes_the_note(cluster, person):
     assert cluster.redis.hget(key("credential", "member"), "handed_out_until") == str(now + 100)
 
 
+def test_a_later_note_overtakes(cluster, person):
+    """Of two tokens that were handed out the one that lives longer counts, whichever is noted last."""
+    now = int(time.time())
+    cluster.redis.hset(key("credential", "member"), mapping={"issued_at": now - 50, "expires_at": now + 100})
+    held = cluster.proxy.hold("handed_out", pid=cluster.worker(1))
+    asking = person.ask()
+    held.wait()
+    cluster.redis.hset(key("credential", "member"), "handed_out_until", now + 3000)
+    held.release()
+    good(asking.answer())
+    assert cluster.redis.hget(key("credential", "member"), "handed_out_until") == str(now + 3000)
+
+
+def test_a_refusal_of_tokens_that_are_gone(cluster, person):
+    """An upstream refused the token, and a new one is stored by the time that this is noted: nobody refused that."""
+    agent = cluster.product.session("member", {"acme": "member"}, use="gateway", mcps="gmail")
+    held = cluster.proxy.hold("refused", pid=cluster.worker(1))
+    with fastcgi.Peer(cluster.product.hosts[1].socket) as nginx:
+        nginx.send(fastcgi.request(cluster.product, method="POST", path="/mcp/acme/gmail", token=agent.token,
+                                   INTEGRATIONS_SERVER="gateway", GATEWAY_CODE="provider_refused_token"))
+        held.wait()
+        before = cluster.redis.hgetall(key("credential", person.name))
+        cluster.redis.hset(key("integration", person.name), "generation", "0123456789abcdef0123456789abcdef")
+        held.release()
+        assert nginx.answer()[0] == 502
+    assert cluster.redis.hgetall(key("credential", person.name)) == before
+
+
 def test_tokens_that_are_not_handed_out_are_not_noted(cluster, person):
     other = Person(cluster, "sharing")
     other.account = person.account
@@ -154,3 +183,15 @@ def test_tokens_that_are_not_handed_out_are_not_noted(cluster, person):
     problem(person.ask().answer(), 403, "organization_forbidden")
     cluster.redis.delete("removed:{acme:member}")
     assert good(person.session.disconnect("acme"))["access_until"] is None
+
+
+def test_a_session_that_changes_while_it_is_read(cluster):
+    """Whose it is and what else it says are two reads: of two people's, no answer is made."""
+    session = cluster.product.session("ada", {"acme": "member"}, name="Ada Lovelace")
+    held = cluster.proxy.hold("session", after=True, pid=cluster.worker(1))
+    asking = Later(session.get, "/api/me", host=1)
+    held.wait()
+    cluster.product.session("bob", {"acme": "member"}, name="Bob", token=session.token)
+    held.release()
+    problem(asking.answer(), 503, "store_unavailable")
+    assert good(session.get("/api/me", host=1))["user_id"] == "bob"

@@ -503,6 +503,22 @@ refuses_what_no_web_server_sends(void **state)
 	make_get(1);
 	add_begin(2, 1);
 	is_refused("a second request before the first was answered");
+	make_get(1);
+	add("\1\1\0", 3);
+	is_refused("the first bytes of a second request");
+	usual_params("POST", "1");
+	add_begin(1, 1);
+	add_params(1);
+	add_record(STDIN, 2, "x", 1);
+	add_record(STDIN, 1, NULL, 0);
+	is_refused("a body of another id");
+	usual_params("GET", "");
+	memcpy(params.data + params.len, "\x01\x03nv", 4);
+	add_begin(1, 1);
+	add_record(PARAMS, 1, params.data, params.len + 4);
+	add_record(PARAMS, 1, NULL, 0);
+	add_record(STDIN, 1, NULL, 0);
+	is_refused("a value that ends in the next record");
 	refuse_params("a name longer than the record", "\x7f\x01n", 3);
 	refuse_params("a value longer than the record", "\x01\x7fn", 3);
 	refuse_params("lengths whose sum overflows", "\xff\xff\xff\xff\xff\xff\xff\xffx", 9);
@@ -554,6 +570,23 @@ writes_headers_and_status(void **state)
 	assert_true(gateway_answer(gateway, &response));
 	take_answer(1);
 	assert_string_equal(answer, "Status: 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 7\r\n\r\n");
+}
+
+static void
+refuses_headers_of_more_than_a_line(void **state)
+{
+	static const char *const values[] = {"a\r\nSet-Cookie: b=c", "a\nb", "a\rb", "a\tb", "a\x7f", "\x01"};
+	struct response response;
+
+	(void)state;
+	response_init(&response, arena);
+	for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+		assert_ptr_equal(response_header(&response, "X-Name", values[i]), &error_internal);
+	assert_int_equal(response.header_count, 0);
+	for (size_t i = 0; i < RESPONSE_HEADERS_MAX; i++)
+		assert_null(response_header(&response, "X-Name", "value"));
+	assert_ptr_equal(response_header(&response, "X-Name", "value"), &error_internal);
+	assert_int_equal(response.header_count, RESPONSE_HEADERS_MAX);
 }
 
 /* The largest answer leaves at once, though the peer has not begun to read. */
@@ -623,6 +656,7 @@ main(void)
 	    TEST(refuses_what_no_web_server_sends),
 	    TEST(gives_up_on_an_endless_body),
 	    TEST(writes_headers_and_status),
+	    TEST(refuses_headers_of_more_than_a_line),
 	    TEST(never_waits_for_a_reader),
 	    TEST(says_when_the_peer_is_gone),
 	    TEST(forgets_a_dropped_request),

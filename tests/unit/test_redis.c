@@ -477,6 +477,55 @@ a_reply_that_nobody_asked_for_drops_the_connection(void **state)
 	forget(asks, 2);
 }
 
+static void
+send_half_a_stray_then_ask(void *arg)
+{
+	peer_send("$5\r\nst");
+	fiber_sleep(5);
+	ask_now(arg);
+}
+
+static void
+half_a_reply_that_nobody_asked_for_drops_the_connection(void **state)
+{
+	struct ask asks[2] = {{.words = {"GET", "key"}}, {.words = {"GET", "key"}}};
+
+	(void)state;
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_finish(2000);
+	on_loop_start(send_half_a_stray_then_ask, &asks[1]);
+	on_loop_finish(2000);
+	assert_null(asks[1].error);
+	assert_string_equal(asks[1].batch.reply[0]->text, "0");
+	assert_int_equal(peer.accepted, 2);
+	forget(asks, 2);
+}
+
+static void
+answer_with_a_number(void)
+{
+	peer_send(":1\r\n");
+}
+
+static void
+a_reply_that_the_command_cannot_have_drops_the_connection(void **state)
+{
+	struct ask asks[2] = {{.words = {"GET", "key"}}, {.words = {"GET", "key"}}};
+
+	(void)state;
+	peer.got = answer_with_a_number;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_finish(2000);
+	assert_ptr_equal(asks[0].error, &error_store_unavailable);
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &asks[1]);
+	on_loop_finish(2000);
+	assert_null(asks[1].error);
+	assert_int_equal(peer.accepted, 2);
+	forget(asks, 2);
+}
+
 /* ---- errors ---- */
 
 static void
@@ -500,6 +549,30 @@ an_error_reply_is_an_error_of_that_command_only(void **state)
 	on_loop_finish(2000);
 	assert_null(asks[1].error);
 	assert_int_equal(peer.accepted, 1);
+	forget(asks, 2);
+}
+
+static void
+answer_readonly(void)
+{
+	peer_send("-READONLY You can't write against a read only replica.\r\n");
+}
+
+static void
+a_replica_is_left(void **state)
+{
+	struct ask asks[2] = {{.words = {"SET", "key", "value"}}, {.words = {"GET", "key"}}};
+
+	(void)state;
+	peer.got = answer_readonly;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_finish(2000);
+	assert_ptr_equal(asks[0].error, &error_store_unavailable);
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &asks[1]);
+	on_loop_finish(2000);
+	assert_null(asks[1].error);
+	assert_int_equal(peer.accepted, 2);
 	forget(asks, 2);
 }
 
@@ -980,7 +1053,10 @@ main(void)
 	    TEST(replies_may_drip),
 	    TEST(rubbish_fails_and_drops_the_connection),
 	    TEST(a_reply_that_nobody_asked_for_drops_the_connection),
+	    TEST(half_a_reply_that_nobody_asked_for_drops_the_connection),
+	    TEST(a_reply_that_the_command_cannot_have_drops_the_connection),
 	    TEST(an_error_reply_is_an_error_of_that_command_only),
+	    TEST(a_replica_is_left),
 	    TEST(a_lost_connection_fails_every_writer),
 	    TEST(reads_are_repeated_once),
 	    TEST(a_failed_write_wakes_who_waits),
