@@ -114,7 +114,7 @@ class Lane:
         command = ["/usr/bin/python3", "-m", "pytest", "-q", "-x", "-rfE", "--tb=short", "-p", "no:cacheprovider",
                    "--basetemp", base, *tests]
         status, text = self.runner.run(command, self.tree, seconds, environment)
-        failed = re.findall(r"^(?:FAILED|ERROR) tests/(\S+?\.py\S*)", text, re.M)
+        failed = re.findall(r"^(?:FAILED|ERROR) tests/(.+?)(?: - .*)?$", text, re.M)
         return status, text, failed[0] if failed else " ".join(tests)
 
     def test(self, units, tests, seconds):

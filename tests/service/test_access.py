@@ -167,17 +167,6 @@ def test_an_organization_that_was_left_is_closed_at_once(product, ada):
     assert ada.list("globex") == []
 
 
-def test_a_token_that_changes_hands(product, ada):
-    """The workers remember whose a session was, to save time: what counts is whose it is."""
-    ada.connect("acme")
-    for _ in range(10):  # both workers get to know it
-        assert len(ada.list("acme")) == 1
-    product.redis.delete(product.session_key(ada.token))
-    bob = product.session("bob", {"acme": "member"}, token=ada.token)
-    for _ in range(10):
-        assert bob.list("acme") == []
-
-
 # Same origin
 
 

@@ -462,6 +462,7 @@ def failures():
     yield "a refused connection", fault("exchange", "refuse"), None, (502, "provider_unreachable")
     yield "a forged identity", fault("exchange", "id_token", sign="bad"), None, (502, "identity_invalid")
     yield "no identity", fault("exchange", "id_token", sign="missing"), None, (502, "identity_invalid")
+    yield "no id_token", fault("exchange", "answer", omit=["id_token"]), None, (502, "identity_invalid")
     yield "a wrong nonce", fault("exchange", "id_token", claims={"nonce": "MARKER-other"}), None, (502, "identity_invalid")
     yield "no scope", fault("exchange", "answer", set={"scope": "openid"}), None, (422, "scopes_missing")
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from checks import is_stored, live
+from checks import dump, is_stored, key, live
 from cluster import Later, Person
 from harness import PROGRAM, good, problem
 
@@ -124,6 +124,25 @@ def test_what_cannot_be_opened_is_let_go(cluster, connected):
     assert good(person.session.disconnect("acme", host=0))["revocation"] == "not_revoked"
     assert not cluster.redis.exists(UNREVOKED % person.name)
     problem(person.session.disconnect("acme", host=0), 404, "integration_not_found")
+
+
+def test_what_is_of_another_client_or_issuer_is_let_go(make_product):
+    """The settings were changed since: a refresh token is sent nowhere but where it is from."""
+    product = make_product(workers=1)
+    ada = product.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    record, tokens = dump(product, "ada")
+    left = "\n".join((tokens["client_id"], tokens["issuer"], "0", tokens["refresh_token"], record["oauth_user_id"]))
+    product.redis.delete(key("integration", "ada"), key("credential", "ada"))
+    second = "stand-in-second.apps.googleusercontent.com"
+    for client, changes in ((second, {}), (tokens["client_id"], {"issuer": "https://other.example"})):
+        product.write_provider(**changes)
+        product.serve.environment["GOOGLE_CLIENT_ID"] = client
+        product.hosts[0].restart()
+        product.redis.hset(UNREVOKED % "ada", record["generation"], left)
+        assert good(ada.disconnect("acme"))["revocation"] == "not_revoked"
+        assert not product.redis.exists(UNREVOKED % "ada")
+    assert product.stand_in.counters()["revokes"] == 0
 
 
 @pytest.mark.parametrize("text", ("", "\n", "a\nb\nc\nd", "\n" * 9), ids=repr)

@@ -5,7 +5,8 @@ import os
 import random
 import threading
 
-from checks import key, make_due
+from checks import dump, key, make_due
+from cluster import Later, Person
 from harness import good, wait_until, write_file
 from programs import Caller
 
@@ -79,3 +80,30 @@ def test_rotation_under_load(make_product):
     for person in people:
         make_due(product, person.user)
         good(Caller(product).token(person.user))
+
+
+def test_what_is_refreshed_meanwhile_stays(cluster):
+    """Read, then refreshed by somebody, then sealed anew: that is the new token, not the one that was read."""
+    person = Person(cluster, "refreshed")
+    person.connect()
+    read_first = dump(cluster.product, person.name)
+    make_due(cluster.product, person.name)
+    token = good(person.ask().answer())["access_token"]
+    stored_then = dump(cluster.product, person.name)
+
+    def store(both):
+        for kind, fields in zip(("integration", "credential"), both):
+            cluster.redis.hset(key(kind, person.name), mapping=fields)
+
+    store(read_first)
+    ring = read(cluster.product.keys_file)
+    write_file(cluster.product.keys_file, new_line(cluster.product, "k7") + ring, 0o600)
+    admin = f"unix://{cluster.proxy.admin_path}"
+    held = cluster.proxy.hold("script of credential")
+    rotating = Later(cluster.product.command, "keys", "rotate", environment={"REDIS_URL": admin, "REDIS_ADMIN_URL": admin})
+    held.wait()
+    store(stored_then)
+    held.release()
+    rotating.answer(60)
+    assert cluster.redis.hget(key("credential", person.name), "access_token").startswith("k7.")
+    assert good(person.ask().answer())["access_token"] == token
