@@ -138,15 +138,18 @@ metrics_claim(struct metrics *metrics, size_t slot)
 }
 
 static void
-add(uint64_t *word, uint64_t n)
+add(const struct metrics *metrics, size_t word, uint64_t n)
 {
-	__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+	uint64_t *at = metrics->row + word;
+	uint64_t sum = __atomic_load_n(at, __ATOMIC_RELAXED) + n;
+
+	__atomic_store_n(at, sum, __ATOMIC_RELAXED);
 }
 
 void
 metrics_add(struct metrics *metrics, size_t series, uint64_t n)
 {
-	add(metrics->row + metrics->series[series].word, n);
+	add(metrics, metrics->series[series].word, n);
 }
 
 void
@@ -158,13 +161,13 @@ metrics_set(struct metrics *metrics, size_t gauge, int64_t value)
 void
 metrics_observe_us(struct metrics *metrics, size_t histogram, int64_t microseconds)
 {
-	uint64_t *words = metrics->row + metrics->series[histogram].word;
+	size_t word = metrics->series[histogram].word;
 	size_t bucket = 0;
 
 	while (bucket < BUCKETS && microseconds > bounds[bucket])
 		bucket++;
-	add(words + bucket, 1);
-	add(words + BUCKETS + 1, (uint64_t)(microseconds > 0 ? microseconds : 0));
+	add(metrics, word + bucket, 1);
+	add(metrics, word + BUCKETS + 1, (uint64_t)(microseconds > 0 ? microseconds : 0));
 }
 
 int64_t

@@ -51,7 +51,7 @@ put_word(char *at, const char *word, size_t len)
 void
 resp_tail_prepare(struct resp_tail *tail, int argc, const char *const *argv)
 {
-	size_t most = 0;
+	size_t most = 1;
 	char *at;
 
 	for (int i = 0; i < argc; i++)
@@ -75,7 +75,7 @@ resp_add(struct resp *resp, int argc, const char *const *argv, const size_t *len
 		most += NUMBER_MAX + lengths[i] + 2;
 	if (!make_room(resp, most))
 		return false;
-	at = put_number(resp->bytes + resp->len, '*', (size_t)(argc + (tail != NULL ? tail->argc : 0)));
+	at = put_number(resp->bytes + resp->len, '*', (size_t)argc + (size_t)(tail != NULL ? tail->argc : 0));
 	for (int i = 0; i < argc; i++)
 		at = put_word(at, argv[i], lengths[i]);
 	if (tail != NULL)

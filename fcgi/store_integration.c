@@ -344,7 +344,7 @@ store_integration_read_tokens(struct app *app, struct arena *arena, const struct
 			      const struct principal *principal, const struct hand_out *hand_out,
 			      struct integration *out, struct credential *credential, bool *found)
 {
-	struct stored stored;
+	struct stored stored = {0};
 	const struct error *err;
 
 	*found = false;
