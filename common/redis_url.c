@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+static const char no_memory[] = "cannot be read without memory";
+
 static char *
 part(const char *from, const char *to)
 {
@@ -52,9 +54,19 @@ parse_credentials(struct redis_target *target, const char *from, const char *at)
 	if (colon > from)
 		target->user = part(from, colon);
 	target->password = part(colon + 1, at);
+	if (target->password == NULL || (colon > from && target->user == NULL))
+		return no_memory;
 	if ((target->user != NULL && !decode(target->user)) || !decode(target->password))
 		return "has a broken percent-escape in its credentials";
 	return NULL;
+}
+
+/* Without memory for it, another database would be meant. */
+static const char *
+take_db(struct redis_target *target, const char *db)
+{
+	target->db = strdup(db);
+	return target->db != NULL ? NULL : no_memory;
 }
 
 static const char *
@@ -86,18 +98,18 @@ parse_tcp(struct redis_target *target, const char *rest)
 	}
 	if (colon != NULL) {
 		char *digits = part(colon + 1, end);
-		bool good = text_to_number(digits, 65535, &port) && port > 0;
+		bool good = digits != NULL && text_to_number(digits, 65535, &port) && port > 0;
 
 		free(digits);
 		if (!good)
 			return "has a port that is no number from 1 to 65535";
 	}
 	target->port = (unsigned)port;
-	if (target->host == NULL || target->host[0] == '\0')
+	if (target->host == NULL)
+		return no_memory;
+	if (target->host[0] == '\0')
 		return "names no host";
-	if (slash != NULL && slash[1] != '\0')
-		target->db = strdup(slash + 1);
-	return NULL;
+	return slash != NULL && slash[1] != '\0' ? take_db(target, slash + 1) : NULL;
 }
 
 static const char *
@@ -106,13 +118,13 @@ parse_unix(struct redis_target *target, const char *rest)
 	const char *query = strchr(rest, '?');
 
 	target->path = part(rest, query != NULL ? query : rest + strlen(rest));
+	if (target->path == NULL)
+		return no_memory;
 	if (target->path[0] != '/' || strlen(target->path) >= sizeof((struct sockaddr_un *)0)->sun_path)
 		return "needs an absolute path of at most 107 bytes; write unix:///path/to/redis.sock";
 	if (query != NULL && strncmp(query, "?db=", 4) != 0)
 		return "may carry ?db=NUMBER and nothing else";
-	if (query != NULL)
-		target->db = strdup(query + 4);
-	return NULL;
+	return query != NULL ? take_db(target, query + 4) : NULL;
 }
 
 void
