@@ -24,7 +24,6 @@
 
 #define IDLE_CONNECTIONS 64 /* kept for reuse */
 #define IDLE_SECONDS 50     /* and for how long: less than providers keep theirs */
-#define SPARE_HANDLES 64
 #define BODY_FIRST 4096
 #define HEADERS_MAX (64 * 1024)
 #define RECEIVED_MAX (1024 * 1024) /* bytes of one call, whatever they are */
@@ -65,8 +64,6 @@ struct http {
 	/* libcurl, or a socket that it wants watched, lacked memory: which call waits in vain is unknown, so all end.
 	 */
 	bool broken;
-	CURL *spare[SPARE_HANDLES];
-	size_t spare_count;
 	size_t running;
 	int64_t turn_ms; /* which turn of the loop this is, */
 	size_t acts;     /* and how many sockets were looked after in it */
@@ -413,8 +410,6 @@ http_close(struct http *http)
 {
 	if (http == NULL)
 		return;
-	while (http->spare_count > 0)
-		curl_easy_cleanup(http->spare[--http->spare_count]);
 	if (http->multi != NULL)
 		curl_multi_cleanup(http->multi);
 	loop_hook_close(http->hook);
@@ -492,10 +487,7 @@ distrust(struct http *http)
 		http->distrusted_ms = now;
 }
 
-/*
- * All that any call needs to be other than libcurl has it: the handle may have served another call. False when one of
- * them is not in force, because libcurl keeps copies.
- */
+/* False when one of them is not in force: libcurl keeps copies, for which memory may be missing. */
 static bool
 set_options(struct call *call, const struct http_request *request, int64_t ms)
 {
@@ -542,11 +534,11 @@ set_options(struct call *call, const struct http_request *request, int64_t ms)
 		/* not copied: it stays in the arena, and is wiped there */
 		SET(CURLOPT_POSTFIELDS, body);
 		SET(CURLOPT_POSTFIELDSIZE, (long)strlen(body));
-	} else {
-		SET(CURLOPT_HTTPGET, 1L);
 	}
-	SET(CURLOPT_FRESH_CONNECT, request->once ? 1L : 0L);
-	SET(CURLOPT_FORBID_REUSE, request->once ? 1L : 0L);
+	if (request->once) {
+		SET(CURLOPT_FRESH_CONNECT, 1L);
+		SET(CURLOPT_FORBID_REUSE, 1L);
+	}
 #undef SET
 	return good;
 }
@@ -572,27 +564,15 @@ reason(const struct call *call)
 }
 
 /*
- * A handle serves again without curl_easy_reset, which sets defaults anew and does not say when it lacked memory for
- * them. It must not point to what was the call's.
+ * No handle serves a second call: one that had to send again on another connection sends its next body wrong, and
+ * curl_easy_reset does not say when it lacked memory. Connections are the multi handle's, and stay.
  */
 static void
 release(struct call *call)
 {
-	struct http *http = call->http;
-
 	curl_slist_free_all(call->headers);
 	curl_slist_free_all(call->addresses);
-	if (call->easy == NULL)
-		return;
-	if (call->result == CURLE_OK && http->spare_count < SPARE_HANDLES) {
-		curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER, NULL);
-		curl_easy_setopt(call->easy, CURLOPT_RESOLVE, NULL);
-		curl_easy_setopt(call->easy, CURLOPT_POSTFIELDS, NULL);
-		curl_easy_setopt(call->easy, CURLOPT_PRIVATE, NULL);
-		http->spare[http->spare_count++] = call->easy;
-	} else {
-		curl_easy_cleanup(call->easy); /* after a failure nothing of a handle is trusted */
-	}
+	curl_easy_cleanup(call->easy);
 }
 
 static const struct error *
@@ -662,7 +642,7 @@ http_send(struct http *http, struct arena *arena, const struct http_request *req
 	/* From here on nothing may abandon the fiber: what follows is not the arena's. */
 	call.addresses = curl_slist_append(NULL, addresses);
 	call.headers = header_list(authorization);
-	call.easy = http->spare_count > 0 ? http->spare[--http->spare_count] : curl_easy_init();
+	call.easy = curl_easy_init();
 	call.result = CURLE_OUT_OF_MEMORY;
 	*why = "no memory for the call";
 	if (call.easy != NULL && call.headers != NULL && call.addresses != NULL)
