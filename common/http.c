@@ -13,6 +13,7 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/text.h"
+#include "common/trust.h"
 #include "common/url.h"
 
 #include <curl/curl.h>
@@ -28,10 +29,8 @@
 #define HEADERS_MAX (64 * 1024)
 #define RECEIVED_MAX (1024 * 1024) /* bytes of one call, whatever they are */
 #define TURN_MS 20
-#define CA_SECONDS 86400  /* how long a store of CAs is kept */
-#define DISTRUST_MS 60000 /* and how often it is read before, at most */
-#define GRACE_MS 1000     /* for libcurl to end a call by itself, when its time is over */
-#define ACTS_AT_LEAST 8   /* in one turn, however long it is */
+#define GRACE_MS 1000   /* for libcurl to end a call by itself, when its time is over */
+#define ACTS_AT_LEAST 8 /* in one turn, however long it is */
 
 /* A call under way, on its fiber's stack. */
 struct call {
@@ -60,14 +59,13 @@ struct http {
 	CURLM *multi;
 	struct call *to_start, **to_start_end;
 	struct call *started;
-	int64_t distrusted_ms; /* when libcurl's store of CAs was last taken for damaged; 0: never */
 	/* libcurl, or a socket that it wants watched, lacked memory: which call waits in vain is unknown, so all end.
 	 */
 	bool broken;
 	size_t running;
 	int64_t turn_ms; /* which turn of the loop this is, */
 	size_t acts;     /* and how many sockets were looked after in it */
-	char *ca_file;
+	struct trust *trust;
 	char *user_agent;
 	bool allow_loopback;
 };
@@ -392,12 +390,12 @@ http_open(struct loop *loop, struct resolver *resolver, const struct http_settin
 	http->resolver = resolver;
 	http->allow_loopback = settings->allow_loopback;
 	http->to_start_end = &http->to_start;
-	http->ca_file = strdup(settings->ca_file != NULL ? settings->ca_file : HTTP_SYSTEM_CA_FILE);
+	http->trust = trust_open(settings->ca_file != NULL ? settings->ca_file : HTTP_SYSTEM_CA_FILE);
 	http->user_agent = strdup(settings->user_agent);
 	http->timer = loop_timer_open(loop, timer_fired, http);
 	http->hook = loop_hook_open(loop, start_calls, http);
 	http->multi = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? open_multi(http) : NULL;
-	if (http->ca_file == NULL || http->user_agent == NULL || http->timer == NULL || http->hook == NULL ||
+	if (http->trust == NULL || http->user_agent == NULL || http->timer == NULL || http->hook == NULL ||
 	    http->multi == NULL) {
 		http_close(http);
 		return NULL;
@@ -414,7 +412,7 @@ http_close(struct http *http)
 		curl_multi_cleanup(http->multi);
 	loop_hook_close(http->hook);
 	loop_timer_close(http->timer);
-	free(http->ca_file);
+	trust_close(http->trust);
 	free(http->user_agent);
 	free(http);
 	curl_global_cleanup();
@@ -465,26 +463,14 @@ header_list(const char *authorization)
 	return list;
 }
 
-/*
- * libcurl keeps one store of CAs. OpenSSL takes a certificate in it for bad, for good, when memory was missing as it
- * first looked at it; so after a handshake failed, only a store that was read later serves on.
- */
-static long
-ca_seconds(const struct http *http)
+/* libcurl would cache a store of its own, and keep one in which OpenSSL found a certificate bad for want of memory. */
+static CURLcode
+set_trust(CURL *easy, void *tls, void *arg)
 {
-	int64_t ms = loop_now_ms(http->loop) - http->distrusted_ms;
+	const struct http *http = arg;
 
-	return http->distrusted_ms == 0 || ms / 1000 > CA_SECONDS ? CA_SECONDS : (long)(ms / 1000);
-}
-
-/* Not again and again: a host with a bad certificate would have the file read for every call. */
-static void
-distrust(struct http *http)
-{
-	int64_t now = loop_now_ms(http->loop);
-
-	if (http->distrusted_ms == 0 || now - http->distrusted_ms >= DISTRUST_MS)
-		http->distrusted_ms = now;
+	(void)easy;
+	return trust_use(http->trust, tls) ? CURLE_OK : CURLE_SSL_CACERT_BADFILE;
 }
 
 /* False when one of them is not in force: libcurl keeps copies, for which memory may be missing. */
@@ -511,9 +497,10 @@ set_options(struct call *call, const struct http_request *request, int64_t ms)
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
 	SET(CURLOPT_SSL_SESSIONID_CACHE,
 	    0L); /* libcurl 7.88 frees a session twice when memory is missing as it keeps it */
-	SET(CURLOPT_CAINFO, http->ca_file);
-	SET(CURLOPT_CAPATH, NULL); /* with a path libcurl would not cache the store of CAs */
-	SET(CURLOPT_CA_CACHE_TIMEOUT, ca_seconds(http));
+	SET(CURLOPT_CAINFO, NULL);
+	SET(CURLOPT_CAPATH, NULL);
+	SET(CURLOPT_SSL_CTX_FUNCTION, set_trust);
+	SET(CURLOPT_SSL_CTX_DATA, http);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long)(ms < HTTP_CONNECT_MS ? ms : HTTP_CONNECT_MS));
 	SET(CURLOPT_TIMEOUT_MS, (long)ms);
 	SET(CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
@@ -594,9 +581,6 @@ perform(struct call *call, const struct http_request *request, int64_t ms, const
 	while (!call->over)
 		fiber_park();
 	http->running--;
-	if (call->result == CURLE_PEER_FAILED_VERIFICATION || call->result == CURLE_SSL_CONNECT_ERROR ||
-	    call->result == CURLE_OUT_OF_MEMORY)
-		distrust(http);
 	if (call->result != CURLE_OK) {
 		*why = reason(call);
 		return &error_provider_unreachable;

@@ -29,7 +29,7 @@ no "includes name their folder" '^ *# *include *"[^/"]*"' "${sources[@]}"
 
 home 'hiredis' '^common/redis[a-z_]*\.c$'
 home 'curl/' '^common/http\.c$'
-home 'openssl/' '^common/(crypto|seal|jwt|random)\.c$'
+home 'openssl/' '^common/(crypto|seal|jwt|random|trust)\.c$'
 home 'fcgiapp\.h' '^fcgi/gateway\.c$'
 home 'fcgi_' '^fcgi/gateway\.c$'
 home 'yajl/' '^common/json_[a-z]*\.c$'
