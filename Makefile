@@ -138,7 +138,7 @@ test: ; tests/run.sh
 test-unit: ; tests/run.sh unit
 test-service: ; tests/run.sh service
 test-browser: ; tests/run.sh browser
-sanitize: ; tests/run.sh unit-sanitize service-sanitize
+sanitize: ; SERVICE_SHARE=100 tests/run.sh unit-sanitize service-sanitize
 fresh: ; tests/fresh.sh
 screenshots: ; tests/browser/screenshots.sh
 lighthouse: ; tests/browser/lighthouse.sh
