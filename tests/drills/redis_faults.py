@@ -22,8 +22,7 @@ from dataclasses import dataclass
 
 from processes import wait_until
 
-TIMEOUT_S = 0.5  # after which the service gives up on a reply (common/redis.h)
-LATE_S = 0.8
+LATE_S = 0.8  # the service gives up on a reply after 0.5 s (common/redis.h)
 QUIET = 0  # a gate: all that come without waiting for a reply
 QUIET_S = 0.03
 REFUSE, CLOSE, IGNORE = "refuses", "closes", "ignores"  # what becomes of new connections
@@ -199,6 +198,18 @@ class Link:
             return True
         return False
 
+    def wait_left(self, seconds):
+        """As wait_closed, but what it sends meanwhile waits to be read."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                if select.select([self.client], [], [], 0.01)[0] and not self.client.recv(1, socket.MSG_PEEK):
+                    return True
+            except OSError:
+                return True
+            time.sleep(0.01)
+        return False
+
     def close(self, reset=False):
         if reset:
             self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -331,7 +342,7 @@ class FaultProxy:
         if fault.then == "late":
             link.flush()
             self.fired = True
-            if link.wait_closed(LATE_S):
+            if link.wait_left(LATE_S):
                 raise Over  # as it must be: there is nobody any more whom the reply could reach
             link.send(data)
             return
