@@ -4,7 +4,7 @@
  * of the batch at its head.
  *
  * Only the order says whose reply it is, so one reply too many or too few would give every later one to a stranger.
- * Where several batches are under way, what is written ends with a mark, a PING with a number of its own: all replies
+ * Where several commands are under way, what is written ends with a mark, a PING with a number of its own: all replies
  * before it are held back until it comes as expected, and are nobody's if something else comes in its place.
  *
  * A connection is DOWN, CONNECTING (one fiber connects, the others wait for it) or UP. Whatever goes wrong on it, it is
@@ -83,7 +83,7 @@ struct redis {
 	struct waiter *head, **end;
 	struct waiter *tail;             /* the last one, while there is a head */
 	struct waiter *unsent;           /* the first one whose commands are not written yet */
-	struct waiter *held, **held_end; /* have all their replies, and wait for the next mark */
+	struct waiter *held, **held_end; /* have their replies, if nothing stray or a wrong mark comes behind */
 	uint64_t last_mark;
 	size_t marks; /* under way */
 	struct connect_waiter *connect_waiters;
@@ -329,9 +329,14 @@ next_waiter(struct redis *redis)
 	waiter->next = NULL;
 	*redis->held_end = waiter;
 	redis->held_end = &waiter->next;
-	if (redis->marks > 0 && waiter->mark == 0)
-		return;
-	waiter = take_held(redis);
+}
+
+/* All replies so far are what they seem to be. */
+static void
+release_held(struct redis *redis)
+{
+	struct waiter *waiter = take_held(redis);
+
 	while (waiter != NULL) {
 		struct waiter *next = waiter->next;
 
@@ -373,6 +378,7 @@ take_mark(struct redis *redis, const struct redis_reply *reply)
 	arena_reset(redis->scratch);
 	redis->marks--;
 	next_waiter(redis);
+	release_held(redis);
 	return true;
 }
 
@@ -426,7 +432,7 @@ read_replies(struct redis *redis)
 			return;
 		}
 		if (reply == NULL && !has_stray_bytes(redis))
-			return;
+			break;
 		if (redis->head == NULL || redis->head == redis->unsent) {
 			drop(redis, LOST, "Redis sent a reply that nobody asked for");
 			return;
@@ -444,10 +450,14 @@ read_replies(struct redis *redis)
 		ends = ends_connection(reply);
 		take_reply(redis, reply);
 		if (ends) {
+			if (redis->marks == 0)
+				release_held(redis);
 			drop(redis, LOST, "Redis refuses all commands of this connection");
 			return;
 		}
 	}
+	if (redis->marks == 0)
+		release_held(redis);
 }
 
 static void
@@ -494,6 +504,13 @@ ready(void *arg, int events)
 		read_replies(redis);
 }
 
+/* A single command's reply is all that can come; what is behind it is seen to be stray. */
+static bool
+needs_mark(const struct redis *redis)
+{
+	return redis->state == UP && (redis->head != redis->tail || redis->tail->wanted > 1);
+}
+
 /* Behind what is written now. */
 static bool
 add_mark(struct redis *redis)
@@ -522,7 +539,7 @@ flush(void *arg)
 		return false;
 	redis->dirty = false;
 	redis->unsent = NULL;
-	if (redis->head == redis->tail || add_mark(redis))
+	if (!needs_mark(redis) || add_mark(redis))
 		write_commands(redis);
 	else
 		drop(redis, LOST, no_memory);

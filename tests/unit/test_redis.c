@@ -340,6 +340,40 @@ one_reply_too_many_or_too_few_is_nobody_s(void **state)
 	}
 }
 
+static void
+answer_one_too_many(void)
+{
+	while (next_command("GET\r\n"))
+		continue;
+	peer_send("$1\r\n0\r\n$1\r\n0\r\n$1\r\n1\r\n");
+}
+
+static void
+two_in_a_batch(void *arg)
+{
+	struct arena *arena = arena_open(1024, 65536, NULL, NULL);
+	struct redis_batch batch;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "GET", "a", NULL);
+	redis_add(&batch, "GET", "b", NULL);
+	*(const struct error **)arg = redis_run(redis, &batch, true);
+	arena_close(arena);
+}
+
+/* The last reply of a batch tells nothing of those before it: what is behind it does. */
+static void
+a_reply_too_many_spoils_its_own_batch(void **state)
+{
+	const struct error *error = NULL;
+
+	(void)state;
+	peer.got = answer_one_too_many;
+	on_loop_start(two_in_a_batch, &error);
+	on_loop_finish(2000);
+	assert_ptr_equal(error, &error_store_unavailable);
+}
+
 /* ---- parsing ---- */
 
 static const char everything[] =
@@ -1049,6 +1083,7 @@ main(void)
 	    TEST(replies_go_to_who_asked),
 	    TEST(batches_stay_together),
 	    TEST(one_reply_too_many_or_too_few_is_nobody_s),
+	    TEST(a_reply_too_many_spoils_its_own_batch),
 	    TEST(replies_may_be_cut_anywhere),
 	    TEST(replies_may_drip),
 	    TEST(rubbish_fails_and_drops_the_connection),
