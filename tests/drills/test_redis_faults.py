@@ -23,7 +23,7 @@ from redis_faults import FAULTS, QUIET
 from redis_proxy import step
 from redis_requests import KINDS, Disconnect, List, Mcps, Me, Place, Refused, Token
 
-THINNER = (1, 1) if SHARE == 1 else (2, 4)  # of the drawn cases, and of those that wait for a time limit, one of so many runs
+THINNER = (1, 1) if SHARE == 1 else (3, 4)  # of the drawn cases, and of those that wait for a time limit, one of so many runs
 PATIENCE = 3 if SANITIZED else 1
 # What Redis could have said as well, had it other keys: by the form of the reply nobody can tell.
 POSSIBLE = {("an empty list", "hgetall"), ("an empty list", "xrange"),
