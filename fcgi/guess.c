@@ -1,4 +1,4 @@
-/* One table without chains: what falls into the same slot replaces what was there. */
+/* Two tables without chains. A key has two slots, side by side: a third one that falls there replaces one of them. */
 #include "fcgi/guess.h"
 
 #include <stddef.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SLOT_BITS 14
+#define SEEN_BITS 16
 #define TEXT_MAX 55
 
 struct slot {
@@ -16,6 +17,7 @@ struct slot {
 
 struct guesses {
 	struct slot slots[1 << SLOT_BITS];
+	uint64_t seen[1 << SEEN_BITS];
 };
 
 struct guesses *
@@ -42,16 +44,30 @@ mark_of(const char *key)
 }
 
 static size_t
-slot_of(uint64_t mark)
+place_of(uint64_t mark, unsigned bits)
 {
-	return mark >> (64 - SLOT_BITS);
+	return mark >> (64 - bits);
+}
+
+/* Of the two that lie side by side there, the one with this mark, else a free one, else one of them. */
+static struct slot *
+slot_for(struct guesses *guesses, uint64_t mark)
+{
+	size_t place = place_of(mark, SLOT_BITS);
+	struct slot *first = &guesses->slots[place];
+	struct slot *second = &guesses->slots[place ^ 1];
+
+	return first->mark == mark || (first->mark == 0 && second->mark != mark) ? first
+	       : second->mark == mark || second->mark == 0                       ? second
+										 : first;
 }
 
 const char *
 guesses_find(const struct guesses *guesses, const char *key)
 {
 	uint64_t mark = mark_of(key);
-	const struct slot *slot = &guesses->slots[slot_of(mark)];
+	size_t place = place_of(mark, SLOT_BITS);
+	const struct slot *slot = &guesses->slots[guesses->slots[place].mark == mark ? place : place ^ 1];
 
 	return slot->mark == mark && slot->text[0] != '\0' ? slot->text : NULL;
 }
@@ -60,11 +76,30 @@ void
 guesses_note(struct guesses *guesses, const char *key, const char *text)
 {
 	uint64_t mark = mark_of(key);
-	struct slot *slot = &guesses->slots[slot_of(mark)];
+	struct slot *slot = slot_for(guesses, mark);
 	size_t len = strlen(text);
 
 	if (len > TEXT_MAX)
 		return;
 	slot->mark = mark;
 	memcpy(slot->text, text, len + 1);
+}
+
+bool
+guesses_seen(const struct guesses *guesses, const char *key)
+{
+	uint64_t mark = mark_of(key);
+	size_t place = place_of(mark, SEEN_BITS);
+
+	return guesses->seen[place] == mark || guesses->seen[place ^ 1] == mark;
+}
+
+void
+guesses_note_seen(struct guesses *guesses, const char *key)
+{
+	uint64_t mark = mark_of(key);
+	size_t place = place_of(mark, SEEN_BITS);
+
+	if (!guesses_seen(guesses, key))
+		guesses->seen[guesses->seen[place] == 0 ? place : place ^ 1] = mark;
 }

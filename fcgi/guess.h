@@ -5,6 +5,8 @@
 #ifndef FCGI_GUESS_H
 #define FCGI_GUESS_H
 
+#include <stdbool.h>
+
 struct guesses;
 
 /* A fixed number of them; memory is used as they come. NULL without memory. */
@@ -16,5 +18,9 @@ const char *guesses_find(const struct guesses *guesses, const char *key);
 
 /* This is under `key`. Forgets something else where there is no room; a long text is not kept. */
 void guesses_note(struct guesses *guesses, const char *key, const char *text);
+
+/* The same without a text: `key` was seen, perhaps. Far more of these are kept. */
+bool guesses_seen(const struct guesses *guesses, const char *key);
+void guesses_note_seen(struct guesses *guesses, const char *key);
 
 #endif

@@ -317,7 +317,7 @@ read_together(struct app *app, struct arena *arena, const struct provider *provi
 static bool
 is_known(const struct app *app, const char *key)
 {
-	return app->guesses != NULL && guesses_find(app->guesses, key) != NULL;
+	return app->guesses != NULL && guesses_seen(app->guesses, key);
 }
 
 static const struct error *
@@ -335,7 +335,7 @@ read_tokens(struct app *app, struct arena *arena, const struct provider *provide
 	}
 	err = read_together(app, arena, provider, principal, hand_out, out);
 	if (err == NULL && hand_out != NULL && app->guesses != NULL)
-		guesses_note(app->guesses, key, "handed out");
+		guesses_note_seen(app->guesses, key);
 	return err;
 }
 

@@ -77,6 +77,33 @@ forgets_but_never_mixes_up(void **state)
 	guesses_close(guesses);
 }
 
+/* What was seen last is known, and nothing that was not; of as many as fit, nearly all. */
+static void
+knows_what_was_seen(void **state)
+{
+	struct guesses *guesses = guesses_open();
+	size_t known = 0;
+
+	(void)state;
+	for (int pass = 0; pass < 3; pass++) {
+		for (int i = 0; i < 10000; i++) {
+			char key[64];
+
+			snprintf(key, sizeof key, "credential:{acme:%s%d}:google", pass < 2 ? "user" : "other", i);
+			if (pass == 0) {
+				guesses_note_seen(guesses, key);
+				assert_true(guesses_seen(guesses, key));
+			} else if (pass == 1) {
+				known += guesses_seen(guesses, key);
+			} else {
+				assert_false(guesses_seen(guesses, key));
+			}
+		}
+	}
+	assert_in_range(known, 9700, 10000);
+	guesses_close(guesses);
+}
+
 int
 main(void)
 {
@@ -84,6 +111,7 @@ main(void)
 	    cmocka_unit_test(finds_what_was_noted),
 	    cmocka_unit_test(keeps_no_long_text),
 	    cmocka_unit_test(forgets_but_never_mixes_up),
+	    cmocka_unit_test(knows_what_was_seen),
 	};
 
 	return cmocka_run_group_tests_name("guess", tests, NULL, NULL);
