@@ -236,6 +236,25 @@ arena_text(struct arena *arena, const char *text)
 }
 
 char *
+arena_join(struct arena *arena, const char *first, ...)
+{
+	size_t len = 0;
+	va_list args;
+	va_start(args, first);
+	for (const char *text = first; text != NULL; text = va_arg(args, const char *))
+		len += strlen(text);
+	va_end(args);
+
+	char *joined = arena_alloc(arena, len + 1);
+	char *at = joined;
+	va_start(args, first);
+	for (const char *text = first; text != NULL; text = va_arg(args, const char *))
+		at = stpcpy(at, text);
+	va_end(args);
+	return joined;
+}
+
+char *
 arena_format(struct arena *arena, const char *format, ...)
 {
 	char first[FORMAT_STACK];

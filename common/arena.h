@@ -42,6 +42,9 @@ void arena_reserve(struct arena *arena, size_t size);
 char *arena_text(struct arena *arena, const char *text);
 char *arena_copy(struct arena *arena, const void *bytes, size_t len);
 
+/* The texts one behind the other, ended by NULL. */
+char *arena_join(struct arena *arena, const char *first, ...) __attribute__((sentinel, returns_nonnull));
+
 /* printf into the arena. */
 char *arena_format(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3), returns_nonnull));
 

@@ -12,10 +12,13 @@ static const struct {
 	const char *word;
 	const char *form;
 } commands[] = {
-    {"AUTH", "k"},      {"DEL", "n"},  {"EXISTS", "n"}, {"GET", "S"},  {"HDEL", "n"},       {"HGETALL", "2"},
-    {"HMGET", "f"},     {"PING", "p"}, {"PTTL", TTL},   {"SADD", "n"}, {"SCAN", "(s*s)"},   {"SELECT", "k"},
-    {"SMEMBERS", "*s"}, {"SREM", "n"}, {"TTL", TTL},    {"XADD", "e"}, {"XRANGE", "*(e2)"}, {"ZREM", "n"},
+    {"HMGET", "f"},     {"XADD", "e"}, {"EXISTS", "n"}, /* most requests need these */
+    {"AUTH", "k"},      {"DEL", "n"},  {"GET", "S"},    {"HDEL", "n"},       {"HGETALL", "2"},
+    {"PING", "p"},      {"PTTL", TTL}, {"SADD", "n"},   {"SCAN", "(s*s)"},   {"SELECT", "k"},
+    {"SMEMBERS", "*s"}, {"SREM", "n"}, {"TTL", TTL},    {"XRANGE", "*(e2)"}, {"ZREM", "n"},
 };
+
+#define COMMANDS (sizeof commands / sizeof commands[0])
 
 static bool
 has_word(const struct redis_command *command, const char *word)
@@ -31,16 +34,16 @@ struct redis_form
 redis_form_of(const struct redis_command *command)
 {
 	struct redis_form form = {.words = command->argc + (command->tail != NULL ? command->tail->argc : 0)};
+	size_t i = 0;
 
 	if (command->script != NULL) {
 		form.text = command->script->form;
 	} else if (strcmp(command->argv[0], "SET") == 0) {
 		form.text = has_word(command, "NX") ? "k|~" : "k";
 	} else {
-		for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-			if (strcmp(command->argv[0], commands[i].word) == 0)
-				form.text = commands[i].form;
-		}
+		while (i < COMMANDS && strcmp(command->argv[0], commands[i].word) != 0)
+			i++;
+		form.text = i < COMMANDS ? commands[i].form : NULL;
 	}
 	return form;
 }

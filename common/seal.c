@@ -282,10 +282,11 @@ begin(const struct key_ring *ring, const struct key *key, const struct seal_cont
 
 /* Forget the expanded key, and a failure too: libraries that share OpenSSL's error queue would take it for theirs. */
 static void
-end(const struct key_ring *ring)
+end(const struct key_ring *ring, bool good)
 {
-	(void)EVP_CipherInit_ex2(ring->context, NULL, no_key, no_key, 1, NULL);
-	ERR_clear_error();
+	(void)EVP_CipherInit_ex2(ring->context, NULL, no_key, NULL, 1, NULL);
+	if (!good)
+		ERR_clear_error();
 }
 
 char *
@@ -304,7 +305,7 @@ seal(struct arena *arena, const struct key_ring *ring, const struct seal_context
 		      EVP_CipherUpdate(ring->context, text, &done, (const uint8_t *)plain, (int)len) == 1 &&
 		      EVP_CipherFinal_ex(ring->context, text + len, &done) == 1 &&
 		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, text + len) == 1;
-	end(ring);
+	end(ring, sealed);
 	if (!sealed)
 		return NULL;
 	return arena_format(arena, "%s.%s", key->id, text_base64url(arena, nonce, NONCE_SIZE + len + TAG_SIZE));
@@ -332,7 +333,7 @@ seal_open(struct arena *arena, const struct key_ring *ring, const struct seal_co
 		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag) == 1 &&
 		      EVP_CipherUpdate(ring->context, (uint8_t *)plain, &done, text, (int)len) == 1 &&
 		      EVP_CipherFinal_ex(ring->context, (uint8_t *)plain + len, &done) == 1;
-	end(ring);
+	end(ring, opened);
 	if (!opened) {
 		/* Until the tag has been compared this is not the plain text, whatever it looks like. */
 		crypto_wipe(plain, len);

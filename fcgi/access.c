@@ -108,7 +108,7 @@ access_caller(struct app *app, struct request *request, const char *organization
 		return error;
 	if (!request->caller.found)
 		return &error_unauthenticated;
-	request->actor = arena_format(request->arena, "caller:%s", request->caller.name);
+	request->actor = arena_join(request->arena, "caller:", request->caller.name, NULL);
 	if (!text_is_id(organization))
 		return &error_caller_forbidden;
 	request->principal.organization = organization;
@@ -144,7 +144,7 @@ access_gateway(struct app *app, struct request *request, const char *organizatio
 		return &error_organization_forbidden;
 	request->principal.user = request->session.user;
 	request->principal.organization = organization;
-	request->actor = arena_format(request->arena, "user:%s", request->session.user);
+	request->actor = arena_join(request->arena, "user:", request->session.user, NULL);
 	return NULL;
 }
 

@@ -223,7 +223,7 @@ check_origin(struct app *app, struct request *request, const struct route *route
 		return access_program_origin(app, request);
 	if (!route->changes)
 		return NULL;
-	request->actor = arena_format(request->arena, "user:%s", request->principal.user);
+	request->actor = arena_join(request->arena, "user:", request->principal.user, NULL);
 	return access_same_origin(app, request);
 }
 

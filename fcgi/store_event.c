@@ -27,7 +27,7 @@ is_use(const char *event)
 static const char *
 stream_key(struct arena *arena, const char *organization, bool use)
 {
-	return arena_format(arena, "events:{%s}%s", organization, use ? ":use" : "");
+	return arena_join(arena, "events:{", organization, use ? "}:use" : "}", NULL);
 }
 
 static void

@@ -390,15 +390,17 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 			     const struct credential *credential, bool *noted)
 {
 	const struct principal *principal = &integration->principal;
-	const char *const keys[] = {store_key_connection(arena, "integration", principal),
-				    store_key_connection(arena, "credential", principal), NULL};
-	const char *const arguments[] = {number(arena, credential->expires_at), NULL};
+	const char *keys[3] = {0};
+	const char *arguments[2] = {0};
 	const struct redis_reply *reply;
 	const struct error *err;
 
 	*noted = credential->handed_out_until >= credential->expires_at;
 	if (*noted)
 		return NULL;
+	keys[0] = store_key_connection(arena, "integration", principal);
+	keys[1] = store_key_connection(arena, "credential", principal);
+	arguments[0] = number(arena, credential->expires_at);
 	reply = store_run_script(app, arena, &handed_out_script, keys, arguments, false, &err);
 	*noted = reply != NULL && reply->type == REDIS_INTEGER && reply->integer == 1;
 	return err;

@@ -65,15 +65,6 @@ is_text(const struct redis_reply *reply)
 	return true;
 }
 
-static const char *
-joined(struct arena *arena, const char *prefix, const char *text)
-{
-	char *all = arena_alloc(arena, strlen(prefix) + strlen(text) + 1);
-
-	stpcpy(stpcpy(all, prefix), text);
-	return all;
-}
-
 static void
 fill(struct arena *arena, const char *key, const struct redis_reply *reply, struct session *out)
 {
@@ -87,7 +78,8 @@ fill(struct arena *arena, const char *key, const struct redis_reply *reply, stru
 	out->use = redis_item(reply, 2);
 	out->mcps = redis_item(reply, 3);
 	out->role = not_empty(redis_item(reply, 4));
-	out->binding = out->sid != NULL ? joined(arena, "sid:", out->sid) : joined(arena, "token:", hash);
+	out->binding =
+	    arena_join(arena, out->sid != NULL ? "sid:" : "token:", out->sid != NULL ? out->sid : hash, NULL);
 }
 
 /* The role's field may be NULL: then the last argument is missing, and so is the role. */
@@ -126,13 +118,11 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 	const struct error *err;
 	const char *key = store_key_hashed(arena, "session", token);
 	const char *guessed = arena_text(arena, guess(app, key, organization, ahead));
-	char *role_field = NULL;
+	const char *role_field = NULL;
 
 	*out = (struct session){0};
-	if (organization != NULL) {
-		role_field = arena_alloc(arena, sizeof ORGANIZATION_PREFIX + strlen(organization));
-		stpcpy(stpcpy(role_field, ORGANIZATION_PREFIX), organization);
-	}
+	if (organization != NULL)
+		role_field = arena_join(arena, ORGANIZATION_PREFIX, organization, NULL);
 	redis_batch_init(&batch, arena);
 	add_fields(&batch, key, role_field);
 	if (guessed != NULL)

@@ -463,8 +463,8 @@ tokens_fresh(struct app *app, struct request *request, const struct token_wish *
 	struct attempt attempt = {
 	    .app = app, .request = request, .wish = wish, .record = record, .credential = credential};
 	const struct principal *principal = &request->principal;
-	const char *key = arena_format(request->arena, "refresh %s %s %s", principal->organization, principal->user,
-				       principal->service);
+	const char *key = arena_join(request->arena, "refresh ", principal->organization, " ", principal->user, " ",
+				     principal->service, NULL);
 	const struct error *error;
 	bool over;
 

@@ -157,8 +157,8 @@ const struct error *
 tokens_validate(struct app *app, struct request *request, struct integration *record, bool *found)
 {
 	const struct principal *principal = &request->principal;
-	const char *key = arena_format(request->arena, "validate %s %s %s", principal->organization, principal->user,
-				       principal->service);
+	const char *key = arena_join(request->arena, "validate ", principal->organization, " ", principal->user, " ",
+				     principal->service, NULL);
 	const struct error *error = NULL;
 	struct flight flight;
 
