@@ -1,4 +1,7 @@
-/* Two tables without chains. A key has two slots, side by side: a third one that falls there replaces one of them. */
+/*
+ * Two tables without chains: a key's mark says which row it belongs to, and a row has room for a few marks, side by
+ * side, so that a look takes one line of the processor's cache. Where a row is full, a new one replaces any of them.
+ */
 #include "fcgi/guess.h"
 
 #include <stddef.h>
@@ -6,18 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOT_BITS 14
-#define SEEN_BITS 16
-#define TEXT_MAX 55
+#define ROOM 4 /* marks in a row */
+#define TEXT_ROW_BITS 13
+#define SEEN_ROW_BITS 14
+#define TEXT_MAX 39 /* a UUID, and some more */
 
-struct slot {
-	uint64_t mark;
-	char text[TEXT_MAX + 1]; /* empty: none */
+struct row {
+	uint64_t marks[ROOM]; /* 0: free */
 };
 
 struct guesses {
-	struct slot slots[1 << SLOT_BITS];
-	uint64_t seen[1 << SEEN_BITS];
+	struct row texts[1 << TEXT_ROW_BITS];
+	struct row seen[1 << SEEN_ROW_BITS];
+	char text[1 << TEXT_ROW_BITS][ROOM][TEXT_MAX + 1];
 };
 
 struct guesses *
@@ -49,57 +53,64 @@ place_of(uint64_t mark, unsigned bits)
 	return mark >> (64 - bits);
 }
 
-/* Of the two that lie side by side there, the one with this mark, else a free one, else one of them. */
-static struct slot *
-slot_for(struct guesses *guesses, uint64_t mark)
+/* Where in the row; ROOM: nowhere. */
+static size_t
+find(const struct row *row, uint64_t mark)
 {
-	size_t place = place_of(mark, SLOT_BITS);
-	struct slot *first = &guesses->slots[place];
-	struct slot *second = &guesses->slots[place ^ 1];
+	size_t i = 0;
 
-	return first->mark == mark || (first->mark == 0 && second->mark != mark) ? first
-	       : second->mark == mark || second->mark == 0                       ? second
-										 : first;
+	while (i < ROOM && row->marks[i] != mark)
+		i++;
+	return i;
+}
+
+/* Its own place, else a free one, else one that is as good as any: the row depends on other bits. */
+static size_t
+put(struct row *row, uint64_t mark)
+{
+	size_t i = find(row, mark);
+
+	if (i == ROOM)
+		i = find(row, 0);
+	if (i == ROOM)
+		i = mark % ROOM;
+	row->marks[i] = mark;
+	return i;
 }
 
 const char *
 guesses_find(const struct guesses *guesses, const char *key)
 {
 	uint64_t mark = mark_of(key);
-	size_t place = place_of(mark, SLOT_BITS);
-	const struct slot *slot = &guesses->slots[guesses->slots[place].mark == mark ? place : place ^ 1];
+	size_t place = place_of(mark, TEXT_ROW_BITS);
+	size_t i = find(&guesses->texts[place], mark);
 
-	return slot->mark == mark && slot->text[0] != '\0' ? slot->text : NULL;
+	return i < ROOM ? guesses->text[place][i] : NULL;
 }
 
 void
 guesses_note(struct guesses *guesses, const char *key, const char *text)
 {
 	uint64_t mark = mark_of(key);
-	struct slot *slot = slot_for(guesses, mark);
+	size_t place = place_of(mark, TEXT_ROW_BITS);
 	size_t len = strlen(text);
 
-	if (len > TEXT_MAX)
-		return;
-	slot->mark = mark;
-	memcpy(slot->text, text, len + 1);
+	if (len <= TEXT_MAX)
+		memcpy(guesses->text[place][put(&guesses->texts[place], mark)], text, len + 1);
 }
 
 bool
 guesses_seen(const struct guesses *guesses, const char *key)
 {
 	uint64_t mark = mark_of(key);
-	size_t place = place_of(mark, SEEN_BITS);
 
-	return guesses->seen[place] == mark || guesses->seen[place ^ 1] == mark;
+	return find(&guesses->seen[place_of(mark, SEEN_ROW_BITS)], mark) < ROOM;
 }
 
 void
 guesses_note_seen(struct guesses *guesses, const char *key)
 {
 	uint64_t mark = mark_of(key);
-	size_t place = place_of(mark, SEEN_BITS);
 
-	if (!guesses_seen(guesses, key))
-		guesses->seen[guesses->seen[place] == 0 ? place : place ^ 1] = mark;
+	put(&guesses->seen[place_of(mark, SEEN_ROW_BITS)], mark);
 }
