@@ -282,9 +282,9 @@ read_time(const struct json *claims, const char *name, int64_t *value)
 	return claim != NULL && claim->type == JSON_NUMBER && json_integer(claims, name, value) && *value >= 0;
 }
 
-/* Our client id, and no other: another audience could use the token against us (OpenID Connect Core 3.1.3.7 3). */
-static bool
-is_audience(const struct json *claims, const char *client_id)
+/* Another audience could use the token against us (OpenID Connect Core 3.1.3.7, 3). */
+bool
+oauth2_is_audience(const struct json *claims, const char *client_id)
 {
 	const struct json *audience = json_member(claims, "aud");
 	if (audience == NULL)
@@ -319,7 +319,7 @@ oauth2_check_identity(struct arena *arena, const struct json *claims, const stru
 {
 	if (!words_contain(check->issuers, json_string(claims, "iss")))
 		return "iss";
-	if (!is_audience(claims, check->client_id))
+	if (!oauth2_is_audience(claims, check->client_id))
 		return "aud";
 	if (json_member(claims, "azp") != NULL && !text_equal(json_string(claims, "azp"), check->client_id))
 		return "azp";

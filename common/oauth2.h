@@ -93,11 +93,14 @@ bool oauth2_is_revoked(struct arena *arena, long status, const char *body, size_
 struct oauth2_identity_check {
 	const struct words *issuers; /* any of them */
 	const char *client_id;
-	const char *nonce;        /* NULL: not asked for (a refresh) */
+	const char *nonce;        /* NULL: not asked for */
 	const char *access_token; /* for at_hash (3.1.3.8), checked where the claim is there; NULL: skip */
 	const char *algorithm;    /* the token's `alg`, names the hash of at_hash; NULL stands for SHA-256 */
 	int64_t now;              /* wall clock, seconds; 300 s of skew are allowed, a life over 86,400 s is refused */
 };
+
+/* Are the claims meant for this client, and for no other? */
+bool oauth2_is_audience(const struct json *claims, const char *client_id);
 
 /* NULL when every check holds, else the name of the first claim that does not ("iss", "aud", "nonce", ...). */
 const char *oauth2_check_identity(struct arena *arena, const struct json *claims,

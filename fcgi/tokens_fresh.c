@@ -177,8 +177,8 @@ verdict_of(struct request *request, enum oauth2_failure failure, const struct ht
 	return TOKEN_UNREACHABLE;
 }
 
-/* After a refresh iss and sub must be what they were (OpenID Connect Core 12.2). The answer came straight from the
- * provider over TLS, which may stand for the signature here (3.1.3.7, 6). */
+/* After a refresh iss and sub must be what they were, and aud us (OpenID Connect Core 12.2). The answer came straight
+ * from the provider over TLS, which may stand for the signature here (3.1.3.7, 6). */
 static bool
 names_another(const struct attempt *attempt, const struct oauth2_tokens *tokens, bool *named)
 {
@@ -191,6 +191,7 @@ names_another(const struct attempt *attempt, const struct oauth2_tokens *tokens,
 	claims = jwt_claims_unverified(attempt->request->arena, tokens->id_token);
 	*named = json_string(claims, "iss") != NULL &&
 		 words_contain(&provider->id_token_issuers, json_string(claims, "iss")) &&
+		 oauth2_is_audience(claims, provider->client.id) &&
 		 text_equal(json_string(claims, "sub"), attempt->record->oauth_user_id);
 	return !*named;
 }

@@ -72,6 +72,9 @@ no_machine_paths() {
 	! git grep -nE '/(work|root|home)/[a-z]' -- ':!tests/lint.sh' ':!*.svg'
 }
 
+# A mutant whose text has gone is no mutant any more.
+mutants_fit() { tests/mutants/run.py --list >/dev/null; }
+
 # Its own closing count would be counted twice.
 readme_tells_all() {
 	local said
@@ -90,6 +93,7 @@ check shellcheck shell_scripts
 check python python_compiles
 check nginx nginx_reads
 check machine-paths no_machine_paths
+check mutants mutants_fit
 check readme readme_tells_all
 
 [ ${#failed[@]} -eq 0 ] || printf 'lint: %s failed\n' "${failed[@]}"

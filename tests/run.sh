@@ -17,7 +17,7 @@ cd "$(dirname "$self")/.." || exit 1
 
 STAGES=(lint unit stand-in fuzz service drills load browser unit-sanitize service-sanitize)
 # Stages of one line run beside each other, the lines one after the other: what measures times has the machine to itself.
-TOGETHER=("lint+stand-in unit+unit-sanitize+fuzz" "service+drills" "load" "browser service-sanitize")
+TOGETHER=("lint unit+unit-sanitize+fuzz+stand-in" "service" "load" "browser service-sanitize+drills")
 # Most service tests wait more than they work, so several files run at once, each with a product of its own.
 SIDE_BY_SIDE=(--dist loadfile)
 ALONE=(tests/service/test_load.py tests/service/test_signals.py)

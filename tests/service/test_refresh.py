@@ -232,7 +232,8 @@ def test_scopes_follow_the_provider(duo, ada, caller):
 
 
 @pytest.mark.parametrize("fault", [{"claims": {"sub": "108123000000000000999"}}, {"claims": {"sub": None}}, {"claims": {"iss": "https://evil.example"}},
-                                   {"sign": "garbage"}], ids=["another sub", "no sub", "another iss", "garbage"])
+                                   {"claims": {"aud": "another-client"}}, {"sign": "garbage"}],
+                         ids=["another sub", "no sub", "another iss", "another aud", "garbage"])
 def test_an_id_token_of_somebody_else(duo, ada, caller, fault):
     ada.connect("acme")
     first = caller.fresh("ada")["access_token"]
