@@ -1,0 +1,158 @@
+/* Connecting, without waiting: the socket, then AUTH and SELECT before any other command can be on the connection. */
+#include "common/redis_link.h"
+
+#include "common/arena.h"
+#include "common/fiber.h"
+#include "common/loop.h"
+#include "common/resolve.h"
+
+#include <fcntl.h>
+#include <hiredis/hiredis.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+struct redis_connect_waiter {
+	struct fiber *fiber;
+	bool over;
+	struct redis_connect_waiter *next;
+};
+
+static redisContext *
+connect_socket(struct redis *redis, int64_t deadline_ms)
+{
+	struct resolved addresses;
+	redisContext *context;
+
+	if (redis->target.path != NULL) {
+		context = redisConnectUnixNonBlock(redis->target.path);
+	} else {
+		if (!resolve(redis->resolver, redis->target.host, deadline_ms, &addresses))
+			return NULL;
+		context = redisConnectNonBlock(addresses.address[0], (int)redis->target.port);
+	}
+	if (context != NULL && context->err != 0) {
+		redisFree(context);
+		context = NULL;
+	}
+	if (context != NULL) {
+		redisReader *reader = redis_reader_open(redis);
+
+		if (reader == NULL) {
+			redisFree(context);
+			return NULL;
+		}
+		redisReaderFree(context->reader);
+		context->reader = reader;
+		(void)fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+	}
+	return context;
+}
+
+/* Wait until the socket is connected. */
+static bool
+connect_wait(struct redis *redis, int64_t deadline_ms)
+{
+	int error = 0;
+	int on = 1;
+	socklen_t len = sizeof error;
+
+	redis->io = loop_io_open(redis->loop, redis->context->fd, LOOP_WRITE, redis_ready, redis);
+	if (redis->io == NULL)
+		return false;
+	redis->connector = fiber_current();
+	redis->connector_woken = false;
+	while (!redis->connector_woken && fiber_park_until(deadline_ms))
+		continue;
+	redis->connector = NULL;
+	if (!redis->connector_woken)
+		return false;
+	if (getsockopt(redis->context->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
+		return false;
+	redis->context->flags |= REDIS_CONNECTED;
+	if (redis->target.path == NULL) {
+		(void)setsockopt(redis->context->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+		(void)redisEnableKeepAlive(redis->context);
+	}
+	loop_io_set(redis->io, LOOP_READ);
+	return true;
+}
+
+/* AUTH and SELECT, before any other command can be on this connection. */
+static bool
+introduce(struct redis *redis)
+{
+	struct redis_batch batch;
+	struct redis_reply *replies[2] = {0};
+	struct redis_waiter waiter = {
+	    .fiber = fiber_current(), .arena = redis->scratch, .replies = replies, .commands = batch.commands};
+
+	arena_reset(redis->scratch);
+	redis_batch_init(&batch, redis->scratch);
+	if (redis->target.password != NULL && redis->target.user != NULL)
+		redis_add(&batch, "AUTH", redis->target.user, redis->target.password, NULL);
+	else if (redis->target.password != NULL)
+		redis_add(&batch, "AUTH", redis->target.password, NULL);
+	if (redis->target.db != NULL)
+		redis_add(&batch, "SELECT", redis->target.db, NULL);
+	for (size_t i = 0; i < batch.count; i++) {
+		if (!redis_append(redis, &batch.commands[i]))
+			return false;
+	}
+	waiter.wanted = batch.count;
+	if (waiter.wanted == 0)
+		return true;
+	redis_enqueue(redis, &waiter);
+	while (waiter.end == REDIS_PENDING)
+		fiber_park();
+	for (size_t i = 0; i < waiter.got; i++) {
+		if (replies[i]->type == REDIS_ERROR) {
+			redis_log_error_reply(redis, "connecting", replies[i]);
+			return false;
+		}
+	}
+	return waiter.end == REDIS_ANSWERED;
+}
+
+static void
+connect_now(struct redis *redis)
+{
+	int64_t deadline_ms = loop_now_ms(redis->loop) + REDIS_TIMEOUT_MS;
+	struct redis_connect_waiter *waiter;
+	bool up;
+
+	redis->state = REDIS_CONNECTING;
+	redis->context = connect_socket(redis, deadline_ms);
+	up = redis->context != NULL && connect_wait(redis, deadline_ms) && introduce(redis) &&
+	     redis->context != NULL; /* what came behind the replies may have ended it already */
+	redis->state = up ? REDIS_UP : REDIS_DOWN;
+	if (up) {
+		redis_count(redis, redis_series.connected, 1);
+		redis->complained_ms = 0;
+	} else {
+		redis_count(redis, redis_series.connect_failed, 1);
+		redis_drop(redis, REDIS_LOST, NULL);
+		redis_complain(redis, "redis_unreachable", "Redis cannot be reached");
+	}
+	waiter = redis->connect_waiters;
+	redis->connect_waiters = NULL;
+	for (; waiter != NULL; waiter = waiter->next) {
+		waiter->over = true;
+		fiber_wake(waiter->fiber);
+	}
+}
+
+bool
+redis_be_up(struct redis *redis)
+{
+	if (redis->state == REDIS_DOWN) {
+		connect_now(redis);
+	} else if (redis->state == REDIS_CONNECTING) {
+		struct redis_connect_waiter waiter = {.fiber = fiber_current(), .next = redis->connect_waiters};
+
+		redis->connect_waiters = &waiter;
+		while (!waiter.over)
+			fiber_park();
+	}
+	return redis->state == REDIS_UP;
+}
