@@ -1,0 +1,216 @@
+/* A request from its bytes to the bytes of its answer, on a fiber and in an arena of its own. */
+#include "fcgi/worker_link.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/fiber.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "fcgi/gateway.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+#include "fcgi/router.h"
+#include "fcgi/series.h"
+
+#include <stdlib.h>
+
+#define REQUEST_MS 8000 /* for all provider calls and lease waits of one request */
+#define SPARE_JOBS 1024
+
+/* A request being worked on. */
+struct job {
+	struct worker *worker;
+	struct connection *connection;
+	struct arena *arena;
+	struct request request;
+	struct response response;
+	size_t route;
+	int64_t started_us;
+	struct job *next; /* in the list of spare ones */
+};
+
+static void
+out_of_memory(void *arg)
+{
+	(void)arg;
+	log_message(LOG_LEVEL_ERROR, "memory_exhausted", "a request needed more memory than it may have",
+		    "if this repeats, look at what is asked for and at the memory of the host");
+	fiber_abandon();
+}
+
+static struct job *
+job_new(struct worker *worker)
+{
+	struct job *job = worker->spare_jobs;
+
+	if (job != NULL) {
+		worker->spare_jobs = job->next;
+		worker->spare_count--;
+		return job;
+	}
+	job = calloc(1, sizeof *job);
+	if (job == NULL)
+		return NULL;
+	job->worker = worker;
+	job->arena = arena_open(WORKER_ARENA_FIRST, WORKER_ARENA_MAX, out_of_memory, NULL);
+	if (job->arena == NULL) {
+		free(job);
+		return NULL;
+	}
+	return job;
+}
+
+static void
+job_free(struct job *job)
+{
+	struct worker *worker = job->worker;
+
+	arena_reset(job->arena);
+	if (worker->spare_count == SPARE_JOBS) {
+		arena_close(job->arena);
+		free(job);
+		return;
+	}
+	job->next = worker->spare_jobs;
+	worker->spare_jobs = job;
+	worker->spare_count++;
+}
+
+static void
+log_request(const struct job *job, int64_t microseconds)
+{
+	static const char *const methods[] = {"GET", "HEAD", "POST", "DELETE", "other"};
+	const struct request *request = &job->request;
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_INFO, "request");
+	log_text(&line, "request_id", request->request_id);
+	log_text(&line, "method", methods[request->method]);
+	log_text(&line, "route", router_name(job->route));
+	log_number(&line, "status", job->response.status);
+	log_text(&line, "code", request->error != NULL ? request->error->code : NULL);
+	log_number(&line, "duration_us", microseconds);
+	log_text(&line, "organization", request->principal.organization);
+	log_text(&line, "user", request->principal.user);
+	log_text(&line, "service", request->principal.service);
+	log_end(&line);
+}
+
+static void
+answer(struct job *job)
+{
+	struct worker *worker = job->worker;
+	struct connection *connection = job->connection;
+	int64_t microseconds = clock_monotonic_us() - job->started_us;
+
+	log_request(job, microseconds);
+	series_request(&worker->app, job->route, job->request.method, job->response.status, microseconds);
+	if (connection->gone)
+		gateway_drop(connection->gateway);
+	if (connection->gone || !gateway_answer(connection->gateway, &job->response))
+		worker_close_connection(connection);
+	else
+		worker_set_state(connection, CONNECTION_IDLE);
+	job_free(job);
+}
+
+/* Without what the request has in its arena, which may be full; its texts stay readable until job_free. */
+static void
+answer_overloaded(struct job *job)
+{
+	struct worker *worker = job->worker;
+
+	job->request.arena = worker->reserve;
+	job->request.error = &error_overloaded;
+	response_problem(&job->response, &job->request, &error_overloaded);
+	answer(job);
+	arena_reset(worker->reserve);
+}
+
+static void
+run(void *arg)
+{
+	struct job *job = arg;
+
+	job->route = router_run(&job->worker->app, &job->request, &job->response);
+}
+
+static void
+ended(void *arg, bool abandoned)
+{
+	struct job *job = arg;
+	struct worker *worker = job->worker;
+
+	worker->in_flight--;
+	if (abandoned)
+		answer_overloaded(job);
+	else
+		answer(job);
+	worker_update_gauges(worker);
+	worker_start_waiting(worker);
+}
+
+/* Read the request that waits in the socket. NULL when the connection was closed instead. */
+static struct job *
+read_request(struct connection *connection)
+{
+	struct job *job = job_new(connection->worker);
+
+	if (job == NULL) {
+		worker_close_connection(connection);
+		return NULL;
+	}
+	job->connection = connection;
+	job->started_us = clock_monotonic_us();
+	job->route = 0;
+	if (!gateway_read(connection->gateway, job->arena, &job->request)) {
+		gateway_drop(connection->gateway);
+		job_free(job);
+		worker_close_connection(connection);
+		return NULL;
+	}
+	job->request.deadline_ms = loop_now_ms(connection->worker->loop) + REQUEST_MS;
+	response_init(&job->response, job->arena);
+	worker_set_state(connection, CONNECTION_BUSY);
+	return job;
+}
+
+void
+worker_refuse_request(struct connection *connection)
+{
+	struct job *job = read_request(connection);
+
+	if (job == NULL)
+		return;
+	series_overloaded(&connection->worker->app);
+	answer_overloaded(job);
+}
+
+void
+worker_start_request(struct connection *connection)
+{
+	struct worker *worker = connection->worker;
+	struct job *job = read_request(connection);
+
+	if (job == NULL)
+		return;
+	if (!fiber_start(worker->fibers, run, ended, job)) { /* no memory for a stack */
+		answer_overloaded(job);
+		return;
+	}
+	worker->in_flight++;
+	worker_update_gauges(worker);
+}
+
+void
+worker_free_spare_jobs(struct worker *worker)
+{
+	while (worker->spare_jobs != NULL) {
+		struct job *job = worker->spare_jobs;
+
+		worker->spare_jobs = job->next;
+		arena_close(job->arena);
+		free(job);
+	}
+}
