@@ -1,13 +1,11 @@
 /*
- * A fiber hands its call to the loop and parks: libcurl runs on the loop's own stack only, driven by its socket and
- * timer callbacks. Names are looked up before (resolve.c) and given to libcurl as CURLOPT_RESOLVE, because its own
- * resolver would start one thread for each call that finds no cached answer.
+ * One call: its options, what comes back, and why it failed. Names are looked up before (resolve.c) and given to libcurl
+ * as CURLOPT_RESOLVE, because its own resolver would start one thread for each call that finds no cached answer.
  */
-#include "common/http.h"
+#include "common/http_link.h"
 
 #include "common/address.h"
 #include "common/arena.h"
-#include "common/clock.h"
 #include "common/error.h"
 #include "common/fiber.h"
 #include "common/loop.h"
@@ -16,59 +14,14 @@
 #include "common/trust.h"
 #include "common/url.h"
 
-#include <curl/curl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#define IDLE_CONNECTIONS 64 /* kept for reuse */
-#define IDLE_SECONDS 50     /* and for how long: less than providers keep theirs */
+#define IDLE_SECONDS 50 /* and for how long: less than providers keep theirs */
 #define BODY_FIRST 4096
 #define HEADERS_MAX (64 * 1024)
-#define RECEIVED_MAX (1024 * 1024) /* bytes of one call, whatever they are */
-#define TURN_MS 20
-#define GRACE_MS 1000   /* for libcurl to end a call by itself, when its time is over */
-#define ACTS_AT_LEAST 8 /* in one turn, however long it is */
-
-/* A call under way, on its fiber's stack. */
-struct call {
-	struct http *http;
-	struct fiber *fiber;
-	struct arena *arena;
-	CURL *easy;
-	struct curl_slist *headers;
-	struct curl_slist *addresses;
-	char *body;
-	size_t len;
-	size_t size;
-	size_t headers_len; /* trailers and interim answers included */
-	bool too_large;
-	bool over;
-	CURLcode result;
-	struct http_response *response;
-	struct call *next, *previous; /* among those to start, then among those that libcurl has */
-};
-
-struct http {
-	struct loop *loop;
-	struct resolver *resolver;
-	struct loop_timer *timer;
-	struct loop_hook *hook;
-	CURLM *multi;
-	struct call *to_start, **to_start_end;
-	struct call *started;
-	/* libcurl, or a socket that it wants watched, lacked memory: which call waits in vain is unknown, so all end.
-	 */
-	bool broken;
-	size_t running;
-	int64_t turn_ms; /* which turn of the loop this is, */
-	size_t acts;     /* and how many sockets were looked after in it */
-	struct trust *trust;
-	char *user_agent;
-	bool allow_loopback;
-};
+#define GRACE_MS 1000 /* for libcurl to end a call by itself, when its time is over */
 
 /* libcurl asks for each socket: the place to refuse an address, whatever name led to it. */
 static curl_socket_t
@@ -87,7 +40,7 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 static size_t
 take_body(char *bytes, size_t one, size_t len, void *arg)
 {
-	struct call *call = arg;
+	struct http_call *call = arg;
 
 	(void)one;
 	if (call->len + len > HTTP_BODY_MAX) {
@@ -133,7 +86,7 @@ take_header(char *bytes, size_t one, size_t len, void *arg)
 	static const char retry_after[] = "retry-after:";
 	static const char cache_control[] = "cache-control:";
 	static const char max_age[] = "max-age=";
-	struct call *call = arg;
+	struct http_call *call = arg;
 
 	(void)one;
 	call->headers_len += len;
@@ -158,273 +111,7 @@ take_header(char *bytes, size_t one, size_t len, void *arg)
 	return len;
 }
 
-/* ---- libcurl on the loop ---- */
-
-static void
-finish(struct call *call, CURLcode result)
-{
-	struct http *http = call->http;
-
-	if (call->previous != NULL)
-		call->previous->next = call->next;
-	else
-		http->started = call->next;
-	if (call->next != NULL)
-		call->next->previous = call->previous;
-	curl_multi_remove_handle(http->multi, call->easy);
-	call->result = result;
-	call->over = true;
-	fiber_wake(call->fiber);
-}
-
-static void
-finish_calls(struct http *http)
-{
-	CURLMsg *message;
-	int left;
-
-	while ((message = curl_multi_info_read(http->multi, &left)) != NULL) {
-		struct call *call = NULL;
-
-		if (message->msg != CURLMSG_DONE)
-			continue;
-		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-		finish(call, message->data.result);
-	}
-}
-
-static void
-act(struct http *http, curl_socket_t fd, int events)
-{
-	int running;
-
-	if (curl_multi_socket_action(http->multi, fd, events, &running) != CURLM_OK)
-		http->broken = true;
-	finish_calls(http);
-}
-
-/* A socket, from the call's beginning on it to its end, even where the connection is kept. */
-struct watched {
-	struct http *http;
-	struct call *call;
-	curl_socket_t fd;
-	struct loop_io *io;
-	int64_t received;
-};
-
-/*
- * Body and headers are bounded where libcurl tells of them, but what it skips has no end there: extensions of chunks,
- * TLS records without content. What waits in the socket before each reading is less than what is read then, but a flood
- * is found out in a few turns.
- */
-static bool
-is_flooded(struct watched *watched)
-{
-	int bytes = 0;
-
-	if (ioctl(watched->fd, FIONREAD, &bytes) == 0)
-		watched->received += bytes;
-	return watched->received > RECEIVED_MAX;
-}
-
-static void
-give_up(struct call *call)
-{
-	call->too_large = true;
-	finish(call, CURLE_WRITE_ERROR);
-}
-
-/*
- * Hundreds of TLS handshakes that are ready at once would hold up everything else for a second: after TURN_MS the rest
- * has to wait for the next turn, when the loop will tell of them again.
- */
-static bool
-has_had_its_turn(struct http *http)
-{
-	int64_t now = loop_now_ms(http->loop);
-
-	if (http->turn_ms != now) {
-		http->turn_ms = now;
-		http->acts = 0;
-	}
-	return ++http->acts > ACTS_AT_LEAST && clock_monotonic_ms() - now >= TURN_MS;
-}
-
-static void
-socket_ready(void *arg, int events)
-{
-	struct watched *watched = arg;
-
-	if (has_had_its_turn(watched->http))
-		return;
-	if (is_flooded(watched)) {
-		give_up(watched->call);
-		return;
-	}
-	act(watched->http, watched->fd,
-	    ((events & LOOP_READ) ? CURL_CSELECT_IN : 0) | ((events & LOOP_WRITE) ? CURL_CSELECT_OUT : 0));
-}
-
-static int
-watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *of_socket)
-{
-	struct http *http = arg;
-	struct watched *watched = of_socket;
-	int events = ((what & CURL_POLL_IN) ? LOOP_READ : 0) | ((what & CURL_POLL_OUT) ? LOOP_WRITE : 0);
-
-	if (what == CURL_POLL_REMOVE) {
-		if (watched != NULL) {
-			loop_io_close(watched->io);
-			free(watched);
-		}
-		return 0;
-	}
-	if (watched != NULL) {
-		loop_io_set(watched->io, events);
-		return 0;
-	}
-	watched = calloc(1, sizeof *watched);
-	if (watched != NULL)
-		watched->io = loop_io_open(http->loop, fd, events, socket_ready, watched);
-	if (watched == NULL || watched->io == NULL) {
-		free(watched);
-		http->broken = true;
-		return 0; /* an error would make libcurl refuse whatever comes later */
-	}
-	watched->http = http;
-	watched->fd = fd;
-	curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&watched->call);
-	curl_multi_assign(http->multi, fd, watched);
-	return 0;
-}
-
-static void
-timer_fired(void *arg)
-{
-	act(arg, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int
-set_timer(CURLM *multi, long ms, void *arg)
-{
-	struct http *http = arg;
-
-	(void)multi;
-	if (ms < 0)
-		loop_timer_clear(http->timer);
-	else
-		loop_timer_set(http->timer, ms);
-	return 0;
-}
-
-static CURLM *
-open_multi(struct http *http)
-{
-	CURLM *multi = curl_multi_init();
-
-	if (multi == NULL)
-		return NULL;
-	curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-	curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, http);
-	curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
-	curl_multi_setopt(multi, CURLMOPT_TIMERDATA, http);
-	curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
-	curl_multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
-	return multi;
-}
-
-/* What libcurl keeps of its sockets is damaged where memory was missing (7.88 divides by zero on a later call). */
-static void
-start_anew(struct http *http)
-{
-	while (http->started != NULL)
-		finish(http->started, CURLE_OUT_OF_MEMORY);
-	curl_multi_cleanup(http->multi);
-	http->multi = NULL;
-	http->broken = false;
-	loop_timer_clear(http->timer);
-}
-
-static void
-start_call(struct http *http, struct call *call)
-{
-	if (http->multi == NULL)
-		http->multi = open_multi(http);
-	call->next = http->started;
-	call->previous = NULL;
-	if (call->next != NULL)
-		call->next->previous = call;
-	http->started = call;
-	if (http->multi == NULL || curl_multi_add_handle(http->multi, call->easy) != CURLM_OK)
-		finish(call, CURLE_OUT_OF_MEMORY);
-}
-
-static bool
-start_calls(void *arg)
-{
-	struct http *http = arg;
-	bool did = http->broken;
-
-	if (http->broken)
-		start_anew(http);
-	while (http->to_start != NULL) {
-		struct call *call = http->to_start;
-
-		http->to_start = call->next;
-		if (http->to_start == NULL)
-			http->to_start_end = &http->to_start;
-		start_call(http, call);
-		did = true;
-	}
-	return did;
-}
-
-struct http *
-http_open(struct loop *loop, struct resolver *resolver, const struct http_settings *settings)
-{
-	struct http *http = calloc(1, sizeof *http);
-
-	if (http == NULL)
-		return NULL;
-	http->loop = loop;
-	http->resolver = resolver;
-	http->allow_loopback = settings->allow_loopback;
-	http->to_start_end = &http->to_start;
-	http->trust = trust_open(settings->ca_file != NULL ? settings->ca_file : HTTP_SYSTEM_CA_FILE);
-	http->user_agent = strdup(settings->user_agent);
-	http->timer = loop_timer_open(loop, timer_fired, http);
-	http->hook = loop_hook_open(loop, start_calls, http);
-	http->multi = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? open_multi(http) : NULL;
-	if (http->trust == NULL || http->user_agent == NULL || http->timer == NULL || http->hook == NULL ||
-	    http->multi == NULL) {
-		http_close(http);
-		return NULL;
-	}
-	return http;
-}
-
-void
-http_close(struct http *http)
-{
-	if (http == NULL)
-		return;
-	if (http->multi != NULL)
-		curl_multi_cleanup(http->multi);
-	loop_hook_close(http->hook);
-	loop_timer_close(http->timer);
-	trust_close(http->trust);
-	free(http->user_agent);
-	free(http);
-	curl_global_cleanup();
-}
-
-size_t
-http_running(const struct http *http)
-{
-	return http->running;
-}
-
-/* ---- one call ---- */
+/* ---- a call from its beginning to its end ---- */
 
 static struct curl_slist *
 append(struct curl_slist *list, const char *text)
@@ -475,7 +162,7 @@ set_trust(CURL *easy, void *tls, void *arg)
 
 /* False when one of them is not in force: libcurl keeps copies, for which memory may be missing. */
 static bool
-set_options(struct call *call, const struct http_request *request, int64_t ms)
+set_options(struct http_call *call, const struct http_request *request, int64_t ms)
 {
 	struct http *http = call->http;
 	CURL *easy = call->easy;
@@ -531,7 +218,7 @@ set_options(struct call *call, const struct http_request *request, int64_t ms)
 }
 
 static const char *
-reason(const struct call *call)
+reason(const struct http_call *call)
 {
 	if (call->too_large)
 		return "the answer is too large";
@@ -555,7 +242,7 @@ reason(const struct call *call)
  * curl_easy_reset does not say when it lacked memory. Connections are the multi handle's, and stay.
  */
 static void
-release(struct call *call)
+release(struct http_call *call)
 {
 	curl_slist_free_all(call->headers);
 	curl_slist_free_all(call->addresses);
@@ -563,24 +250,11 @@ release(struct call *call)
 }
 
 static const struct error *
-perform(struct call *call, const struct http_request *request, int64_t ms, const char **why)
+perform(struct http_call *call, const struct http_request *request, int64_t ms, const char **why)
 {
-	struct http *http = call->http;
-	int64_t until_ms = loop_now_ms(http->loop) + ms + GRACE_MS;
-
 	if (!set_options(call, request, ms))
 		return &error_provider_unreachable;
-	*http->to_start_end = call;
-	http->to_start_end = &call->next;
-	http->running++;
-	while (!call->over && fiber_park_until(until_ms))
-		continue;
-	if (!call->over)
-		http->broken =
-		    true; /* nothing that is known makes libcurl forget a call: rather end all than wait for ever */
-	while (!call->over)
-		fiber_park();
-	http->running--;
+	http_run(call, loop_now_ms(call->http->loop) + ms + GRACE_MS);
 	if (call->result != CURLE_OK) {
 		*why = reason(call);
 		return &error_provider_unreachable;
@@ -595,7 +269,7 @@ const struct error *
 http_send(struct http *http, struct arena *arena, const struct http_request *request, struct http_response *response,
 	  const char **why)
 {
-	struct call call = {.http = http, .fiber = fiber_current(), .arena = arena, .response = response};
+	struct http_call call = {.http = http, .fiber = fiber_current(), .arena = arena, .response = response};
 	const struct error *error = &error_provider_unreachable;
 	struct resolved found;
 	struct url url;

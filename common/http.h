@@ -1,5 +1,5 @@
 /*
- * HTTPS client: one libcurl multi handle on the loop; the only file that includes curl.
+ * HTTPS client: one libcurl multi handle on the loop; nothing else includes curl.
  *
  * https only (http only where allowed for loopback), certificate and host name checked, TLS 1.2 or newer, HTTP/1.1, no
  * redirects, no proxy, no netrc, no cookies; answers of at most 64 KiB, with headers of as much; addresses on private,

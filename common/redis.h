@@ -1,5 +1,5 @@
 /*
- * Redis: one connection per process, shared by all fibers; the only file that includes hiredis.
+ * Redis: one connection per process, shared by all fibers; nothing else includes hiredis.
  *
  * Commands of all fibers that are ready in one turn of the loop leave in one write. A fiber parks until its replies are
  * there. Any error, or a reply older than the time limit, drops the whole connection: every waiting fiber fails with
