@@ -12,7 +12,7 @@
 
 /* One header line a call, with its end, as CURLOPT_HEADERFUNCTION promises. */
 static char *
-take_head(struct call *call, char *at, const char *end)
+take_head(struct http_call *call, char *at, const char *end)
 {
 	while (at < end) {
 		char *line_end = memchr(at, '\n', (size_t)(end - at));
@@ -32,7 +32,7 @@ take_head(struct call *call, char *at, const char *end)
 }
 
 static void
-take_all(struct call *call, char *at, const char *end, size_t piece)
+take_all(struct http_call *call, char *at, const char *end, size_t piece)
 {
 	while (at < end) {
 		size_t len = (size_t)(end - at) < piece ? (size_t)(end - at) : piece;
@@ -87,7 +87,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct arena *arena = fuzz_arena();
 	struct http_response response = {.retry_after = -1, .max_age = -1};
-	struct call call = {.arena = arena, .response = &response};
+	struct http_call call = {.arena = arena, .response = &response};
 
 	if (size == 0)
 		return 0;
