@@ -343,8 +343,8 @@ enum lease_kind { LEASE_REFRESH, LEASE_VALIDATE };
 const struct error *store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind,
 				     const struct principal *principal, struct lease **lease);
 
-/* Release it where it is still ours; does not wait. */
-void store_lease_release(struct app *app, struct arena *arena, struct lease *lease);
+/* Release it where it is still ours; neither waits nor needs memory of a request. NULL is allowed. */
+void store_lease_release(struct lease *lease);
 
 /* ---- store_limit.c: integrations:limit:<what>:{...} ---- */
 

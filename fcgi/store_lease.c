@@ -3,7 +3,7 @@
  * owner renews and releases, each in one script, so that one who was stopped for long never touches a successor's
  * lease. A lease is short and renews itself while its owner lives: a killed owner holds nobody up for long.
  *
- * It is not in a request's arena: the timer and an abandoned fiber need it when that arena may be exhausted.
+ * It is not in a request's arena: the timer and whoever gives it back need it when that arena may be exhausted.
  */
 #include "fcgi/store_common.h"
 
@@ -23,7 +23,7 @@
 
 struct lease {
 	struct app *app;
-	struct arena *arena; /* for one command of the timer at a time */
+	struct arena *arena; /* for one command at a time */
 	char key[KEY_SIZE];
 	char owner[33];
 	struct loop_timer *timer;
@@ -50,16 +50,16 @@ store_lease_prepare(void)
 }
 
 static void
-send_script(struct app *app, struct lease *lease, struct arena *arena, const struct redis_script *script,
-	    const char *what)
+send_script(struct lease *lease, const struct redis_script *script, const char *what)
 {
 	struct redis_batch batch;
 	const char *const keys[] = {lease->key, NULL};
-	const char *const arguments[] = {lease->owner, arena_format(arena, "%d", STORE_LEASE_MS), NULL};
+	const char *const arguments[] = {lease->owner, arena_format(lease->arena, "%d", STORE_LEASE_MS), NULL};
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, lease->arena);
 	redis_add_script(&batch, script, keys, arguments);
-	(void)redis_send(app->redis, &batch, what);
+	(void)redis_send(lease->app->redis, &batch, what);
+	arena_reset(lease->arena);
 }
 
 /* One that could not be sent is made up for by the next: the lease lasts four times as long. */
@@ -68,8 +68,7 @@ renew(void *arg)
 {
 	struct lease *lease = arg;
 
-	send_script(lease->app, lease, lease->arena, &renew_script, "lease renewal");
-	arena_reset(lease->arena);
+	send_script(lease, &renew_script, "lease renewal");
 	loop_timer_set(lease->timer, STORE_LEASE_RENEW_MS);
 }
 
@@ -82,12 +81,13 @@ lease_close(struct lease *lease)
 	free(lease);
 }
 
+/* Allocates nothing of a request, so nothing can come between it and the end of the timer. */
 static void
-abandoned(void *arg)
+give_back(void *arg)
 {
 	struct lease *lease = arg;
 
-	send_script(lease->app, lease, lease->arena, &release_script, "lease release");
+	send_script(lease, &release_script, "lease release");
 	lease_close(lease);
 }
 
@@ -123,7 +123,7 @@ store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, con
 	*lease = NULL;
 	if (mine == NULL)
 		return &error_overloaded;
-	fiber_on_abandon(&mine->cleanup, abandoned, mine);
+	fiber_on_abandon(&mine->cleanup, give_back, mine);
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "SET", key, mine->owner, "NX", "PX", arena_format(arena, "%d", STORE_LEASE_MS), NULL);
 	err = redis_run(app->redis, &batch, false);
@@ -138,11 +138,10 @@ store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, con
 }
 
 void
-store_lease_release(struct app *app, struct arena *arena, struct lease *lease)
+store_lease_release(struct lease *lease)
 {
 	if (lease == NULL)
 		return;
 	fiber_forget(&lease->cleanup);
-	send_script(app, lease, arena, &release_script, "lease release");
-	lease_close(lease);
+	give_back(lease);
 }

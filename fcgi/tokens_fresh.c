@@ -418,7 +418,7 @@ lead(struct attempt *attempt, enum token_verdict *verdict)
 		error = store_lease_take(app, request->arena, LEASE_REFRESH, &request->principal, &lease);
 		if (error == NULL && lease != NULL) {
 			error = look_and_refresh(attempt, verdict, &changed);
-			store_lease_release(app, request->arena, lease);
+			store_lease_release(lease);
 			over = !changed;
 		} else if (error == NULL) {
 			*verdict = TOKEN_UNREACHABLE;

@@ -146,7 +146,7 @@ lead(struct app *app, struct request *request, struct integration *record, bool 
 		if (lease != NULL) {
 			if (error == NULL)
 				store_validation_mark(app, arena, &request->principal);
-			store_lease_release(app, arena, lease);
+			store_lease_release(lease);
 		}
 		break;
 	}

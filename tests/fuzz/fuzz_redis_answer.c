@@ -301,7 +301,7 @@ count_limit(struct app *app, struct arena *arena, void *arg)
 	must(retry_after >= 0);
 	check_error(store_lease_take(app, arena, LEASE_REFRESH, &principal, &lease));
 	if (lease != NULL)
-		store_lease_release(app, arena, lease);
+		store_lease_release(lease);
 }
 
 static void
