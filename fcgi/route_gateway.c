@@ -8,7 +8,6 @@
 #include "fcgi/route.h"
 
 #include "common/arena.h"
-#include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
 #include "fcgi/access.h"
@@ -72,7 +71,7 @@ note_refused(struct app *app, struct request *request)
 
 	error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal, NULL,
 					      &record, &credential, &found);
-	if (error != NULL || !found || clock_wall() - credential.forced_at < TOKENS_REFUSED_REST_S)
+	if (error != NULL || !found || tokens_rest(&credential, TOKENS_REFUSED_REST_S))
 		return error;
 	return store_integration_refused(app, request->arena, &record);
 }

@@ -70,6 +70,9 @@ void tokens_discard(struct app *app, struct request *request, const struct grant
 #define TOKENS_ANSWER_MEMORY ((size_t)64 * 1024)
 #define TOKENS_REFUSED_REST_S 60 /* a program, or an upstream, that keeps refusing costs one refresh a minute */
 
+/* Has a refusal forced a refresh in the last `rest_seconds`? A time to come is none: some clock was wrong. */
+bool tokens_rest(const struct credential *credential, int64_t rest_seconds);
+
 struct token_wish {
 	int64_t minimum_seconds; /* refresh when less is left, but never before half of the token's life is over */
 	const char
@@ -96,7 +99,7 @@ const struct error *tokens_fresh(struct app *app, struct request *request, const
 struct handed_out {
 	struct integration record;
 	struct credential credential;
-	const char *warning; /* why the token is not as fresh as wished; NULL: it is */
+	const char *warning; /* why it could not be refreshed when that was due; NULL: no such thing */
 };
 
 /*

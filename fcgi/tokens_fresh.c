@@ -87,13 +87,21 @@ jitter(const struct attempt *attempt)
 	return (int64_t)(strtoul(drawn, NULL, 16) % (unsigned long)(most + 1));
 }
 
+bool
+tokens_rest(const struct credential *credential, int64_t rest_seconds)
+{
+	int64_t since = clock_wall() - credential->forced_at;
+
+	return since >= 0 && since < rest_seconds;
+}
+
 /* The stored token is the one that was refused, and no refusal has just forced a refresh. */
 static bool
 is_refused(const struct credential *credential, const struct token_wish *wish)
 {
 	char hash[CRYPTO_SHA256_HEX];
 
-	if (wish->refused == NULL || clock_wall() - credential->forced_at < wish->refused_rest_seconds)
+	if (wish->refused == NULL || tokens_rest(credential, wish->refused_rest_seconds))
 		return false;
 	crypto_sha256_hex(credential->access_token, hash);
 	return text_equal(hash, wish->refused);

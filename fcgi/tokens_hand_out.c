@@ -24,7 +24,24 @@ is_still_usable(const struct credential *credential, const struct token_wish *wi
 	return !text_equal(hash, wish->refused);
 }
 
-/* One attempt; *noted is false when the connection went away before the token was noted as handed out. */
+/* A call that failed has taken its time: is the connection still the one that was read before, and good? */
+static const struct error *
+is_still_stored(struct app *app, struct request *request, const struct integration *read, bool *still)
+{
+	struct integration record;
+	struct credential credential;
+	const struct error *error;
+	bool found;
+
+	error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal, NULL,
+					      &record, &credential, &found);
+	*still = error == NULL && found && !record.member_removed && text_equal(record.generation, read->generation) &&
+		 !text_equal(record.status, "invalid");
+	return error;
+}
+
+/* One attempt; *noted is false when the connection went away, or became another, before the token was
+ * noted as handed out. */
 static const struct error *
 hand_out(struct app *app, struct request *request, const struct token_wish *wish, struct handed_out *out, bool *noted)
 {
@@ -37,8 +54,13 @@ hand_out(struct app *app, struct request *request, const struct token_wish *wish
 	if (error != NULL)
 		return error;
 	if (verdict != TOKEN_GOOD) {
+		bool still;
+
 		if (!is_still_usable(&out->credential, wish, verdict))
 			return tokens_meaning(verdict)->error;
+		error = is_still_stored(app, request, &out->record, &still);
+		if (error != NULL || !still)
+			return error;
 		out->warning = tokens_meaning(verdict)->reason;
 	}
 	missing = words_minus(request->arena, wish->scopes, &out->record.scopes);

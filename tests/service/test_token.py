@@ -7,6 +7,7 @@ import time
 import pytest
 
 from checks import CALENDAR, DRIVE, GMAIL, IDENTITY, calls, dump, fingerprint, key, make_due, only
+from cluster import Later
 from harness import good, problem, wait_until
 from programs import EVERY_SCOPE, Caller, entries, sha256, token_path, watched
 
@@ -314,9 +315,11 @@ def test_a_refused_token_is_refreshed_once_in_a_minute(product, connected, calle
     assert refreshes(product) == 1
     set_life(product, "ada", 600, 2999)
     assert caller.fresh("ada", refused=sha256(second))["access_token"] == second, "the last forced one counts"
-    product.redis.hincrby(key("credential", "ada"), "forced_at", -60)
-    assert caller.fresh("ada", refused=sha256(second))["access_token"] != second
-    assert refreshes(product) == 2
+    for forced_at, so_far in ((-60, 2), (3600, 3)):  # seconds from now: long ago, or noted by a clock that was wrong
+        stored = caller.fresh("ada")["access_token"]
+        product.redis.hset(key("credential", "ada"), "forced_at", int(time.time()) + forced_at)
+        assert caller.fresh("ada", refused=sha256(stored))["access_token"] != stored
+        assert refreshes(product) == so_far
 
 
 def test_a_refused_token_is_not_handed_out_with_a_warning(product, connected, caller):
@@ -359,6 +362,32 @@ def test_the_provider_fails(product, connected, caller, name):
     product.stand_in.clear_faults()
     wait_until(lambda: caller.token("ada").status_code == 200, "a fresh token", 5)
     assert "warning" not in caller.fresh("ada")
+
+
+@pytest.mark.parametrize("what", ["disconnected", "removed", "replaced"])
+def test_the_provider_fails_slowly(product, ada, connected, caller, what):
+    """While a refresh is on its way to nothing the connection goes: its old token goes to nobody."""
+    first = caller.fresh("ada")["access_token"]
+    set_life(product, "ada", 3500, 100)
+    hold = product.stand_in.fault("refresh", "hold")
+    product.stand_in.fault("refresh", "status", status=503)
+    asking = Later(caller.token, "ada")
+    product.stand_in.wait_fired(hold)
+    if what == "disconnected":
+        good(ada.disconnect("acme"))
+    elif what == "removed":
+        assert product.command("remove", "--org", "acme", "--user", "ada").returncode == 0
+    else:
+        ada.connect("acme", account="grace", replace="true")
+    product.stand_in.release(hold)
+    if what == "disconnected":
+        problem(asking.answer(), 404, "integration_not_found")
+    elif what == "removed":
+        problem(asking.answer(), 403, "organization_forbidden")
+        assert product.command("restore", "--org", "acme", "--user", "ada").returncode == 0
+    else:
+        answer = good(asking.answer())
+        assert answer["access_token"] != first and "warning" not in answer
 
 
 def test_what_a_failure_says_in_the_audit(product, connected, caller):
