@@ -236,7 +236,7 @@ def token_spoiled():
 
 
 def id_tokens():
-    """After a refresh only who is named counts: the answer comes straight from the provider over TLS."""
+    """After a refresh only who is named, and for whom, counts: the answer comes straight from the provider over TLS."""
     wrong = {"exchange": "identity_invalid"}
 
     def claims(name, verdict, at=None, **options):
@@ -252,7 +252,7 @@ def id_tokens():
     for iss in ("https://accounts.example", "", None, 7, ["https://accounts.google.com"]):
         yield claims(f"iss {bits(iss)}", "identity", claims={"iss": iss})
     for aud in ("another.apps.googleusercontent.com", "", None, 7, [], ["another"], {}):
-        yield claims(f"aud {bits(aud)}", "good", claims={"aud": aud})
+        yield claims(f"aud {bits(aud)}", "identity", claims={"aud": aud})
     for nonce in ("another-nonce", "", None, 7):
         yield claims(f"nonce {bits(nonce)}", "good", claims={"nonce": nonce})
     for sub in ("", None, 7, [], "a b", "1" * 256, "a\u0000b"):
