@@ -400,18 +400,18 @@ const struct error *store_grant_use(struct app *app, struct arena *arena, const 
 const struct error *store_grant_revoking(struct app *app, struct arena *arena, const char *issuer, const char *account,
 					 const char **owner);
 
-/* And that this is over, one way or the other; does not wait. Not where the provider gave no answer: the revocation may
- * still come about. */
+/* And that this one is over, one way or the other; does not wait. Not where the provider gave no answer: the revocation
+ * may still come about. */
 void store_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
 			       const char *owner);
 
 struct grant_revocation {
-	bool known; /* there was one lately, or there is */
-	bool under_way;
-	int64_t age_ms; /* since it was over, or since it began */
+	bool known;     /* there was one lately, or there is */
+	bool under_way; /* at least one */
+	int64_t age_ms; /* since the last was over, or since it began */
 };
 
-/* The last revocation of the grant: after a connection is stored. */
+/* The last revocations of the grant: after a connection is stored. */
 const struct error *store_grant_revocation(struct app *app, struct arena *arena, const char *issuer,
 					   const char *account, struct grant_revocation *out);
 

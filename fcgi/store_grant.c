@@ -8,7 +8,8 @@
  * in integrations:revoking:<the same hash>, and looks who uses the grant after that; whoever connects stores first and
  * reads that key after that. One of the two sees the other, and then it is the new connection that has to ask the
  * provider whether it lives (tokens_revoke.c). The key is never deleted: its age tells whether what the provider gave
- * is newer than the last revocation.
+ * is newer than the last revocation. Several may be on their way at once, so it names them all, and none of them is
+ * over before the last one is.
  */
 #include "fcgi/store_common.h"
 
@@ -30,17 +31,32 @@ struct holding {
 	bool empty; /* nothing at all */
 };
 
-/* KEYS: the key of a revocation under way. ARGV: its owner, what to say now, milliseconds. */
+#define KIND "integrations:revoking"
+#define OVER "over"
+#define KEEP_MS 15000 /* longer than a revocation, and than the way from a code's exchange to the stored connection */
+
+/* KEYS: the key of a grant's revocations. ARGV: an owner, milliseconds. Owners stand there each behind a space. */
+static struct redis_script begin_script = {
+    .form = "[1,1]",
+    .source = "local others = redis.call('GET', KEYS[1]) or ''\n"
+	      "if others == '" OVER "' then others = '' end\n"
+	      "redis.call('SET', KEYS[1], others .. ' ' .. ARGV[1], 'PX', ARGV[2])\n"
+	      "return 1\n",
+};
+
+/* KEYS: the same. ARGV: the owner, what to say after the last one, milliseconds. */
 static struct redis_script over_script = {
-    .form = "[0,1]",
-    .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
-	      "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])\n"
+    .form = "[1,1]",
+    .source = "local others = string.gsub(redis.call('GET', KEYS[1]) or '', ' ' .. ARGV[1], '')\n"
+	      "if others ~= '' then redis.call('SET', KEYS[1], others, 'KEEPTTL')\n"
+	      "else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end\n"
 	      "return 1\n",
 };
 
 void
 store_grant_prepare(void)
 {
+	redis_script_prepare(&begin_script);
 	redis_script_prepare(&over_script);
 }
 
@@ -256,19 +272,17 @@ store_grant_use(struct app *app, struct arena *arena, const char *issuer, const 
 
 /* ---- revocations under way ---- */
 
-#define KIND "integrations:revoking"
-#define OVER "over"
-#define KEEP_MS 15000 /* longer than a revocation, and than the way from a code's exchange to the stored connection */
-
 const struct error *
 store_grant_revoking(struct app *app, struct arena *arena, const char *issuer, const char *account, const char **owner)
 {
+	const char *const keys[] = {grant_key(arena, KIND, issuer, account), NULL};
+	const char *mine = random_id(arena);
+	const char *const arguments[] = {mine, arena_format(arena, "%d", KEEP_MS), NULL};
 	struct redis_batch batch;
 
-	*owner = random_id(arena);
+	*owner = mine;
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "SET", grant_key(arena, KIND, issuer, account), *owner, "PX",
-		  arena_format(arena, "%d", KEEP_MS), NULL);
+	redis_add_script(&batch, &begin_script, keys, arguments);
 	return redis_run(app->redis, &batch, false);
 }
 

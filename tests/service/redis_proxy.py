@@ -249,7 +249,7 @@ STEPS = {
     ("SET", "refresh_lease"): "lease", ("GET", "integrations:refresh_failure"): "failure_read",
     ("SET", "integrations:refresh_failure"): "failure_note", ("SADD", "grant"): "grant_add",
     ("SREM", "grant"): "grant_remove", ("SMEMBERS", "grant"): "grant_members",
-    ("SET", "integrations:revoking"): "revoking", ("GET", "integrations:revoking"): "revocation",
+    ("GET", "integrations:revoking"): "revocation",
     ("HMGET", "caller"): "caller", ("HMGET", "session"): "session", ("HMGET", "integration"): "record",
     ("HMGET", "credential"): "holding", ("EXISTS", "removed"): "removed", ("XADD", "events"): "event",
 }
@@ -257,7 +257,7 @@ STEPS = {
 
 def step(words):
     """The name of a command: of STEPS, of a script (read, connect, refresh, status, delete, handed_out, refused,
-    lease_renew, lease_release, revoking_over), or the command's own."""
+    lease_renew, lease_release, revoking, revoking_over), or the command's own."""
     command = words[0].upper()
     if command not in ("EVAL", "EVALSHA"):
         return STEPS.get((command, kind(words[1]) if len(words) > 1 else ""), command.lower())
@@ -266,7 +266,7 @@ def step(words):
     if kind(keys[0]) == "refresh_lease":
         return "lease_renew" if "PEXPIRE" in words[1] else "lease_release"
     if kind(keys[0]) == "integrations:revoking":
-        return "revoking_over"
+        return "revoking_over" if len(arguments) == 3 else "revoking"
     if kind(keys[0]) != "integration":
         return f"script of {kind(keys[0])}"
     if count == 1:

@@ -3,7 +3,7 @@
 import pytest
 
 from checks import calls, is_stored, key, live
-from cluster import Later
+from cluster import Later, Person
 from harness import good, problem, wait_until
 from programs import Caller
 
@@ -198,14 +198,55 @@ def test_a_refused_exchange_kills_no_connect(product, ada, bob):
     assert [record["status"] for record in bob.list("acme")] == ["invalid"]
 
 
-def test_one_of_two_revocations_ends(product, ada):
-    """Then the other is still under way: who connects has to wait for that one's end, too."""
+def begin_another_revocation(product, person):
+    """Of ada's grant: somebody chose her account by mistake, and what was granted to them is taken back."""
+    person.connect("acme", account="grace")
+    document = person.authorize("acme", account="ada")
+    return lambda: Later(person.callback, "acme", document)
+
+
+@pytest.mark.parametrize("first_to_end", [0, 1])
+def test_two_revocations_overlap(product, ada, bob, somebody, first_to_end):
+    """One of them fails, and is over. The other is still under way: who connects then waits for that one, too."""
     ada.connect("acme")
-    hold = product.stand_in.fault("revoke", "hold")
-    disconnecting = Later(ada.disconnect, "acme")
-    product.stand_in.wait_fired(hold)
+    begin = [lambda: Later(ada.disconnect, "acme"), begin_another_revocation(product, bob)]
+    holds, running = [], []
+    for number, start in enumerate(begin):
+        holds.append(product.stand_in.fault("revoke", "hold"))
+        if number == first_to_end:
+            product.stand_in.fault("revoke", "status", status=503)
+        running.append(start())
+        product.stand_in.wait_fired(holds[number])
     name, = product.redis.keys("integrations:revoking:*")
-    product.redis.set(name, "another", px=15_000)
-    product.stand_in.release(hold)
+    both = product.redis.get(name)
+    product.stand_in.release(holds[first_to_end])
+    running[first_to_end].answer()
+    wait_until(lambda: product.redis.get(name) != both, "its end is noted")
+    carol = somebody("acme")
+    connecting = Later(carol.callback, "acme", carol.authorize("acme"))
+    wait_until(lambda: is_stored(product, carol.user), "carol's connection is stored")
+    product.stand_in.release(holds[1 - first_to_end])
+    running[1 - first_to_end].answer()
+    problem(connecting.answer(), 409, "reconnect_required")
+    assert [record["status"] for record in carol.list("acme")] == ["invalid"]
+    assert live(product, "ada") == 0
+    wait_until(lambda: product.redis.get(name) == "over", "both are over")
+    assert carol.connect("acme")["status"] == "valid" and calls(product)["refreshes"] == 1
+
+
+@pytest.mark.parametrize("others, left", [(" another", " another"), (None, "another")], ids=["began before", "not named any more"])
+def test_the_end_of_one_revocation(cluster, others, left):
+    """It says nothing about another one, and does not prolong what is known of that."""
+    person = Person(cluster, "one-of-two")
+    person.connect()
+    hold = person.fault("revoke", "hold")
+    disconnecting = Later(person.session.disconnect, "acme", host=1)
+    cluster.product.stand_in.wait_fired(hold)
+    name, = cluster.redis.keys("integrations:revoking:*")
+    cluster.redis.set(name, others + cluster.redis.get(name) if others else left, px=9_000)
+    ended = cluster.proxy.hold("revoking_over", after=True, pid=cluster.worker(1))
+    cluster.product.stand_in.release(hold)
+    ended.wait()
+    assert cluster.redis.get(name) == left and 0 < cluster.redis.pttl(name) <= 9_000
+    ended.release()
     assert good(disconnecting.answer())["revocation"] == "revoked"
-    assert product.redis.get(name) == "another"
