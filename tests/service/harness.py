@@ -14,6 +14,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -47,8 +48,12 @@ def write_file(path, text, mode=0o644):
         file.write(text)
 
 
+def shipped(name):
+    return os.path.join(REPOSITORY, "deploy", "redis", name)
+
+
 class RedisServer(Process):
-    """Redis with the users of deploy/redis/users.acl and one more, for the test itself."""
+    """Redis with the files of deploy/redis as they are shipped; only the places for the users' passwords are filled in."""
 
     def __init__(self, directory, port, arguments=()):
         self.directory = directory
@@ -57,20 +62,17 @@ class RedisServer(Process):
         self.password = secrets.token_hex(16)
         write_file(os.path.join(directory, "users.acl"), self._users(), 0o600)
         super().__init__("redis", [
-            "/usr/bin/redis-server", "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", self.socket, "--unixsocketperm", "700",
+            "/usr/bin/redis-server", shipped("integrations.conf"), "--port", str(port), "--bind", "127.0.0.1",
+            "--unixsocket", self.socket, "--unixsocketperm", "700",
             "--dir", directory, "--aclfile", os.path.join(directory, "users.acl"),
             # Every write ever made stays in the file, in the clear, for the leak scan.
             "--save", "", "--appendonly", "yes", "--appendfsync", "no", "--auto-aof-rewrite-percentage", "0",
-            "--rdbcompression", "no",
-            # As deploy/redis/integrations.conf.
-            "--maxmemory-policy", "noeviction", "--hash-max-listpack-value", "1024", *arguments,
+            "--rdbcompression", "no", *arguments,
         ], os.path.join(directory, "redis.log"), minimal_environment())
 
     def _users(self):
-        with open(os.path.join(REPOSITORY, "deploy", "redis", "users.acl"), encoding="utf-8") as file:
-            users = [line.split() for line in file if line.startswith("user ")]
-        lines = [" ".join(f">{self.password}" if word.startswith("#") else word for word in user) for user in users]
-        return "\n".join([*lines, f"user harness on >{self.password} ~* &* +@all", ""])
+        with open(shipped("users.acl"), encoding="utf-8") as file:
+            return re.sub("#@[A-Z0-9_]+@", "#" + hashlib.sha256(self.password.encode()).hexdigest(), file.read())
 
     @property
     def url(self):
@@ -82,7 +84,7 @@ class RedisServer(Process):
 
     def client(self):
         """With all rights, for the test itself."""
-        return redis.Redis(unix_socket_path=self.socket, username="harness", password=self.password,
+        return redis.Redis(unix_socket_path=self.socket, username="operator", password=self.password,
                            decode_responses=True)
 
     def start(self):
