@@ -60,7 +60,10 @@ struct grant {
 const struct error *tokens_exchange(struct app *app, struct request *request, const struct oauth_state *state,
 				    const char *code, struct grant *grant);
 
-/* Revoke the tokens of an exchange that is refused, unless a stored connection may share their grant. */
+/*
+ * Revoke the tokens of an exchange that is refused, unless a stored connection may share their grant. Where nobody can
+ * tell whose they are, they are left, and the log says so.
+ */
 void tokens_discard(struct app *app, struct request *request, const struct grant *grant);
 
 /* ---- tokens_fresh.c ---- */
@@ -126,10 +129,7 @@ enum token_verdict tokens_userinfo(struct app *app, struct request *request, con
 
 #define TOKENS_REVOKE_MS 3000
 
-/*
- * Revoke `token` of `account` (NULL: nobody knows whose it is) at the provider, within TOKENS_REVOKE_MS, unless a
- * stored connection shares its grant.
- */
+/* Revoke `token` of `account` at the provider, within TOKENS_REVOKE_MS, unless a stored connection shares its grant. */
 void tokens_revoke(struct app *app, struct request *request, const char *account, const char *token);
 
 /*

@@ -165,18 +165,30 @@ tokens_exchange(struct app *app, struct request *request, const struct oauth_sta
 	return NULL;
 }
 
-/* Whose tokens these are, as far as can be told; a forged claim can only keep tokens alive, never kill others. */
+/*
+ * Whose tokens these are; NULL: nobody can tell. Userinfo is asked, even where it has just failed: to revoke blindly
+ * could end a grant that others use. *sure is false where only a claim says so that was not verified.
+ */
 static const char *
-claimed_account(struct request *request, const struct grant *grant)
+owner_of(struct app *app, struct request *request, const struct grant *grant, bool *sure)
 {
 	const struct json *claims;
+	const char *account = NULL;
+	const char *email;
 
+	*sure = true;
 	if (grant->account != NULL)
 		return grant->account;
-	if (grant->tokens.id_token == NULL)
+	if (grant->tokens.id_token != NULL) {
+		claims = jwt_claims_unverified(request->arena, grant->tokens.id_token);
+		*sure = !is_account(json_string(claims, "sub"));
+		if (!*sure)
+			return json_string(claims, "sub");
+	}
+	if (grant->tokens.access_token == NULL ||
+	    tokens_userinfo(app, request, grant->tokens.access_token, &account, &email) != TOKEN_GOOD)
 		return NULL;
-	claims = jwt_claims_unverified(request->arena, grant->tokens.id_token);
-	return is_account(json_string(claims, "sub")) ? json_string(claims, "sub") : NULL;
+	return is_account(account) ? account : NULL;
 }
 
 void
@@ -184,15 +196,22 @@ tokens_discard(struct app *app, struct request *request, const struct grant *gra
 {
 	const struct oauth2_tokens *tokens = &grant->tokens;
 	const char *token = tokens->refresh_token != NULL ? tokens->refresh_token : tokens->access_token;
-	const char *account = claimed_account(request, grant);
+	const char *account;
 	struct integration own;
 	bool found = false;
+	bool sure;
 
 	if (token == NULL)
 		return;
+	account = owner_of(app, request, grant, &sure);
 	if (store_integration_read(app, request->arena, &request->principal, &own, &found) != NULL)
 		return;
-	if (found && (account == NULL || grant->account == NULL || text_equal(own.oauth_user_id, account)))
+	if (found && text_equal(own.oauth_user_id, account))
 		return;
-	tokens_revoke(app, request, account, token);
+	if (account != NULL && (sure || !found))
+		tokens_revoke(app, request, account, token);
+	else
+		provider_complain(request, request->provider, ENDPOINT_EXCHANGE, 0,
+				  "tokens that are not kept were not revoked: nobody can tell whose they are",
+				  "when the provider works again, have the user connect, and disconnect if unwanted");
 }

@@ -71,12 +71,9 @@ void
 tokens_revoke(struct app *app, struct request *request, const char *account, const char *token)
 {
 	enum grant_use use;
-	bool told;
+	bool revoked;
 
-	if (account != NULL)
-		(void)revoke_unused(app, request, request->provider->issuer, account, false, token, &use, &told);
-	else
-		(void)revoke(app, request, token, &told);
+	(void)revoke_unused(app, request, request->provider->issuer, account, false, token, &use, &revoked);
 }
 
 const struct error *

@@ -312,6 +312,53 @@ def test_another_account_that_somebody_uses(duo, ada, bob):
     assert duo.stand_in.counters()["revokes"] == 0 and good(bob.validate("acme"))["is_valid"] is True
 
 
+def exchange_without_a_name(duo, person, organization, service, times):
+    """An exchange whose answer says nothing about the account, nor does userinfo `times` times (None: as often as asked)."""
+    duo.stand_in.fault("exchange", "answer", omit=["id_token"])
+    if times != 0:
+        duo.stand_in.fault("userinfo", "status", status=500, times=times)
+    answer = person.try_connect(organization, service=service)
+    assert answer.status_code == 502
+    assert all(each["fired"] for each in duo.stand_in.clear_faults())
+    return answer
+
+
+@pytest.mark.parametrize("used", [True, False], ids=["used elsewhere", "used by nobody"])
+@pytest.mark.parametrize("service, times", [("google", 0), ("plain", 1)])
+def test_tokens_whose_account_came_late(duo, ada, service, times, used):
+    """The provider is asked once more before they are revoked: theirs may be a grant that serves."""
+    if used:
+        ada.connect("acme", service=service)
+    exchange_without_a_name(duo, ada, "globex", service, times)
+    assert duo.stand_in.counters()["revokes"] == (0 if used else 1)
+    if used:
+        assert good(ada.validate("acme", service=service))["is_valid"] is True
+    else:
+        assert live(duo, "ada") == live(duo, "ada", "access") == 0
+
+
+@pytest.mark.parametrize("organization", ["acme", "globex"])
+@pytest.mark.parametrize("service", ["google", "plain"])
+def test_tokens_whose_account_nobody_can_tell(duo, ada, service, organization):
+    """They are left, because their grant may serve somebody, here or elsewhere; the log says so, and what to do."""
+    ada.connect("acme", service=service)
+    answer = exchange_without_a_name(duo, ada, organization, service, None)
+    assert duo.stand_in.counters()["revokes"] == 0
+    assert good(ada.validate("acme", service=service))["is_valid"] is True
+    line, = wait_until(lambda: [line for line in duo.log() if line.get("request_id") == answer.headers["X-Request-Id"]
+                                and "nobody can tell" in line.get("message", "")], "it is logged")
+    assert line["level"] == "error" and "have the user connect" in line["action"]
+
+
+def test_a_forged_account_ends_no_connection(duo, ada):
+    """Tokens of the connected account that claim to be another's: to revoke them would end the connection."""
+    ada.connect("acme")
+    duo.stand_in.fault("exchange", "id_token", sign="bad", claims={"sub": "108000000000000000000"})
+    problem(ada.try_connect("acme"), 502, "identity_invalid")
+    assert all(each["fired"] for each in duo.stand_in.clear_faults())
+    assert duo.stand_in.counters()["revokes"] == 0 and good(ada.validate("acme"))["is_valid"] is True
+
+
 @pytest.mark.parametrize("replace", ["", "false", "1", "yes", "TRUE", "True", "true ", "true&replace=true", "true&replace=false", "%ff"])
 def test_only_true_replaces(ada, replace):
     ada.connect("acme", account="ada")
