@@ -159,6 +159,16 @@ arena_open(size_t first, size_t limit, void (*exhausted)(void *), void *arg)
 	return arena;
 }
 
+struct arena *
+arena_open_like(struct arena *arena, size_t first)
+{
+	struct arena *other = arena_open(first, arena->limit, arena->exhausted, arena->arg);
+
+	if (other == NULL)
+		give_up(arena);
+	return other;
+}
+
 void
 arena_close(struct arena *arena)
 {

@@ -1,7 +1,8 @@
 /*
- * Removal of members. The tombstone comes first: from then on nothing new can be stored and no token be handed out, so
- * what is found and deleted afterwards is all there is. Run again after an interruption, it goes on where it stopped:
- * also with a grant whose connection was deleted already (store_unrevoked.c).
+ * Removal of members. The tombstones come first: from then on nothing new can be stored and no token be handed out, so
+ * what is found and deleted afterwards is all there is. Each look takes as long as Redis has keys, so there are two of
+ * them for any number of members: who they are, and what they have. Run again after an interruption, it goes on where
+ * it stopped: also with a grant whose connection was deleted already (store_unrevoked.c).
  */
 #include "common/arena.h"
 #include "common/error.h"
@@ -16,9 +17,12 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define ACTOR "operator"
 #define CALLS_MS 8000
+#define WORK_FIRST ((size_t)64 * 1024)
 
 struct options {
 	const char *organization;
@@ -57,23 +61,42 @@ forget(struct app *app, struct arena *arena, const struct principal *principal, 
 	return forgotten.error;
 }
 
+static int
+compare(const void *a, const void *b)
+{
+	return strcmp(a, *(const char *const *)b);
+}
+
+/* All of them before anything is forgotten: what is found after that is all there is. */
 static const struct error *
-remove_member(struct app *app, struct arena *arena, const char *organization, const char *user, struct counts *counts)
+bar(struct app *app, struct arena *work, const char *organization, const struct words *users, struct counts *counts)
+{
+	const struct error *err = NULL;
+
+	while (err == NULL && counts->members < users->count) {
+		err = store_member_remove(app, work, organization, users->items[counts->members]);
+		counts->members += err == NULL ? 1 : 0;
+		arena_reset(work);
+	}
+	return err;
+}
+
+/* Whoever came after `users` were listed has no tombstone, and keeps what is theirs. */
+static const struct error *
+forget_all(struct app *app, struct arena *arena, struct arena *work, const struct options *options,
+	   const struct words *users, struct counts *counts)
 {
 	struct principal *principals;
-	const struct error *err;
 	size_t count;
+	const struct error *err =
+	    store_deletable_scan(app, arena, options->organization, options->user, &principals, &count);
 
-	if ((err = store_member_remove(app, arena, organization, user)) != NULL)
-		return err;
-	counts->members++;
-	if ((err = store_deletable_scan(app, arena, organization, user, &principals, &count)) != NULL)
-		return err;
-	for (size_t i = 0; i < count; i++) {
-		if ((err = forget(app, arena, &principals[i], counts)) != NULL)
-			return err;
+	for (size_t i = 0; err == NULL && i < count; i++) {
+		if (bsearch(principals[i].user, users->items, users->count, sizeof *users->items, compare) != NULL)
+			err = forget(app, work, &principals[i], counts);
+		arena_reset(work);
 	}
-	return NULL;
+	return err;
 }
 
 static int
@@ -81,13 +104,17 @@ remove_all(struct app *app, struct arena *arena, void *arg)
 {
 	const struct options *options = arg;
 	struct words users = {.count = 1, .items = (const char *[]){options->user, NULL}};
+	struct arena *work = arena_open_like(arena, WORK_FIRST);
 	struct counts counts = {0};
 	const struct error *err = NULL;
 
 	if (options->user == NULL)
 		err = store_member_list(app, arena, options->organization, &users);
-	for (size_t i = 0; err == NULL && i < users.count; i++)
-		err = remove_member(app, arena, options->organization, users.items[i], &counts);
+	if (err == NULL)
+		err = bar(app, work, options->organization, &users, &counts);
+	if (err == NULL)
+		err = forget_all(app, arena, work, options, &users, &counts);
+	arena_close(work);
 	printf("%zu of %zu member%s removed, %zu connection%s forgotten, %zu revoked.\n", counts.members, users.count,
 	       users.count == 1 ? "" : "s", counts.connections, counts.connections == 1 ? "" : "s", counts.revoked);
 	if (err == NULL)

@@ -149,6 +149,14 @@ const struct error *store_limit_run(struct app *app, struct arena *arena, const 
 const struct error *store_scan_page(struct app *app, struct arena *arena, const char *pattern,
 				    char cursor[STORE_CURSOR_SIZE], struct words *keys);
 
+/*
+ * A scan for `pattern` from its beginning to its end: fn(arg, page, keys) for each page that found any. `page` is
+ * memory that is used again for the next one; it is as large as `arena` may become, which holds nothing of it.
+ */
+typedef void store_page_function(void *arg, struct arena *page, const struct words *keys);
+const struct error *store_scan(struct app *app, struct arena *arena, const char *pattern, store_page_function *fn,
+			       void *arg);
+
 /* What store_key_connection has put together; false for any other key. */
 bool store_key_parse(struct arena *arena, const char *kind, const char *key, struct principal *out);
 

@@ -12,6 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Users found so far, perhaps some of them twice; grows by doubling. */
+struct members {
+	struct arena *arena;
+	const char *tag;
+	struct words users;
+	size_t size;
+};
+
 const struct error *
 store_member_remove(struct app *app, struct arena *arena, const char *organization, const char *user)
 {
@@ -63,46 +71,58 @@ compare(const void *a, const void *b)
 }
 
 static void
-add_all(struct arena *arena, struct words *users, const struct words *keys, const char *tag)
+sort_unique(struct words *users)
 {
-	const char **items = arena_alloc(arena, (users->count + keys->count + 1) * sizeof *items);
 	size_t kept = 0;
-	size_t count = users->count;
 
-	if (count > 0)
-		memcpy(items, users->items, count * sizeof *items);
+	if (users->count > 0)
+		qsort(users->items, users->count, sizeof *users->items, compare);
+	for (size_t i = 0; i < users->count; i++) {
+		if (kept == 0 || strcmp(users->items[kept - 1], users->items[i]) != 0)
+			users->items[kept++] = users->items[i];
+	}
+	users->count = kept;
+}
+
+static void
+put(struct members *members, const char *user)
+{
+	struct words *users = &members->users;
+
+	if (users->count == members->size) {
+		size_t size = members->size > 0 ? 2 * members->size : 64;
+		const char **items = arena_alloc(members->arena, size * sizeof *items);
+
+		if (users->count > 0)
+			memcpy(items, users->items, users->count * sizeof *items);
+		users->items = items;
+		members->size = size;
+	}
+	users->items[users->count++] = arena_text(members->arena, user);
+}
+
+static void
+put_page(void *arg, struct arena *page, const struct words *keys)
+{
+	struct members *members = arg;
+
 	for (size_t i = 0; i < keys->count; i++) {
-		const char *user = user_of(arena, keys->items[i], tag);
+		const char *user = user_of(page, keys->items[i], members->tag);
 
 		if (user != NULL)
-			items[count++] = user;
+			put(members, user);
 	}
-	qsort(items, count, sizeof *items, compare);
-	for (size_t i = 0; i < count; i++) {
-		if (kept == 0 || strcmp(items[kept - 1], items[i]) != 0)
-			items[kept++] = items[i];
-	}
-	items[kept] = NULL;
-	*users = (struct words){.count = kept, .items = items};
 }
 
 /* Any key with the members' hash tag counts: somebody in the middle of a consent flow has no record yet. */
 const struct error *
 store_member_list(struct app *app, struct arena *arena, const char *organization, struct words *users)
 {
-	const char *tag = arena_format(arena, "{%s:", organization);
-	const char *pattern = arena_format(arena, "*{%s:*}*", organization);
-	char cursor[STORE_CURSOR_SIZE] = "0";
-	const struct error *err;
+	struct members members = {.arena = arena, .tag = arena_format(arena, "{%s:", organization)};
+	const struct error *err =
+	    store_scan(app, arena, arena_format(arena, "*{%s:*}*", organization), put_page, &members);
 
-	*users = (struct words){0};
-	do {
-		struct words keys;
-
-		if ((err = store_scan_page(app, arena, pattern, cursor, &keys)) != NULL)
-			return err;
-		if (keys.count > 0)
-			add_all(arena, users, &keys, tag);
-	} while (strcmp(cursor, "0") != 0);
-	return NULL;
+	sort_unique(&members.users);
+	*users = members.users;
+	return err;
 }

@@ -13,9 +13,13 @@
 #include <string.h>
 
 #define KEYS_AT_ONCE "1000"
+#define PAGE_FIRST ((size_t)256 * 1024)
 
-/* Principals found so far; grows by doubling, the arena's limit is the bound. */
+/* Principals of these kinds found so far; grows by doubling, the arena's limit is the bound. */
 struct found {
+	struct arena *arena;
+	const char *const *kinds;
+	const char *organization;
 	struct principal *items;
 	size_t count;
 	size_t size;
@@ -47,6 +51,24 @@ store_scan_page(struct app *app, struct arena *arena, const char *pattern, char 
 	return NULL;
 }
 
+const struct error *
+store_scan(struct app *app, struct arena *arena, const char *pattern, store_page_function *fn, void *arg)
+{
+	struct arena *page = arena_open_like(arena, PAGE_FIRST);
+	char cursor[STORE_CURSOR_SIZE] = "0";
+	const struct error *err;
+	struct words keys;
+
+	do {
+		err = store_scan_page(app, page, pattern, cursor, &keys);
+		if (err == NULL && keys.count > 0)
+			fn(arg, page, &keys);
+		arena_reset(page);
+	} while (err == NULL && strcmp(cursor, "0") != 0);
+	arena_close(page);
+	return err;
+}
+
 bool
 store_key_parse(struct arena *arena, const char *kind, const char *key, struct principal *out)
 {
@@ -68,8 +90,10 @@ store_key_parse(struct arena *arena, const char *kind, const char *key, struct p
 }
 
 static void
-put(struct arena *arena, struct found *found, const struct principal *principal)
+put(struct found *found, const struct principal *principal)
 {
+	struct arena *arena = found->arena;
+
 	if (found->count == found->size) {
 		size_t size = found->size > 0 ? 2 * found->size : 64;
 		struct principal *items = arena_alloc(arena, size * sizeof *items);
@@ -79,7 +103,23 @@ put(struct arena *arena, struct found *found, const struct principal *principal)
 		found->items = items;
 		found->size = size;
 	}
-	found->items[found->count++] = *principal;
+	found->items[found->count++] = (struct principal){.organization = found->organization,
+							  .user = arena_text(arena, principal->user),
+							  .service = arena_text(arena, principal->service)};
+}
+
+static void
+put_page(void *arg, struct arena *page, const struct words *keys)
+{
+	struct found *found = arg;
+	struct principal principal;
+
+	for (size_t i = 0; i < keys->count; i++) {
+		for (const char *const *kind = found->kinds; *kind != NULL; kind++) {
+			if (store_key_parse(page, *kind, keys->items[i], &principal))
+				put(found, &principal);
+		}
+	}
 }
 
 static int
@@ -107,38 +147,28 @@ sort_unique(struct found *found)
 	found->count = kept + 1;
 }
 
+/* Of all whose keys match "<kinds>:{organization:user}:*". */
 static const struct error *
-scan(struct app *app, struct arena *arena, const char *kind, const char *organization, const char *user,
-     struct found *found)
+scan(struct app *app, const char *kinds, const char *user, struct found *found)
 {
-	const char *pattern = arena_format(arena, "%s:{%s:%s}:*", kind, organization, user != NULL ? user : "*");
-	char cursor[STORE_CURSOR_SIZE] = "0";
-	const struct error *err;
+	const char *pattern =
+	    arena_format(found->arena, "%s:{%s:%s}:*", kinds, found->organization, user != NULL ? user : "*");
+	const struct error *err = store_scan(app, found->arena, pattern, put_page, found);
 
-	do {
-		struct principal principal;
-		struct words keys;
-
-		if ((err = store_scan_page(app, arena, pattern, cursor, &keys)) != NULL)
-			return err;
-		for (size_t i = 0; i < keys.count; i++) {
-			if (store_key_parse(arena, kind, keys.items[i], &principal))
-				put(arena, found, &principal);
-		}
-	} while (strcmp(cursor, "0") != 0);
 	sort_unique(found);
-	return NULL;
+	return err;
 }
 
 const struct error *
 store_integration_scan(struct app *app, struct arena *arena, const char *organization, const char *user,
 		       struct integration **out, size_t *count)
 {
-	struct found found = {.count = 0};
+	static const char *const kinds[] = {"integration", NULL};
+	struct found found = {.arena = arena, .kinds = kinds, .organization = organization};
 	const struct error *err;
 
 	*count = 0;
-	if ((err = scan(app, arena, "integration", organization, user, &found)) != NULL)
+	if ((err = scan(app, kinds[0], user, &found)) != NULL)
 		return err;
 	*out = arena_alloc(arena, (found.count + 1) * sizeof **out);
 	for (size_t from = 0; from < found.count; from += REDIS_BATCH_MAX) {
@@ -157,19 +187,16 @@ store_integration_scan(struct app *app, struct arena *arena, const char *organiz
 	return NULL;
 }
 
+/* Both kinds in one scan: it takes as long as Redis has keys, whatever it looks for. */
 const struct error *
 store_deletable_scan(struct app *app, struct arena *arena, const char *organization, const char *user,
 		     struct principal **out, size_t *count)
 {
-	struct found found = {.count = 0};
-	const struct error *err;
+	static const char *const kinds[] = {"integration", "integrations:unrevoked", NULL};
+	struct found found = {.arena = arena, .kinds = kinds, .organization = organization};
+	const struct error *err = scan(app, "integration*", user, &found);
 
-	*count = 0;
-	if ((err = scan(app, arena, "integration", organization, user, &found)) != NULL)
-		return err;
-	if ((err = scan(app, arena, "integrations:unrevoked", organization, user, &found)) != NULL)
-		return err;
 	*out = found.items;
 	*count = found.count;
-	return NULL;
+	return err;
 }

@@ -6,8 +6,11 @@ import subprocess
 
 import pytest
 
+from cluster import Later
 from harness import PROGRAM, wait_until
+from programs import watched
 from test_commands import USAGE, create_caller, key_line, last_line
+from test_interrupted import admin
 
 CREATE = ("caller", "create", "--name", "n", "--mcps", "gmail", "--orgs", "acme")
 SESSION = ("session", "create", "--user", "u", "--org", "acme")
@@ -65,6 +68,52 @@ def test_many_members(product):
     assert len(product.command("list", "--org", "acme").stdout.splitlines()) >= 700
     done = product.command("remove", "--org", "acme")
     assert "700 of 700 members removed" in done.stdout, done.stdout[-300:]
+
+
+def scans_begun(commands):
+    return [words for words in commands if words[:2] == ["SCAN", "0"]]
+
+
+def test_many_members_take_as_many_scans_as_one(product):
+    """A scan takes as long as Redis has keys: one tells who the members are, one what they have."""
+    unrevoked = "client\nissuer\n0\nk1.x\naccount"
+    with product.redis.pipeline() as pipeline:
+        for number in range(50):
+            pipeline.hset(f"integration:{{acme:u{number}}}:google", mapping={"id": f"i{number}"})
+        pipeline.hset("integrations:unrevoked:{acme:u7}:google", "g", unrevoked)
+        pipeline.hset("integrations:unrevoked:{acme:late}:google", "g", unrevoked)
+        pipeline.set("integrations:validated:{acme:u8}:google", "no connection")
+        pipeline.hset("integration:{globex:u1}:google", mapping={"id": "other"})
+        for number in range(2500):
+            pipeline.set(f"other:{number}", "")
+        pipeline.execute()
+    with watched(product) as commands:
+        done = product.command("remove", "--org", "acme")
+    assert "51 of 51 members removed, 50 connections forgotten, 0 revoked." in done.stdout, done.stdout[-300:]
+    assert done.stdout.count("u7 google:") == 1 and "late google: was forgotten before" in done.stdout
+    assert len(scans_begun(commands)) == 2
+    kinds = [words[0] for words in commands]
+    assert kinds.count("SET") == 51 and len(kinds) - 1 - kinds[::-1].index("SET") < kinds.index("EVALSHA"), \
+        "all are barred before anything is forgotten"
+    assert not product.redis.keys("integration:{acme:*") and product.redis.exists("integration:{globex:u1}:google")
+
+    product.redis.hset("integration:{acme:u7}:google", mapping={"id": "again"})
+    with watched(product) as commands:
+        done = product.command("remove", "--org", "acme", "--user", "u7")
+    assert "1 of 1 member removed, 1 connection forgotten" in done.stdout
+    assert len(scans_begun(commands)) == 1
+
+
+def test_who_came_after_the_members_were_listed(cluster):
+    """Keeps what is theirs: no tombstone stands for them."""
+    cluster.redis.hset("integration:{acme:ada}:google", mapping={"id": "i"})
+    held = cluster.proxy.hold("set")
+    removing = Later(cluster.product.command, "remove", "--org", "acme", environment=admin(cluster))
+    held.wait()
+    cluster.redis.hset("integration:{acme:late}:google", mapping={"id": "i"})
+    held.release()
+    assert "1 of 1 member removed, 1 connection forgotten" in removing.answer().stdout
+    assert cluster.redis.keys("integration:*") == ["integration:{acme:late}:google"]
 
 
 @pytest.mark.parametrize("closed", ["stdout", "reader"])

@@ -117,6 +117,26 @@ calls_exhausted_at_the_limit(void **state)
 }
 
 static void
+opens_another_with_the_same_end(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_open(1024, 8192, abandon, &exhausted_calls);
+	struct arena *other = arena_open_like(arena, 64);
+	char *text = arena_text(arena, "stays");
+	exhausted_calls = 0;
+	if (setjmp(abandoned) == 0)
+		arena_alloc(other, 8193);
+	assert_int_equal(exhausted_calls, 1);
+	assert_non_null(arena_try_alloc(other, 4096));
+	arena_close(other);
+	if (setjmp(abandoned) == 0)
+		other = arena_open_like(arena, 8193);
+	assert_int_equal(exhausted_calls, 2);
+	assert_string_equal(text, "stays");
+	arena_close(arena);
+}
+
+static void
 refuses_absurd_sizes(void **state)
 {
 	(void)state;
@@ -197,6 +217,7 @@ main(void)
 	    cmocka_unit_test(is_as_new_after_reset),
 	    cmocka_unit_test(wipes_what_was_used),
 	    cmocka_unit_test(calls_exhausted_at_the_limit),
+	    cmocka_unit_test(opens_another_with_the_same_end),
 	    cmocka_unit_test(refuses_absurd_sizes),
 	    cmocka_unit_test(keeps_the_chunk_in_use_beside_a_big_allocation),
 	    cmocka_unit_test(has_at_hand_what_was_reserved),
