@@ -335,3 +335,16 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 	redis_enqueue(redis, waiter);
 	return true;
 }
+
+/* Replies come in order: when this one is there, all before it are. */
+void
+redis_settle(struct redis *redis, struct arena *arena)
+{
+	struct redis_batch batch;
+
+	if (redis->head == NULL)
+		return;
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "PING", NULL);
+	(void)redis_run(redis, &batch, false);
+}

@@ -117,6 +117,10 @@ typedef void redis_end_function(void *arg, bool done);
 bool redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what, redis_end_function *end,
 		     void *arg);
 
+/* Park until nothing is under way that was sent without waiting: before redis_close, which would call it lost. Only on
+ * a fiber. */
+void redis_settle(struct redis *redis, struct arena *arena);
+
 /* Helpers for hash replies (HMGET: the array of values in the order asked for). NULL for nil or no such item. */
 const char *redis_item(const struct redis_reply *reply, size_t index);
 

@@ -50,6 +50,7 @@ work(void *arg)
 	struct run *run = arg;
 
 	run->status = run->fn(&run->app, run->arena, run->arg);
+	redis_settle(run->app.redis, run->arena);
 }
 
 static void

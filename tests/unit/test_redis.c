@@ -979,6 +979,66 @@ without_a_connection_nothing_is_sent(void **state)
 	arena_close(arena);
 }
 
+static void
+answer_set_and_ping(void)
+{
+	assert_true(next_command("SET\r\n"));
+	peer_send("+OK\r\n");
+	assert_true(next_command("PING\r\n"));
+	peer_send("+PONG\r\n");
+	assert_false(next_command("GET\r\n")); /* answers the mark behind it */
+}
+
+static void
+note_end(void *arg, bool done)
+{
+	*(bool *)arg = done;
+}
+
+static void
+send_and_settle(void *arg)
+{
+	struct arena *arena = arena_open(1024, 65536, NULL, NULL);
+	bool *settled = arg;
+	struct redis_batch batch;
+	bool done = false;
+
+	redis_batch_init(&batch, arena);
+	redis_add(&batch, "SET", "mark", "1", NULL);
+	assert_true(redis_send_told(redis, &batch, "a mark", note_end, &done));
+	redis_settle(redis, arena);
+	*settled = done;
+	arena_close(arena);
+}
+
+static void
+settle_nothing(void *arg)
+{
+	redis_settle(redis, NULL);
+	*(bool *)arg = true;
+}
+
+static void
+settling_waits_for_what_is_under_way(void **state)
+{
+	struct ask warm = {.words = {"GET", "key"}};
+	bool settled[2] = {false, false};
+
+	(void)state;
+	on_loop_start(settle_nothing, &settled[0]);
+	on_loop_finish(2000);
+	assert_true(settled[0]);
+	assert_int_equal(peer.accepted, 0);
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &warm);
+	on_loop_finish(2000);
+	peer.got = answer_set_and_ping;
+	on_loop_start(send_and_settle, &settled[1]);
+	on_loop_finish(2000);
+	assert_true(settled[1]);
+	forget(&warm, 1);
+}
+
 /* ---- connecting ---- */
 
 static void
@@ -1104,6 +1164,7 @@ main(void)
 	    TEST(an_unknown_script_is_sent_whole),
 	    TEST(unheard_replies_disturb_nobody),
 	    TEST(without_a_connection_nothing_is_sent),
+	    TEST(settling_waits_for_what_is_under_way),
 	    TEST(a_database_is_selected_first),
 	    TEST(a_refused_introduction_is_an_error),
 	    cmocka_unit_test(urls_are_checked),
