@@ -67,14 +67,29 @@ compare(const void *a, const void *b)
 	return strcmp(a, *(const char *const *)b);
 }
 
+/* The tombstone is what bars a member, with connections or without: it has an entry of its own, which names no service.
+ */
+static const struct error *
+bar(struct app *app, struct arena *work, const char *organization, const char *user)
+{
+	const struct principal principal = {.organization = organization, .user = user};
+	const struct error *err;
+	bool set;
+
+	err = store_member_remove(app, work, organization, user, &set);
+	if (err == NULL && set)
+		store_event_append(app, work, "removed", ACTOR, &principal, "barred", random_id(work));
+	return err;
+}
+
 /* All of them before anything is forgotten: what is found after that is all there is. */
 static const struct error *
-bar(struct app *app, struct arena *work, const char *organization, const struct words *users, struct counts *counts)
+bar_all(struct app *app, struct arena *work, const char *organization, const struct words *users, struct counts *counts)
 {
 	const struct error *err = NULL;
 
 	while (err == NULL && counts->members < users->count) {
-		err = store_member_remove(app, work, organization, users->items[counts->members]);
+		err = bar(app, work, organization, users->items[counts->members]);
 		counts->members += err == NULL ? 1 : 0;
 		arena_reset(work);
 	}
@@ -111,7 +126,7 @@ remove_all(struct app *app, struct arena *arena, void *arg)
 	if (options->user == NULL)
 		err = store_member_list(app, arena, options->organization, &users);
 	if (err == NULL)
-		err = bar(app, work, options->organization, &users, &counts);
+		err = bar_all(app, work, options->organization, &users, &counts);
 	if (err == NULL)
 		err = forget_all(app, arena, work, options, &users, &counts);
 	arena_close(work);

@@ -292,9 +292,9 @@ void store_unrevoked_done(struct app *app, struct arena *arena, const struct int
 
 /* ---- store_member.c: removed:{organization:user}, for the commands ---- */
 
-/* Set the tombstone; one that stands already stays as it is. */
+/* Set the tombstone; one that stands already stays as it is. *set tells whether it was set now. */
 const struct error *store_member_remove(struct app *app, struct arena *arena, const char *organization,
-					const char *user);
+					const char *user, bool *set);
 
 /* Lift it; *existed tells whether there was one. */
 const struct error *store_member_restore(struct app *app, struct arena *arena, const char *organization,
@@ -420,7 +420,7 @@ const struct error *store_grant_revocation(struct app *app, struct arena *arena,
 /*
  * Append an audit entry without waiting; one that Redis does not take is counted and logged. `event`: connected,
  * reconnected, replaced, disconnected, refresh_failed, removed, state_refused, account_mismatch, caller_forbidden (kept
- * 90 days); validated, refreshed, token_issued (kept by number). `actor`: "user:<id>" or "caller:<name>".
+ * 90 days); validated, refreshed, token_issued (kept by number). `actor`: "user:<id>", "caller:<name>" or "operator".
  */
 void store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
 			const struct principal *principal, const char *outcome, const char *request_id);

@@ -21,16 +21,21 @@ struct members {
 };
 
 const struct error *
-store_member_remove(struct app *app, struct arena *arena, const char *organization, const char *user)
+store_member_remove(struct app *app, struct arena *arena, const char *organization, const char *user, bool *set)
 {
 	const struct principal principal = {.organization = organization, .user = user};
 	char now[CLOCK_RFC3339_SIZE];
 	struct redis_batch batch;
+	const struct error *err;
 
+	*set = false;
 	clock_rfc3339(clock_wall(), now);
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "SET", store_key_member(arena, "removed", &principal), now, "NX", NULL);
-	return redis_run(app->redis, &batch, false);
+	if ((err = redis_run(app->redis, &batch, false)) != NULL)
+		return err;
+	*set = batch.reply[0]->type != REDIS_NIL;
+	return NULL;
 }
 
 const struct error *
@@ -45,7 +50,7 @@ store_member_restore(struct app *app, struct arena *arena, const char *organizat
 	redis_add(&batch, "DEL", store_key_member(arena, "removed", &principal), NULL);
 	if ((err = redis_run(app->redis, &batch, false)) != NULL)
 		return err;
-	*existed = batch.reply[0]->type == REDIS_INTEGER && batch.reply[0]->integer > 0;
+	*existed = batch.reply[0]->integer > 0;
 	return NULL;
 }
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from harness import PROGRAM, Session, good, problem, wait_until, write_file
+from programs import entries
 
 USAGE, SETTINGS = 64, 78
 
@@ -296,10 +297,13 @@ def test_remove_and_restore(product, ada, bob):
     problem(ask_token(product, key), 403, "organization_forbidden")
     assert not product.redis.keys("integration:{acme:ada}:*") and not product.redis.keys("credential:{acme:ada}:*")
     assert len(bob.list("acme")) == 1
-    assert "removed" in product.command("events", "--org", "acme").stdout
 
     again = product.command("remove", "--org", "acme", "--user", "ada")
     assert "0 connections forgotten" in again.stdout
+    removed = [(entry["user"], entry.get("service"), entry["outcome"]) for entry in entries(product)
+               if entry["event"] == "removed" and entry["actor"] == "operator"]
+    assert removed == [("ada", None, "barred"), ("ada", "google", "revoked")], "once each, though it was run twice"
+    assert "service -  outcome barred" in product.command("events", "--org", "acme").stdout
     product.command("restore", "--org", "acme", "--user", "ada")
     assert ada.connect("acme", account="ada")["status"] == "valid"
 
@@ -316,6 +320,8 @@ def test_remove_everybody(product, ada, bob, somebody):
     assert "bob google: forgotten, revoked" in done.stdout
     problem(late.auth_link("acme"), 403, "organization_forbidden")
     assert good(ada.validate("globex"))["is_valid"]
+    barred = [entry["user"] for entry in entries(product) if entry["event"] == "removed" and "service" not in entry]
+    assert barred == sorted(["ada", "bob", late.user]), "also who has no connection"
 
 
 def test_remove_with_the_provider_down(product, ada):
