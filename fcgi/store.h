@@ -287,6 +287,10 @@ const struct error *store_deletable_scan(struct app *app, struct arena *arena, c
 
 /* ---- store_unrevoked.c: integrations:unrevoked:{...}:<service>, integrations:unrevoked_claim:{...}:<service> ---- */
 
+/* What was deleted before, as store_integration_delete gives it, and no connection: it is never `found`. */
+const struct error *store_unrevoked_take(struct app *app, struct arena *arena, const struct provider *provider,
+					 const struct principal *principal, struct deletion *out);
+
 /* The grant of a deleted or replaced connection has been dealt with. Should Redis not hear of it, it is done again. */
 void store_unrevoked_done(struct app *app, struct arena *arena, const struct integration *record);
 

@@ -102,4 +102,5 @@ store_prepare(void)
 	store_lease_prepare();
 	store_limit_prepare();
 	store_grant_prepare();
+	store_unrevoked_prepare();
 }

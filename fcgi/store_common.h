@@ -170,5 +170,6 @@ void store_rotate_prepare(void);
 void store_lease_prepare(void);
 void store_limit_prepare(void);
 void store_grant_prepare(void);
+void store_unrevoked_prepare(void);
 
 #endif

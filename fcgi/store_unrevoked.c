@@ -18,6 +18,30 @@
 #define KIND "integrations:unrevoked"
 #define CLAIM "integrations:unrevoked_claim"
 
+/* KEYS: the two. */
+static struct redis_script take_script = {
+    .form = "(2[0,1])",
+    .source = "local left, busy = {}, redis.call('EXISTS', KEYS[2])\n"
+	      "if busy == 0 then left = redis.call('HGETALL', KEYS[1]) end\n"
+	      "if #left > 0 then redis.call('SET', KEYS[2], '1', 'PX', '" STORE_CLAIM_MS "') end\n"
+	      "return {left, busy}\n",
+};
+
+/* KEYS: the two. ARGV: generation. As long as another one is left, somebody may be at it. */
+static struct redis_script done_script = {
+    .form = "[1,1]",
+    .source = "redis.call('HDEL', KEYS[1], ARGV[1])\n"
+	      "if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end\n"
+	      "return 1\n",
+};
+
+void
+store_unrevoked_prepare(void)
+{
+	redis_script_prepare(&take_script);
+	redis_script_prepare(&done_script);
+}
+
 const char *const *
 store_unrevoked_keys(struct arena *arena, const struct principal *principal)
 {
@@ -83,13 +107,30 @@ store_unrevoked_parse(const struct app *app, struct arena *arena, const struct p
 	}
 }
 
+const struct error *
+store_unrevoked_take(struct app *app, struct arena *arena, const struct provider *provider,
+		     const struct principal *principal, struct deletion *out)
+{
+	const char *const arguments[] = {NULL};
+	const struct redis_reply *reply;
+	const struct error *err;
+
+	*out = (struct deletion){.found = false};
+	reply = store_run_script(app, arena, &take_script, store_unrevoked_keys(arena, principal) + 2, arguments, false,
+				 &err);
+	if (reply == NULL)
+		return err;
+	store_unrevoked_parse(app, arena, provider, principal, reply->items[0], out);
+	out->busy = reply->items[1]->integer != 0;
+	return NULL;
+}
+
 void
 store_unrevoked_done(struct app *app, struct arena *arena, const struct integration *record)
 {
-	struct redis_batch batch;
+	const char *const arguments[] = {record->generation, NULL};
+	const struct error *err;
 
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "HDEL", store_key_connection(arena, KIND, &record->principal), record->generation, NULL);
-	redis_add(&batch, "DEL", store_key_connection(arena, CLAIM, &record->principal), NULL);
-	(void)redis_run(app->redis, &batch, false);
+	(void)store_run_script(app, arena, &done_script, store_unrevoked_keys(arena, &record->principal) + 2, arguments,
+			       false, &err);
 }

@@ -134,9 +134,8 @@ tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 	const struct error *error;
 
 	*out = (struct forgotten){.use = GRANT_OTHERS};
+	error = store_integration_delete(app, request->arena, request->provider, &request->principal, &deletion);
 	for (;;) {
-		error =
-		    store_integration_delete(app, request->arena, request->provider, &request->principal, &deletion);
 		if (error != NULL)
 			return out->found || out->finished ? NULL : error;
 		let_all_go(app, request, &deletion, last_ms, out);
@@ -144,6 +143,8 @@ tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 			return NULL;
 		/* Somebody is at what is left, or died at it: then it is ours in a moment. */
 		fiber_sleep(POLL_MS);
+		/* Only what is left: a connection that is there by now was made since. */
+		error = store_unrevoked_take(app, request->arena, request->provider, &request->principal, &deletion);
 	}
 }
 

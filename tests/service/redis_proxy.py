@@ -257,7 +257,8 @@ STEPS = {
 
 def step(words):
     """The name of a command: of STEPS, of a script (read, connect, refresh, status, delete, handed_out, refused,
-    lease_renew, lease_release, revoking, revoking_over), or the command's own."""
+    lease_renew, lease_release, revoking, revoking_over,
+    take, dealt_with), or the command's own."""
     command = words[0].upper()
     if command not in ("EVAL", "EVALSHA"):
         return STEPS.get((command, kind(words[1]) if len(words) > 1 else ""), command.lower())
@@ -267,6 +268,8 @@ def step(words):
         return "lease_renew" if "PEXPIRE" in words[1] else "lease_release"
     if kind(keys[0]) == "integrations:revoking":
         return "revoking_over" if len(arguments) == 3 else "revoking"
+    if kind(keys[0]) == "integrations:unrevoked":
+        return "dealt_with" if arguments else "take"
     if kind(keys[0]) != "integration":
         return f"script of {kind(keys[0])}"
     if count == 1:

@@ -10,7 +10,7 @@ from harness import PROGRAM, good, problem
 
 UNREVOKED = "integrations:unrevoked:{acme:%s}:google"
 CLAIM = "integrations:unrevoked_claim:{acme:%s}:google"
-STEPS = (("delete", True), ("grant_members", True), ("hdel", False))
+STEPS = (("delete", True), ("grant_members", True), ("dealt_with", False))
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_another_is_at_it(cluster, connected):
     first = Later(person.session.disconnect, "acme", host=1)
     cluster.product.stand_in.wait_fired(hold)
     second = Later(person.session.disconnect, "acme", host=0)
-    held = cluster.proxy.hold("delete", after=True, pid=cluster.worker(0))
+    held = cluster.proxy.hold("take", after=True, pid=cluster.worker(0))
     held.wait()
     assert second.is_alive()
     held.release()
@@ -168,3 +168,24 @@ def test_another_is_at_it(cluster, connected):
     assert good(first.answer())["revocation"] == "revoked"
     problem(second.answer(), 404, "integration_not_found")
     assert cluster.product.stand_in.counters()["revokes"] == 1
+
+
+def test_another_is_at_what_was_left_before(cluster, connected):
+    """Whoever waits for its end looks for what is left then, and not for a connection: that was made meanwhile."""
+    person = connected("meanwhile")
+    good(person.session.disconnect("acme", host=1))  # Redis knows the scripts now
+    person.connect()
+    cluster.redis.hset(UNREVOKED % person.name, "before", "a\nb\n0\nc\nd")
+    cluster.redis.set(CLAIM % person.name, "1", px=60_000)
+    with cluster.proxy.watched(cluster.worker(1)) as steps:
+        taking = cluster.proxy.hold("take", pid=cluster.worker(1))
+        disconnecting = Later(person.session.disconnect, "acme", host=1)
+        taking.wait()
+        assert not is_stored(cluster.product, person.name) and live(cluster.product, person.account) == 0
+        assert cluster.redis.exists(CLAIM % person.name), "another's claim stands"
+        person.connect()
+        cluster.redis.delete(CLAIM % person.name)
+        taking.release()
+        assert good(disconnecting.answer())["revocation"] == "revoked"
+    assert steps.count("delete") == 1
+    assert person.works() and not cluster.redis.exists(UNREVOKED % person.name, CLAIM % person.name)
