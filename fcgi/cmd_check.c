@@ -1,6 +1,6 @@
 /*
  * Is everything ready to serve? One line per finding: "ok: ..." or "FAIL: what is wrong -> what to do". Looks at what
- * workers will use, as they will use it; changes nothing.
+ * workers and commands will use, as they will use it; changes nothing.
  */
 #include "common/arena.h"
 #include "common/error.h"
@@ -95,6 +95,21 @@ check_redis(struct check *check, struct redis *redis, const char *setting)
 	}
 	ok("%s: Redis answers", setting);
 	check_eviction(check, redis, setting);
+}
+
+/* The commands' own connection, which nothing else here has open. */
+static void
+check_redis_admin(struct check *check)
+{
+	struct app *app = check->app;
+	struct redis *redis = redis_open(app->loop, app->resolver, app->metrics, "admin", app->config->redis_admin_url);
+
+	if (redis == NULL) {
+		fail(check, "REDIS_ADMIN_URL: not enough memory to connect -> free some");
+		return;
+	}
+	check_redis(check, redis, "REDIS_ADMIN_URL");
+	redis_close(redis);
 }
 
 /* ---- providers ---- */
@@ -199,6 +214,8 @@ check_all(struct app *app, struct arena *arena, void *arg)
 	check_redis(&check, app->redis, "REDIS_URL");
 	if (app->sessions != app->redis)
 		check_redis(&check, app->sessions, "SESSION_REDIS_URL");
+	if (!text_equal(config->redis_admin_url, config->redis_url))
+		check_redis_admin(&check);
 	for (size_t i = 0; i < config->provider_count; i++) {
 		check_metadata(&check, config->providers[i]);
 		check_keys(&check, config->providers[i]);

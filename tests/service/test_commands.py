@@ -96,6 +96,18 @@ def test_check_finds_all_well(product):
 def test_check_as_the_workers(product):
     done = product.command("check", environment={"REDIS_URL": product.environment["REDIS_URL"]})
     assert "ok: REDIS_URL: Redis answers" in done.stdout
+    assert "ok: REDIS_ADMIN_URL: Redis answers" in done.stdout
+
+
+def test_check_reaches_redis_as_the_commands(product):
+    own = {"REDIS_URL": product.environment["REDIS_URL"]}
+    wrong = product.environment["REDIS_ADMIN_URL"].replace(product.redis_server.password, "MARKER-wrong")
+    done = product.command("check", environment={**own, "REDIS_ADMIN_URL": wrong}, check=False)
+    assert done.returncode == 1 and "MARKER" not in done.stdout + done.stderr
+    (found,) = [line for line in done.stdout.splitlines() if line.startswith("FAIL:")]
+    assert found.startswith("FAIL: REDIS_ADMIN_URL: Redis does not answer")
+    # Where it is the same connection it is asked once.
+    assert "REDIS_ADMIN_URL" not in product.command("check", environment={**own, "REDIS_ADMIN_URL": ""}).stdout
 
 
 def test_check_names_what_is_wrong(product, tmp_path):
