@@ -1,7 +1,7 @@
 /*
  * The key ring that seals stored tokens: a new line for it, and sealing everything anew under its first key. The way to
- * a new key: put its line first in TOKEN_KEYS, reload all hosts (SIGHUP), rotate, and take the old line out when
- * nothing is left under it.
+ * a new key: put its line first into the file of TOKEN_KEYS_FILE, reload all hosts (SIGHUP), rotate, and take the old
+ * line out when nothing is left under it and the flows that began under it are over.
  */
 #include "common/arena.h"
 #include "common/seal.h"

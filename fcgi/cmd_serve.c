@@ -1,7 +1,8 @@
 /*
  * The parent of the workers: it holds the listening socket and the metrics, forks one worker per core, replaces a dead
- * one with backoff, and passes signals on. SIGTERM and SIGINT drain and end everything; SIGHUP reads the settings anew
- * and replaces the workers one by one, each old one only when its successor serves; on a mistake the old ones stay.
+ * one with backoff, and passes signals on. SIGTERM and SIGINT drain and end everything; SIGHUP reads the
+ * settings anew, of which only what is in files can have changed, and replaces the workers one by one, each old one
+ * only when its successor serves; on a mistake the old ones stay.
  */
 #include "fcgi/cmd.h"
 
@@ -101,7 +102,10 @@ reload(struct parent *parent)
 	parent->workers.config = config;
 	log_configure(config->log_level, false);
 	replace_workers(parent);
-	log_message(LOG_LEVEL_INFO, "reloaded", "the workers were replaced with the settings of now", NULL);
+	log_message(LOG_LEVEL_INFO, "reloaded",
+		    "the files of secrets and providers were read again and the workers replaced; variables are those "
+		    "of the start",
+		    NULL);
 	notify("READY=1");
 }
 

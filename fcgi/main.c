@@ -16,7 +16,8 @@ static const struct command {
 	const char *arguments;
 	const char *does;
 } commands[] = {
-    {"serve", cmd_serve, "", "serve requests in the foreground until SIGTERM; SIGHUP reads the settings again"},
+    {"serve", cmd_serve, "",
+     "serve requests in the foreground until SIGTERM; SIGHUP reads the files of secrets and providers again"},
     {"check", cmd_check, "", "check settings, Redis and providers; print the redirect URIs to register"},
     {"session", cmd_session,
      "create --user U --org O[:role] [--org ...] [--ttl 8h] [--email E] [--name N] [--use gateway --mcps \"gmail "
