@@ -6,9 +6,8 @@
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
-NGINX_DIR ?= $(SYSCONFDIR)/nginx
 UNIT_DIR ?= /lib/systemd/system
-PUBLIC_URL ?= https://integrations.example.com
+SYSUSERS_DIR ?= /usr/lib/sysusers.d
 
 V ?= 0
 ifeq ($(V),0)
@@ -121,17 +120,29 @@ lint:
 format:
 	clang-format -i $(SOURCES) $(HEADERS) $(wildcard tests/unit/*.[ch] tests/fuzz/*.[ch] tests/load/*.[ch] tests/drills/*.c)
 
+SHARE = $(PREFIX)/share/integrations
+SETTINGS = $(SYSCONFDIR)/integrations
+fill_in = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
+
+# An upgrade is the same command: what a site edits is written only where there is none yet, and nginx's own directory is
+# left to nginx/install.sh.
 install: $(PROGRAM)
 	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/integrations
-	install -d $(DESTDIR)$(SYSCONFDIR)/integrations/providers $(DESTDIR)$(PREFIX)/share/integrations
-	install -m 0644 deploy/providers/*.json $(DESTDIR)$(SYSCONFDIR)/integrations/providers
-	cp -R --no-preserve=ownership nginx/www $(DESTDIR)$(PREFIX)/share/integrations/
-	nginx/install.sh $(DESTDIR)$(NGINX_DIR) PUBLIC_URL=$(PUBLIC_URL) WWW=$(PREFIX)/share/integrations/www
-	install -d $(DESTDIR)$(UNIT_DIR)
-	sed 's|@PREFIX@|$(PREFIX)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' deploy/systemd/integrations.service > $(DESTDIR)$(UNIT_DIR)/integrations.service
+	install -d $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(UNIT_DIR) $(DESTDIR)$(SETTINGS)
+	cp -R --no-preserve=ownership README.md nginx deploy/redis deploy/providers $(DESTDIR)$(SHARE)/
+	chmod -R a+rX $(DESTDIR)$(SHARE)
+	$(fill_in) deploy/systemd/integrations-admin.sh > $(DESTDIR)$(PREFIX)/sbin/integrations-admin
+	chmod 0755 $(DESTDIR)$(PREFIX)/sbin/integrations-admin
+	$(fill_in) deploy/systemd/integrations.service > $(DESTDIR)$(UNIT_DIR)/integrations.service
+	chmod 0644 $(DESTDIR)$(UNIT_DIR)/integrations.service
 	install -m 0644 deploy/systemd/integrations.socket $(DESTDIR)$(UNIT_DIR)
-	install -D -m 0644 deploy/systemd/integrations.env $(DESTDIR)$(PREFIX)/share/doc/integrations/integrations.env
-	install -m 0644 deploy/redis/* $(DESTDIR)$(PREFIX)/share/doc/integrations
+	install -D -m 0644 deploy/systemd/integrations.sysusers $(DESTDIR)$(SYSUSERS_DIR)/integrations.conf
+	for file in integrations.env admin.env; do \
+	    $(fill_in) deploy/systemd/$$file > $(DESTDIR)$(SHARE)/$$file || exit 1; \
+	    chmod 0644 $(DESTDIR)$(SHARE)/$$file || exit 1; \
+	    [ -e $(DESTDIR)$(SETTINGS)/$$file ] || cp --preserve=mode $(DESTDIR)$(SHARE)/$$file $(DESTDIR)$(SETTINGS)/ || exit 1; \
+	done
+	[ -e $(DESTDIR)$(SETTINGS)/providers ] || cp -R --preserve=mode $(DESTDIR)$(SHARE)/providers $(DESTDIR)$(SETTINGS)/
 
 run: ; deploy/run.sh
 test: ; tests/run.sh

@@ -18,7 +18,7 @@ source=$(cd "$(dirname "$0")" && pwd)
 
 PUBLIC_URL=https://integrations.example.com
 SOCKET=/run/integrations/integrations.sock
-WWW=/usr/local/share/integrations/www
+WWW=$source/www
 PROVIDER_CA_FILE=/etc/ssl/certs/ca-certificates.crt
 # Those of this machine. An address with a zone is none that nginx takes.
 RESOLVER=$(awk '$1 == "nameserver" && $2 !~ /%/ { print ($2 ~ /:/ ? "[" $2 "]" : $2) }' /etc/resolv.conf 2>/dev/null | paste -sd ' ')
