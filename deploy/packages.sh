@@ -40,9 +40,11 @@ INSTALL_SCRIPT='
 set -eu
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
+	trap "rm -f $policy" EXIT
+	# A shell that a signal ends runs no EXIT trap.
+	trap "exit 130" INT TERM HUP
 	printf "#!/bin/sh\nexit 101\n" >"$policy"
 	chmod 755 "$policy"
-	trap "rm -f $policy" EXIT
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get -q update
