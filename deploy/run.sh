@@ -37,7 +37,10 @@ for name in PORT INTERNAL_PORT; do
 		fail "port ${!name} is taken: end what listens there ('ss -ltnp' names it), or set $name to another"
 done
 
-if ! mkdir -p "$RUN_DIR" || ! chmod 700 "$RUN_DIR" || ! exec 9>"$RUN_DIR/lock"; then
+# What is in it is changed and removed, so it is one that run.sh made, or an empty one.
+[ -z "$(ls -A "$RUN_DIR" 2>/dev/null)" ] || [ -f "$RUN_DIR/run.sh.lock" ] ||
+	fail "RUN_DIR, $RUN_DIR, holds files that are not run.sh's: name another directory, or empty this one"
+if ! mkdir -p "$RUN_DIR" || ! chmod 700 "$RUN_DIR" || ! exec 9>"$RUN_DIR/run.sh.lock"; then
 	fail "cannot write to RUN_DIR, $RUN_DIR"
 fi
 flock -n 9 || fail "$RUN_DIR is in use by another run.sh: end that one, or set RUN_DIR"

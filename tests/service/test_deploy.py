@@ -25,3 +25,16 @@ def test_an_interrupted_installation_lets_servers_start_again(tmp_path, number):
         os.killpg(process.pid, number)
         process.wait(10)
     assert not os.path.exists(policy)
+
+
+def test_a_directory_of_others_is_left_alone(tmp_path):
+    """As RUN_DIR=/tmp would be for root."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    write_file(str(theirs / "other.sock"), "")
+    # Half a client: should run.sh go on, it ends before it starts anything.
+    environment = {"PATH": os.environ["PATH"], "RUN_DIR": str(theirs), "PORT": "1", "INTERNAL_PORT": "2", "GOOGLE_CLIENT_ID": "x"}
+    done = subprocess.run(["deploy/run.sh"], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300,
+                          check=False)
+    assert done.returncode == 1 and done.stdout == "" and "name another directory" in done.stderr, done
+    assert os.listdir(theirs) == ["other.sock"] and os.stat(theirs).st_mode & 0o777 == 0o755
