@@ -12,10 +12,10 @@ static const struct {
 	const char *word;
 	const char *form;
 } commands[] = {
-    {"HMGET", "f"},     {"XADD", "e"}, {"EXISTS", "n"}, /* most requests need these */
-    {"AUTH", "k"},      {"DEL", "n"},  {"GET", "S"},    {"HDEL", "n"},       {"HGETALL", "2"},
-    {"PING", "p"},      {"PTTL", TTL}, {"SADD", "n"},   {"SCAN", "(s*s)"},   {"SELECT", "k"},
-    {"SMEMBERS", "*s"}, {"SREM", "n"}, {"TTL", TTL},    {"XRANGE", "*(e2)"}, {"ZREM", "n"},
+    {"HMGET", "f"},     {"EXISTS", "n"}, /* most requests need these */
+    {"AUTH", "k"},      {"DEL", "n"},    {"GET", "S"},  {"HDEL", "n"},       {"HGETALL", "2"},
+    {"PING", "p"},      {"PTTL", TTL},   {"SADD", "n"}, {"SCAN", "(s*s)"},   {"SELECT", "k"},
+    {"SMEMBERS", "*s"}, {"SREM", "n"},   {"TTL", TTL},  {"XRANGE", "*(e2)"}, {"ZREM", "n"},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
@@ -40,6 +40,8 @@ redis_form_of(const struct redis_command *command)
 		form.text = command->script->form;
 	} else if (strcmp(command->argv[0], "SET") == 0) {
 		form.text = has_word(command, "NX") ? "k|~" : "k";
+	} else if (strcmp(command->argv[0], "XADD") == 0) { /* the option comes before what others have chosen */
+		form.text = command->argc > 2 && strcmp(command->argv[2], "NOMKSTREAM") == 0 ? "e|~" : "e";
 	} else {
 		while (i < COMMANDS && strcmp(command->argv[0], commands[i].word) != 0)
 			i++;

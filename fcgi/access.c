@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #define TOKEN_MAX 512
+#define REFUSALS_NOTED 20 /* a minute, per caller's key */
 
 /* The token of `Authorization: Bearer TOKEN`, "" when it is malformed, NULL when there is no bearer. */
 static const char *
@@ -95,6 +96,29 @@ program_token(const struct request *request)
 	return token != NULL && text_is_visible(token) && strlen(token) <= TOKEN_MAX ? token : NULL;
 }
 
+/*
+ * Asking for what is refused costs nothing, so a caller could fill Redis with entries of the audit; the log has every
+ * request. Only an organization that is named in the caller's list is known to be one.
+ */
+const struct error *
+access_forbid_caller(struct app *app, struct request *request, const char *outcome)
+{
+	const char *organization = request->principal.organization;
+	int64_t retry_after;
+
+	if (store_limit_count_caller(app, request->arena, "caller_forbidden", program_token(request), REFUSALS_NOTED,
+				     &retry_after) != NULL ||
+	    retry_after > 0)
+		return &error_caller_forbidden;
+	if (words_contain(&request->caller.organizations, organization))
+		store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->principal,
+				   outcome, request->request_id);
+	else
+		store_event_append_known(app, request->arena, "caller_forbidden", request->actor, &request->principal,
+					 outcome, request->request_id);
+	return &error_caller_forbidden;
+}
+
 const struct error *
 access_caller(struct app *app, struct request *request, const char *organization)
 {
@@ -115,9 +139,7 @@ access_caller(struct app *app, struct request *request, const char *organization
 	if (words_contain(&request->caller.organizations, "*") ||
 	    words_contain(&request->caller.organizations, organization))
 		return NULL;
-	store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->principal, "organization",
-			   request->request_id);
-	return &error_caller_forbidden;
+	return access_forbid_caller(app, request, "organization");
 }
 
 bool

@@ -104,14 +104,6 @@ may_have(struct request *request, const struct words *wanted)
 }
 
 static const struct error *
-forbid(struct app *app, struct request *request, const char *outcome)
-{
-	store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->principal, outcome,
-			   request->request_id);
-	return &error_caller_forbidden;
-}
-
-static const struct error *
 answer(struct request *request, struct response *response, const struct handed_out *handed)
 {
 	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
@@ -139,7 +131,7 @@ route_token(struct app *app, struct request *request, struct response *response)
 	const struct error *error;
 
 	if (!serves_one_of(request, request->provider))
-		return forbid(app, request, "mcp");
+		return access_forbid_caller(app, request, "mcp");
 	error = read_minimum(request->json, &wish);
 	if (error == NULL)
 		error = read_refused(request->json, &wish);
@@ -149,7 +141,7 @@ route_token(struct app *app, struct request *request, struct response *response)
 		return error;
 	wanted = provider_canonical_scopes(request->arena, request->provider, &wanted);
 	if (!may_have(request, &wanted))
-		return forbid(app, request, "scope");
+		return access_forbid_caller(app, request, "scope");
 	error = tokens_hand_out(app, request, &wish, &wanted, &handed);
 	return error != NULL ? error : answer(request, response, &handed);
 }

@@ -350,11 +350,15 @@ const struct error *store_lease_take(struct app *app, struct arena *arena, enum 
 /* Release it where it is still ours; neither waits nor needs memory of a request. NULL is allowed. */
 void store_lease_release(struct lease *lease);
 
-/* ---- store_limit.c: integrations:limit:<what>:{...} ---- */
+/* ---- store_limit.c: integrations:limit:<what>:{...}, integrations:limit:<what>:<sha256> ---- */
 
 /* Count one use of `what` against `limit` a minute (0: off). *retry_after > 0: the limit is reached. */
 const struct error *store_limit_count(struct app *app, struct arena *arena, const char *what,
 				      const struct principal *principal, unsigned limit, int64_t *retry_after);
+
+/* The same for a program, by its caller's key. */
+const struct error *store_limit_count_caller(struct app *app, struct arena *arena, const char *what, const char *key,
+					     unsigned limit, int64_t *retry_after);
 
 /* ---- store_failure.c: integrations:refresh_failure:{...}:<service> ---- */
 
@@ -428,6 +432,13 @@ const struct error *store_grant_revocation(struct app *app, struct arena *arena,
  */
 void store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
 			const struct principal *principal, const char *outcome, const char *request_id);
+
+/*
+ * The same, but only where the organization has such a stream: for what names an organization that may be invented. A
+ * stream has no expiry, so each would stay for ever.
+ */
+void store_event_append_known(struct app *app, struct arena *arena, const char *event, const char *actor,
+			      const struct principal *principal, const char *outcome, const char *request_id);
 
 /* An entry; absent fields are NULL. */
 struct event {

@@ -1,6 +1,7 @@
 /*
- * Limits by fixed windows of a minute: integrations:limit:<what>:{organization:user} counts and expires with its
- * window. What is refused is not counted and writes nothing, so that a flood costs Redis only reads.
+ * Limits by fixed windows of a minute: integrations:limit:<what>:{organization:user}, for a caller
+ * integrations:limit:<what>:<hex SHA-256 of its key>, counts and expires with its window. What is refused is not
+ * counted and writes nothing, so that a flood costs Redis only reads.
  */
 #include "fcgi/store_common.h"
 
@@ -69,4 +70,14 @@ store_limit_count(struct app *app, struct arena *arena, const char *what, const 
 		return NULL;
 	return store_limit_run(app, arena, store_key_member(arena, kind, principal), NULL, limit, retry_after,
 			       &removed);
+}
+
+const struct error *
+store_limit_count_caller(struct app *app, struct arena *arena, const char *what, const char *key, unsigned limit,
+			 int64_t *retry_after)
+{
+	const char *kind = arena_format(arena, "integrations:limit:%s", what);
+	bool removed;
+
+	return store_limit_run(app, arena, store_key_hashed(arena, kind, key), NULL, limit, retry_after, &removed);
 }

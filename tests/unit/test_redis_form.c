@@ -56,6 +56,8 @@ static const struct {
     {"SMEMBERS k", {&none, &one_word, &three_words}, {&with_nil, &two_numbers, &nil, &word, &one}},
     {"SCAN 0", {&page}, {&none, &two_words, &nil, &entries}},
     {"XADD k * f v", {&id}, {&no_id, &word, &one, &nil, &none}},
+    {"XADD k NOMKSTREAM * f v", {&id, &nil}, {&no_id, &word, &one, &none}},
+    {"XADD k * f NOMKSTREAM", {&id}, {&no_id, &word, &one, &nil, &none}},
     {"XRANGE k - +", {&none, &entries}, {&two_words, &page, &nil, &one}},
     {"INVENTED x", {&nil, &one, &word, &none}, {0}},
 };
