@@ -149,6 +149,8 @@ route_gateway_proxy(struct app *app, struct request *request, struct response *r
 	if (provider->api_base == NULL || !is_plain(request->rest) || !is_allowed(provider, request->rest))
 		return &error_route_not_found;
 	/* The token opens everything that was granted, so the session must be good for all of it. */
+	if (provider->mcp_count == 0)
+		return &error_caller_forbidden;
 	for (size_t i = 0; i < provider->mcp_count; i++) {
 		if (!session_has(request, provider->mcps[i].mcp))
 			return &error_caller_forbidden;

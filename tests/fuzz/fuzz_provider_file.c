@@ -38,6 +38,7 @@ check(struct arena *arena, const struct provider *provider, bool allow_loopback)
 	check_endpoint(arena, provider->userinfo_endpoint, allow_loopback);
 	check_endpoint(arena, provider->jwks_uri, allow_loopback);
 	check_endpoint(arena, provider->api_base, allow_loopback);
+	must(provider->api_base == NULL || provider->mcp_count > 0);
 	check_parameters(provider->aliases, provider->alias_count);
 	check_parameters(provider->authorization_parameters, provider->authorization_parameter_count);
 	for (size_t i = 0; i < provider->authorization_parameter_count; i++)

@@ -191,6 +191,8 @@ names_the_member_of_a_mistake(void **state)
 	    {"{" LEAST ",\"api_paths\":[\"/v1\"]}", "`api_paths` needs"},
 	    {"{" LEAST ",\"api_base\":\"https://api.example/?key=x\"}", "`api_base` has a query"},
 	    {"{" LEAST ",\"api_base\":\"https://api.example\",\"api_paths\":[\"v1\"]}", "begin with /"},
+	    {"{" LEAST ",\"api_base\":\"https://api.example\"}", "`api_base` needs `mcps`"},
+	    {"{" LEAST ",\"api_base\":\"https://api.example\",\"mcps\":[]}", "`api_base` needs `mcps`"},
 	    {"{" LEAST ",\"mcps\":{}}", "`mcps`"},
 	    {"{" LEAST ",\"mcps\":[1]}", "`mcps`"},
 	    {"{" LEAST ",\"mcps\":[{\"name\":\"M\",\"scopes\":[\"s\"]}]}", "`mcps[0].mcp` is missing"},

@@ -1,0 +1,79 @@
+/* The API proxy: whose session is good for it. The token opens everything that was granted. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/arena.h"
+#include "common/error.h"
+#include "fcgi/provider.h"
+#include "fcgi/request.h"
+#include "fcgi/response.h"
+#include "fcgi/route.h"
+#include "fcgi/tokens.h"
+
+static struct provider_mcp mcps[] = {{.mcp = "mail"}, {.mcp = "files"}};
+
+/* In place of the connection: there is one, and it has a token. */
+const struct error *
+tokens_hand_out(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
+		struct handed_out *out)
+{
+	(void)app;
+	(void)request;
+	(void)wish;
+	(void)scopes;
+	*out = (struct handed_out){.credential = {.access_token = "ya29.MARKER"}};
+	return NULL;
+}
+
+static const struct error *
+ask(size_t mcp_count, const char *session_mcps)
+{
+	struct arena *arena = arena_open(4096, 65536, NULL, NULL);
+	struct provider provider = {.service = "example",
+				    .api_base = "https://api.example",
+				    .api_paths = words_split(arena, "/v1/"),
+				    .mcps = mcps,
+				    .mcp_count = mcp_count};
+	struct request request = {.arena = arena,
+				  .provider = &provider,
+				  .query = "",
+				  .rest = "/v1/things",
+				  .session = {.found = true, .mcps = session_mcps}};
+	struct response response = {.arena = arena};
+	const struct error *error = route_gateway_proxy(NULL, &request, &response);
+
+	arena_close(arena);
+	return error;
+}
+
+static void
+every_mcp_is_needed(void **state)
+{
+	(void)state;
+	assert_null(ask(2, "files mail more"));
+	assert_ptr_equal(ask(2, "mail"), &error_caller_forbidden);
+	assert_ptr_equal(ask(2, ""), &error_caller_forbidden);
+}
+
+static void
+none_is_not_every_one(void **state)
+{
+	(void)state;
+	assert_ptr_equal(ask(0, "mail"), &error_caller_forbidden);
+	assert_ptr_equal(ask(0, ""), &error_caller_forbidden);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(every_mcp_is_needed),
+	    cmocka_unit_test(none_is_not_every_one),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
