@@ -12,10 +12,11 @@
 
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define ORGANIZATIONS_MAX 24 /* a command of Redis has at most 64 words here */
-#define FIELDS_MAX (2 * (ORGANIZATIONS_MAX + 7))
+#define ORGANIZATIONS_MAX STORE_SESSION_ORGANIZATIONS_MAX /* more than these would be stored and not be shown */
+#define FIELDS_MAX (2 * (ORGANIZATIONS_MAX + 6))
 
 struct fields {
 	const char *text[FIELDS_MAX + 1];
@@ -38,8 +39,10 @@ struct options {
 static void
 add(struct fields *fields, const char *name, const char *value)
 {
-	if (value == NULL || fields->count + 2 > FIELDS_MAX)
+	if (value == NULL)
 		return;
+	if (fields->count + 2 > FIELDS_MAX)
+		abort(); /* fill_fields knows how many there are */
 	fields->text[fields->count++] = name;
 	fields->text[fields->count++] = value;
 }

@@ -33,6 +33,8 @@ void store_prepare(void);
 
 /* ---- store_session.c: session:<sha256> ---- */
 
+#define STORE_SESSION_ORGANIZATIONS_MAX 1000 /* what store_session_read_all finds of them */
+
 struct session_organization {
 	const char *id;
 	const char *role;

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ORGANIZATIONS_MAX 1000
 #define ORGANIZATION_PREFIX "org:"
 
 static struct redis_script write_script = {
@@ -150,7 +149,8 @@ static void
 read_organizations(struct arena *arena, const struct redis_reply *reply, struct session *out)
 {
 	const size_t prefix = strlen(ORGANIZATION_PREFIX);
-	size_t most = reply->count / 2 < ORGANIZATIONS_MAX ? reply->count / 2 : ORGANIZATIONS_MAX;
+	size_t most =
+	    reply->count / 2 < STORE_SESSION_ORGANIZATIONS_MAX ? reply->count / 2 : STORE_SESSION_ORGANIZATIONS_MAX;
 
 	out->organizations = arena_alloc(arena, (most + 1) * sizeof *out->organizations);
 	for (size_t i = 0; i + 1 < reply->count && out->organization_count < most; i += 2) {

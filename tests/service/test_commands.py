@@ -144,6 +144,17 @@ def test_session_create_and_revoke(product):
     assert product.command("session", "revoke", "-", stdin=ada.token, check=False).returncode == 1
 
 
+def test_a_session_with_many_organizations(product):
+    """As many as /api/me shows, with all that a session can have besides."""
+    names = [f"o{number:03}" for number in range(1000)]
+    ada = sign_in(product, "--user", "ada", "--email", "ada@example.com", "--name", "Ada", *[f"--org={name}:admin" for name in names])
+    assert good(ada.get("/api/me"))["organizations"] == [{"id": name, "role": "admin"} for name in names]
+    assert ada.list("o999") == []
+    mate = sign_in(product, "--user", "ada", "--email", "ada@example.com", "--name", "Ada", "--use", "gateway", "--mcps", "gmail",
+                   *[f"--org={name}" for name in names], via="bearer")
+    assert product.redis.hlen(product.session_key(mate.token)) == 1006
+
+
 def test_each_session_is_a_login_of_its_own(product):
     sign_in(product, "--user", "ada", "--org", "acme")
     sign_in(product, "--user", "ada", "--org", "acme")

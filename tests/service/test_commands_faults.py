@@ -29,7 +29,7 @@ def operator(product, **more):
     (("events", "--org", "acme", "x"), "too much"), (("events", "--color"), "--color"),
     (("remove", "--org", "acme", "x"), "too much"), (("restore", "--color"), "--color"),
     ((*SESSION, "--color"), "--color"), ((*SESSION, "--use", "gateway", "--mcps", "No"), "--mcps"),
-    ((*SESSION, "--name", b"\xff"), "UTF-8"), ((*SESSION, *["--org=o"] * 100), "at most"),
+    ((*SESSION, "--name", b"\xff"), "UTF-8"), ((*SESSION, *["--org=o"] * 1001), "at most 1000"),
     ((*SESSION, "--org", "acme:" + "r" * 5000), "4096"),
 ])
 def test_what_was_typed(product, arguments, word):
