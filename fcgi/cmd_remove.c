@@ -35,6 +35,15 @@ struct counts {
 	size_t revoked;
 };
 
+static const char *
+revocation_text(const struct forgotten *forgotten)
+{
+	if (forgotten->revoked)
+		return "revoked";
+	return forgotten->use == GRANT_SAME_USER ? "not revoked: another connection of this user needs the grant"
+						 : "not revoked at the provider";
+}
+
 /* As DELETE does: forget, then revoke where that hurts nobody else. */
 static const struct error *
 forget(struct app *app, struct arena *arena, const struct principal *principal, struct counts *counts)
@@ -51,11 +60,10 @@ forget(struct app *app, struct arena *arena, const struct principal *principal, 
 		return err;
 	if (!forgotten.found && !forgotten.finished)
 		return NULL;
-	store_event_append(app, arena, "removed", ACTOR, principal, forgotten.revoked ? "revoked" : "not_revoked",
+	store_event_append(app, arena, "removed", ACTOR, principal, tokens_revocation(forgotten.revoked, forgotten.use),
 			   request.request_id);
 	printf("%s %s: %s, %s\n", principal->user, principal->service,
-	       forgotten.found ? "forgotten" : "was forgotten before",
-	       forgotten.revoked ? "revoked" : "not revoked at the provider");
+	       forgotten.found ? "forgotten" : "was forgotten before", revocation_text(&forgotten));
 	counts->connections += forgotten.found ? 1 : 0;
 	counts->revoked += forgotten.revoked ? 1 : 0;
 	return forgotten.error;

@@ -283,9 +283,8 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 	case STORE_RECONNECTED: note(app, request, "reconnected", "ok"); break;
 	case STORE_REPLACED:
 		/* The new connection stands, whatever becomes of the old grant. */
-		if (tokens_let_go(app, request, &old, &old_credential, &use, &revoked) != NULL)
-			revoked = false;
-		note(app, request, "replaced", revoked ? "revoked" : "not_revoked");
+		(void)tokens_let_go(app, request, &old, &old_credential, &use, &revoked);
+		note(app, request, "replaced", tokens_revocation(revoked, use));
 		break;
 	case STORE_MISMATCH: return mismatch(app, request, &old, grant);
 	case STORE_REMOVED: return &error_organization_forbidden;

@@ -40,7 +40,7 @@ route_disconnect(struct app *app, struct request *request, struct response *resp
 	if (!forgotten.found && !forgotten.finished)
 		return &error_integration_not_found;
 	/* It is deleted: where the store failed after that, the grant counts as used by others and is not revoked. */
-	revocation = forgotten.revoked ? "revoked" : forgotten.use == GRANT_SAME_USER ? "kept_shared" : "not_revoked";
+	revocation = tokens_revocation(forgotten.revoked, forgotten.use);
 	store_event_append(app, request->arena, "disconnected", request->actor, &request->principal, revocation,
 			   request->request_id);
 	json_write_object(json, NULL);

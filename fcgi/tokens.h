@@ -139,6 +139,12 @@ void tokens_revoke(struct app *app, struct request *request, const char *account
 const struct error *tokens_let_go(struct app *app, struct request *request, const struct integration *record,
 				  const struct credential *credential, enum grant_use *use, bool *revoked);
 
+/*
+ * What became of a grant, in one word for answers and the audit: "revoked"; "kept_shared" where another connection of
+ * the same user needs it; else "not_revoked", so that it says nothing about other people.
+ */
+const char *tokens_revocation(bool revoked, enum grant_use use);
+
 /* What became of a connection that was to be forgotten. */
 struct forgotten {
 	bool found;    /* it was stored until now */

@@ -94,6 +94,14 @@ tokens_let_go(struct app *app, struct request *request, const struct integration
 	return error;
 }
 
+const char *
+tokens_revocation(bool revoked, enum grant_use use)
+{
+	if (revoked)
+		return "revoked";
+	return use == GRANT_SAME_USER ? "kept_shared" : "not_revoked";
+}
+
 /* As tokens_let_go, also without a provider. */
 static const struct error *
 let_go(struct app *app, struct request *request, const struct gone *gone, struct forgotten *out)

@@ -339,12 +339,15 @@ def test_remove_everybody(product, ada, bob, somebody):
     late.begin("acme")
     done = product.command("remove", "--org", "acme")
     assert "3 of 3 members removed, 2 connections forgotten" in done.stdout
-    assert "ada google: forgotten, not revoked" in done.stdout  # globex shares the grant
+    assert "ada google: forgotten, not revoked: another connection of this user needs the grant\n" in done.stdout
     assert "bob google: forgotten, revoked" in done.stdout
     problem(late.auth_link("acme"), 403, "organization_forbidden")
     assert good(ada.validate("globex"))["is_valid"]
-    barred = [entry["user"] for entry in entries(product) if entry["event"] == "removed" and "service" not in entry]
+    removed = [entry for entry in entries(product) if entry["event"] == "removed"]
+    barred = [entry["user"] for entry in removed if "service" not in entry]
     assert barred == sorted(["ada", "bob", late.user]), "also who has no connection"
+    forgotten = [(entry["user"], entry["outcome"]) for entry in removed if "service" in entry]
+    assert forgotten == [("ada", "kept_shared"), ("bob", "revoked")]
 
 
 def test_remove_with_the_provider_down(product, ada):

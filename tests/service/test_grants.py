@@ -5,7 +5,7 @@ import pytest
 from checks import calls, is_stored, key, live
 from cluster import Later, Person
 from harness import good, problem, wait_until
-from programs import Caller
+from programs import Caller, entries
 
 
 def members(product):
@@ -93,6 +93,11 @@ def test_replacing_lets_go_as_disconnecting_does(product, ada, bob):
     bob.connect("acme", account="grace")
     ada.connect("acme", account="linus", replace="true")
     assert live(product, "grace") == 2 and good(bob.validate("acme"))["is_valid"] is True
+    ada.connect("globex", account="linus")
+    ada.connect("acme", account="ada", replace="true")
+    assert live(product, "linus") == 2 and good(ada.validate("globex"))["is_valid"] is True
+    wait_until(lambda: [entry["outcome"] for entry in entries(product) if entry["event"] == "replaced"] ==
+               ["revoked", "not_revoked", "kept_shared"], "the audit says what became of each grant")
 
 
 # Somebody connects while the last connection that shares the grant is disconnected
