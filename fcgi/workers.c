@@ -99,6 +99,37 @@ drain_child(struct workers *workers, size_t slot)
 	workers->children[slot].state = CHILD_DRAINING;
 }
 
+/* Kill it without patience, which then is no end to report. */
+static void
+kill_child(struct workers *workers, size_t slot)
+{
+	kill(workers->children[slot].pid, SIGKILL);
+	workers->children[slot].killed = true;
+}
+
+/* SIGTERM ends a worker at once that has not begun to serve. */
+static bool
+ended_as_told(const struct child *child, int status)
+{
+	if (child->state != CHILD_DRAINING)
+		return false;
+	if (!WIFSIGNALED(status))
+		return WEXITSTATUS(status) == 0;
+	return WTERMSIG(status) == SIGTERM || (child->killed && WTERMSIG(status) == SIGKILL);
+}
+
+static const char *
+death_action(const struct child *child, int status)
+{
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		return "a worker was ended by SIGSYS: it made a system call that no worker makes, by a mistake or by "
+		       "an "
+		       "attack; the kernel's log names the call (type=1326 ... syscall=): report it";
+	if (child->state == CHILD_DRAINING)
+		return "it was draining, and what it still served is lost; look at the lines before and report it";
+	return "another one is started; if this repeats, look at the lines before and report it";
+}
+
 static void
 log_death(const struct child *child, int status)
 {
@@ -110,12 +141,7 @@ log_death(const struct child *child, int status)
 		log_number(&line, "signal", WTERMSIG(status));
 	else
 		log_number(&line, "exit_status", WEXITSTATUS(status));
-	log_text(
-	    &line, "action",
-	    WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS
-		? "a worker was ended by SIGSYS: it made a system call that no worker makes, by a mistake or by an "
-		  "attack; another one is started; the kernel's log names the call (type=1326 ... syscall=): report it"
-		: "another one is started; if this repeats, look at the lines before and report it");
+	log_text(&line, "action", death_action(child, status));
 	log_end(&line);
 }
 
@@ -126,10 +152,11 @@ child_died(struct workers *workers, size_t slot, int status)
 	int64_t now = clock_monotonic_ms();
 
 	metrics_free(workers->metrics, slot);
-	if (child->state == CHILD_SERVING && !workers->ending) {
+	if (!ended_as_told(child, status))
+		log_death(child, status);
+	if (child->state == CHILD_SERVING) {
 		struct place *place = &workers->places[child->place];
 
-		log_death(child, status);
 		if (now - child->started_ms >= LIVED_LONG_MS)
 			place->backoff_ms = 0;
 		place->start_at_ms = now + place->backoff_ms;
@@ -211,7 +238,7 @@ replace_child(struct workers *workers, unsigned place, size_t old)
 	serving = is_serving(ready_fd);
 	close(ready_fd);
 	if (!serving) {
-		kill(workers->children[slot].pid, SIGKILL);
+		kill_child(workers, slot);
 		workers->children[slot].state = CHILD_DRAINING;
 		return false;
 	}
@@ -261,7 +288,6 @@ workers_replace_all(struct workers *workers)
 void
 workers_drain_all(struct workers *workers)
 {
-	workers->ending = true;
 	for (size_t slot = 0; slot < SLOTS; slot++) {
 		if (workers->children[slot].state == CHILD_SERVING)
 			drain_child(workers, slot);
@@ -273,6 +299,6 @@ workers_kill_all(struct workers *workers)
 {
 	for (size_t slot = 0; slot < SLOTS; slot++) {
 		if (workers->children[slot].state != CHILD_NONE)
-			kill(workers->children[slot].pid, SIGKILL);
+			kill_child(workers, slot);
 	}
 }

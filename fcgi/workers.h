@@ -23,6 +23,7 @@ struct child {
 	enum child_state state;
 	unsigned place; /* which of the WORKERS it is */
 	int64_t started_ms;
+	bool killed; /* by us, after our patience */
 };
 
 /* One of the WORKERS places, whoever holds it. */
@@ -39,7 +40,6 @@ struct workers {
 	struct child children[WORKERS_SLOTS]; /* index: slot of the metrics */
 	struct place places[WORKERS_SLOTS];
 	unsigned place_count;
-	bool ending; /* nobody is replaced any more */
 };
 
 /* Start what is due; milliseconds until the next is, or -1. */

@@ -130,6 +130,58 @@ def test_a_killed_worker(used, everybody):
     assert (died[-1]["worker"], died[-1]["signal"]) == (victim, signal.SIGKILL)
 
 
+def deaths(product):
+    return [line["worker"] for line in product.log() if line["event"] == "worker_died"]
+
+
+def test_a_draining_worker_that_dies(used):
+    """After a reload the old workers still have a request: one is killed by somebody else, and that is said."""
+    before = deaths(used)
+    old = used.hosts[0].workers()
+    people = crowd.sign_in(used, 8)
+    crowd.connect(used, people, SCOPES)
+    hold = used.stand_in.fault("userinfo", "hold", times=None)
+    held = [threading.Thread(target=used.request, args=("POST", each.service_path()), kwargs={"bearer": each.token})
+            for each in people]
+    for each in held:
+        each.start()
+    used.stand_in.wait_fired(hold, len(people))
+    used.reload()
+    victim = next(pid for pid in old if pid in used.hosts[0].workers())
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: deaths(used) == [*before, victim], "its end is logged")
+    died = [line for line in used.log() if line["event"] == "worker_died"][-1]
+    assert died["signal"] == signal.SIGKILL and died["action"].startswith("it was draining"), died
+    used.stand_in.release(hold)
+    for each in held:
+        each.join()
+    used.stand_in.clear_faults()
+    wait_until(lambda: len(used.hosts[0].workers()) == 2, "the old workers have ended", 30)
+    # Nothing else: those that ended as they were told are no deaths.
+    assert deaths(used) == [*before, victim]
+
+
+def test_workers_that_we_kill_ourselves(make_product):
+    """Asked to end twice, the parent kills what still serves, which is no death to report."""
+    product = make_product()
+    people = crowd.sign_in(product, 8)
+    crowd.connect(product, people, SCOPES)
+    hold = product.stand_in.fault("userinfo", "hold", times=None)
+    held = [threading.Thread(target=product.request, args=("POST", each.service_path()), kwargs={"bearer": each.token})
+            for each in people]
+    for each in held:
+        each.start()
+    product.stand_in.wait_fired(hold, len(people))
+    product.serve.send(signal.SIGTERM)
+    wait_until(lambda: product.serve.text().count('"worker_draining"') == 2, "the workers drain")
+    product.serve.send(signal.SIGTERM)
+    assert product.serve.process.wait(15) == 0
+    product.stand_in.release(hold)
+    for each in held:
+        each.join()
+    assert deaths(product) == []
+
+
 def test_a_worker_that_keeps_dying(used, everybody):
     """It is started less and less often; the other one serves."""
     steady, mortal = used.hosts[0].workers()
