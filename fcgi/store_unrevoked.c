@@ -10,6 +10,7 @@
 #include "fcgi/store_common.h"
 
 #include "common/arena.h"
+#include "common/log.h"
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
 
@@ -66,6 +67,24 @@ next_line(struct arena *arena, const char **rest)
 	return line;
 }
 
+/* It is let go all the same: trying again would not open it. */
+static void
+log_unreadable(const struct principal *principal)
+{
+	struct log_line line;
+
+	log_begin(&line, LOG_LEVEL_ERROR, "unrevoked_unreadable");
+	log_text(&line, "organization", principal->organization);
+	log_text(&line, "user", principal->user);
+	log_text(&line, "service", principal->service);
+	log_text(&line, "message",
+		 "the grant of a deleted connection stays unrevoked: its refresh token does not open");
+	log_text(&line, "action",
+		 "have the user remove the access at the provider; keep a key in TOKEN_KEYS for a day after its last "
+		 "use, and ENVIRONMENT as it is");
+	log_end(&line);
+}
+
 static void
 parse_one(const struct app *app, struct arena *arena, const struct provider *provider,
 	  const struct principal *principal, const char *generation, const char *text, struct gone *out)
@@ -90,6 +109,8 @@ parse_one(const struct app *app, struct arena *arena, const struct provider *pro
 	    store_seal_context(app, principal, "credential.refresh_token", credential->issuer, credential->client_id);
 	credential->refresh_token = store_seal_open(app, arena, &context, sealed);
 	credential->state = credential->refresh_token != NULL ? CREDENTIAL_OPEN : CREDENTIAL_UNREADABLE;
+	if (credential->state == CREDENTIAL_UNREADABLE)
+		log_unreadable(principal);
 }
 
 void

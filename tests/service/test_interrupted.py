@@ -6,7 +6,7 @@ import pytest
 
 from checks import dump, is_stored, key, live
 from cluster import Later, Person
-from harness import PROGRAM, good, problem
+from harness import PROGRAM, good, problem, wait_until
 
 UNREVOKED = "integrations:unrevoked:{acme:%s}:google"
 CLAIM = "integrations:unrevoked_claim:{acme:%s}:google"
@@ -124,6 +124,9 @@ def test_what_cannot_be_opened_is_let_go(cluster, connected):
     assert good(person.session.disconnect("acme", host=0))["revocation"] == "not_revoked"
     assert not cluster.redis.exists(UNREVOKED % person.name)
     problem(person.session.disconnect("acme", host=0), 404, "integration_not_found")
+    line, = wait_until(lambda: [line for line in cluster.product.log() if line["event"] == "unrevoked_unreadable" and
+                                line["user"] == person.name], "a line")
+    assert line["level"] == "error" and "at the provider" in line["action"]
 
 
 def test_what_is_of_another_client_or_issuer_is_let_go(make_product):
