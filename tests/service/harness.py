@@ -34,7 +34,7 @@ from processes import REPOSITORY, Ports, Process, minimal_environment, wait_unti
 sys.path.insert(0, os.path.join(REPOSITORY, "tests", "google"))
 from client import StandIn  # noqa: E402
 
-PROGRAM = os.environ.get("INTEGRATIONS_BIN") or os.path.join(REPOSITORY, "build", "integrations")
+PROGRAM = os.path.abspath(os.environ.get("INTEGRATIONS_BIN") or os.path.join(REPOSITORY, "build", "integrations"))
 VALGRIND = "valgrind" in PROGRAM
 SANITIZED = "sanitize" in PROGRAM or VALGRIND
 SERVICE = "google"
