@@ -100,7 +100,7 @@ wait_for() {
 }
 
 rm -f "$RUN_DIR"/*.sock "$RUN_DIR"/*.log.old
-for log in redis google integrations nginx nginx-access nginx-error nginx-internal-access; do
+for log in redis google integrations nginx nginx-access nginx-error; do
 	[ ! -s "$RUN_DIR/$log.log" ] || mv "$RUN_DIR/$log.log" "$RUN_DIR/$log.log.old"
 done
 
@@ -219,7 +219,7 @@ user=
 [ "$(id -u)" != 0 ] || user="user root;"
 mkdir -p "$RUN_DIR/nginx/server.d"
 nginx/install.sh "$RUN_DIR/nginx" "PUBLIC_URL=$PUBLIC_URL" "SOCKET=$LISTEN" "WWW=$checkout/nginx/www" "RUN=$RUN_DIR" \
-	"PORT=$PORT" "INTERNAL_PORT=$INTERNAL_PORT" "WORKERS=$(nproc)" "USER=$user" \
+	"ACCESS_LOG=$RUN_DIR/nginx-access.log" "PORT=$PORT" "INTERNAL_PORT=$INTERNAL_PORT" "WORKERS=$(nproc)" "USER=$user" \
 	"PROVIDER_CA_FILE=${PROVIDER_CA_FILE:-/etc/ssl/certs/ca-certificates.crt}" || exit 1
 secure=
 [[ $PUBLIC_URL != https://* ]] || secure="; Secure"

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Copies the nginx files into nginx's directory (/etc/nginx, or one of their own) and fills in the site's values.
 #   nginx/install.sh DIRECTORY [NAME=VALUE ...]
-# Names: PUBLIC_URL, SOCKET, WWW; for the gateway PROVIDER_CA_FILE (whom its upstreams are trusted by), RESOLVER (the name
+# Names: PUBLIC_URL, SOCKET, WWW; ACCESS_LOG (a path, or off: where requests for these locations are logged, whatever else
+# the server logs); for the gateway PROVIDER_CA_FILE (whom its upstreams are trusted by), RESOLVER (the name
 # servers that know them, as nginx writes addresses) and GATEWAY_TIMEOUT (how long an MCP may be silent); and for a complete
 # configuration from integrations.conf: RUN, PORT, INTERNAL_PORT, WORKERS, USER.
 set -eu
@@ -19,6 +20,8 @@ source=$(cd "$(dirname "$0")" && pwd)
 PUBLIC_URL=https://integrations.example.com
 SOCKET=/run/integrations/integrations.sock
 WWW=$source/www
+# Beside nginx's own, and not in it: the lines are JSON, and buffered.
+ACCESS_LOG=/var/log/nginx/integrations.log
 PROVIDER_CA_FILE=/etc/ssl/certs/ca-certificates.crt
 # Those of this machine. An address with a zone is none that nginx takes.
 RESOLVER=$(awk '$1 == "nameserver" && $2 !~ /%/ { print ($2 ~ /:/ ? "[" $2 "]" : $2) }' /etc/resolv.conf 2>/dev/null | paste -sd ' ')
@@ -37,6 +40,7 @@ for setting in "$@"; do
 	PUBLIC_URL=*) PUBLIC_URL=${value%/} ;;
 	SOCKET=*) SOCKET=$value ;;
 	WWW=*) WWW=$value ;;
+	ACCESS_LOG=*) ACCESS_LOG=$value ;;
 	PROVIDER_CA_FILE=*) PROVIDER_CA_FILE=$value ;;
 	RESOLVER=*) RESOLVER=$value ;;
 	GATEWAY_TIMEOUT=*) GATEWAY_TIMEOUT=$value ;;
@@ -59,12 +63,18 @@ esac
 # Without a name server there is no directive, and a name that cannot be looked up is a provider that does not answer.
 [ -z "$RESOLVER" ] || RESOLVER="resolver $RESOLVER;"
 
+case $ACCESS_LOG in
+off) access_log="access_log off;" ;;
+/*) access_log="access_log $ACCESS_LOG integrations buffer=64k flush=1s;" ;;
+*) fail "ACCESS_LOG is a path that begins with /, or off" ;;
+esac
+
 mkdir -p "$directory/snippets"
 for file in "$source"/*.conf; do
 	sed -e "s|@PUBLIC_URL@|$PUBLIC_URL|g" -e "s|@PUBLIC_HOST@|$host|g" -e "s|@HSTS@|$hsts|g" \
-		-e "s|@PROVIDER_CA_FILE@|$PROVIDER_CA_FILE|g" -e "s|@RESOLVER@|$RESOLVER|g" \
-		-e "s|@GATEWAY_TIMEOUT@|$GATEWAY_TIMEOUT|g" -e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" -e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT|g" \
-		-e "s|@INTERNAL_PORT@|$INTERNAL_PORT|g" -e "s|@WORKERS@|$WORKERS|g" -e "s|@USER@|$USER|g" \
+		-e "s|@ACCESS_LOG@|$access_log|g" -e "s|@PROVIDER_CA_FILE@|$PROVIDER_CA_FILE|g" -e "s|@RESOLVER@|$RESOLVER|g" \
+		-e "s|@GATEWAY_TIMEOUT@|$GATEWAY_TIMEOUT|g" -e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" \
+		-e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT|g" -e "s|@INTERNAL_PORT@|$INTERNAL_PORT|g" -e "s|@WORKERS@|$WORKERS|g" -e "s|@USER@|$USER|g" \
 		"$file" >"$directory/snippets/${file##*/}"
 done
 mv "$directory/snippets/integrations.conf" "$directory/integrations.conf"

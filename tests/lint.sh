@@ -62,7 +62,7 @@ nginx_reads() {
 	local directory user=
 	directory=$(mktemp -d)
 	[ "$(id -u)" = 0 ] && user="user root;"
-	nginx/install.sh "$directory/nginx" "RUN=$directory" "SOCKET=$directory/s" "WWW=$PWD/nginx/www" "USER=$user" &&
+	nginx/install.sh "$directory/nginx" "RUN=$directory" "SOCKET=$directory/s" "ACCESS_LOG=$directory/access.log" "WWW=$PWD/nginx/www" "USER=$user" &&
 		/usr/sbin/nginx -t -q -c "$directory/nginx/integrations.conf"
 	local status=$?
 	rm -rf "$directory"

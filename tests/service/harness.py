@@ -120,19 +120,22 @@ class Host:
     def _path(self, name):
         return os.path.join(self.directory, name)
 
-    def configure(self, environment, server_conf, nginx_settings):
+    def configure(self, environment, server_conf, nginx_settings, nginx_conf=None):
         self.environment = {**environment, "LISTEN": self.socket}
         self.serve.environment = self.environment
         subprocess.run([
             os.path.join(REPOSITORY, "nginx", "install.sh"), self._path("nginx"),
             f"PUBLIC_URL={self.product.public_url}", f"SOCKET={self.socket}",
             f"WWW={os.path.join(REPOSITORY, 'nginx', 'www')}", f"RUN={self.directory}", f"PORT={self.port}",
+            f"ACCESS_LOG={self._path('nginx-access.log')}",
             f"INTERNAL_PORT={self.internal_port}", "WORKERS=2", "USER=" + ("user root;" if os.getuid() == 0 else ""),
             f"PROVIDER_CA_FILE={self.product.stand_in.ca_file}", *nginx_settings,
         ], check=True)
         os.makedirs(self._path("nginx/server.d"), exist_ok=True)
         if server_conf:
             write_file(self._path("nginx/server.d/test.conf"), server_conf)
+        if nginx_conf:
+            write_file(self._path("nginx/integrations.conf"), nginx_conf(self))
 
     def start(self):
         self.product.ports.release(self.port, self.internal_port)
@@ -267,9 +270,9 @@ def problem(answer, status, code):
 
 class Product:
     def __init__(self, directory, *, environment=None, hosts=1, workers=2, redis_arguments=(), api_proxy=False,
-                 server_conf="", nginx_settings=(), services=None):
+                 server_conf="", nginx_settings=(), nginx_conf=None, services=None):
         """`environment`: settings over the harness's own (None takes one away). `server_conf`: more of nginx's server.
-        `nginx_settings`: NAME=VALUE for nginx/install.sh.
+        `nginx_settings`: NAME=VALUE for nginx/install.sh. `nginx_conf(host)`: an nginx.conf in place of integrations.conf.
         `services`: more services than google, each with what its provider file has else (None takes a member away);
         they are the same client of the stand-in, so that nothing but the service's name tells them apart."""
         self.directory = str(directory)
@@ -286,6 +289,7 @@ class Product:
         self._api_proxy = api_proxy
         self._server_conf = server_conf
         self._nginx_settings = nginx_settings
+        self._nginx_conf = nginx_conf
         self._services = services or {}
         # Under valgrind one worker, which gets warm.
         self._settings = {"WORKERS": str(1 if VALGRIND else workers), **(environment or {})}
@@ -308,7 +312,7 @@ class Product:
                                                          for each in (SERVICE, *self._services)])
             environment = self._environment()
             for host in self.hosts:
-                host.configure(environment, self._server_conf, self._nginx_settings)
+                host.configure(environment, self._server_conf, self._nginx_settings, self._nginx_conf)
                 host.start()
             for host in self.hosts:
                 host.wait_ready()

@@ -838,6 +838,27 @@ def test_no_query_in_any_log(gateway, proxied):
     problem(proxied.get(f"/proxy/acme/rest/two?q={secret}"), 404, "route_not_found")
 
 
+def test_no_query_in_any_log_without_a_worker(gateway, proxied):
+    """The workers are gone when their words for a refusal are wanted: nginx has an error to log."""
+    secret = "searched-for-" + "t" * 20
+    gateway.scanner.record(secret, "a query")
+
+    def end_workers(_, connection):
+        workers = gateway.hosts[0].workers()
+        gateway.serve.kill()
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, 9)
+        connection.sendall(answer(502))
+
+    gateway.upstream.behave(end_workers)
+    try:
+        problem(proxied.get(f"/proxy/acme/rest/one?q={secret}"), 503, "overloaded")
+    finally:
+        gateway.serve.start()
+        gateway.hosts[0].wait_ready()
+
+
 def test_the_service_s_log_names_the_route(gateway, agent):
     call(agent)
     problem(call(agent, "unknown"), 404, "route_not_found")
