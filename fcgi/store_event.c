@@ -33,8 +33,10 @@ stream_key(struct arena *arena, const char *organization, bool use)
 static void
 add_field(const char **argv, int *argc, const char *name, const char *value)
 {
-	if (value == NULL || *argc + 2 > ARGUMENTS_MAX)
+	if (value == NULL)
 		return;
+	if (*argc + 2 > ARGUMENTS_MAX)
+		abort(); /* append knows how many there are */
 	argv[(*argc)++] = name;
 	argv[(*argc)++] = value;
 }
@@ -182,7 +184,7 @@ store_event_append_known(struct app *app, struct arena *arena, const char *event
 static void
 parse(const struct redis_reply *entry, struct event *out)
 {
-	const struct redis_reply *fields = entry->count == 2 ? entry->items[1] : NULL;
+	const struct redis_reply *fields = entry->items[1];
 
 	out->id = redis_item(entry, 0);
 	out->event = redis_field(fields, "event");
@@ -209,10 +211,8 @@ store_event_read(struct app *app, struct arena *arena, const char *organization,
 		return err;
 	entries = batch.reply[0];
 	*out = arena_alloc(arena, (entries->count + 1) * sizeof **out);
-	for (size_t i = 0; i < entries->count; i++) {
-		parse(entries->items[i], &(*out)[*count]);
-		if ((*out)[*count].id != NULL)
-			(*count)++;
-	}
+	for (size_t i = 0; i < entries->count; i++)
+		parse(entries->items[i], &(*out)[i]);
+	*count = entries->count;
 	return NULL;
 }

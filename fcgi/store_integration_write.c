@@ -13,6 +13,7 @@
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define PAIRS_MAX 64
@@ -124,8 +125,10 @@ store_integration_write_prepare(void)
 static void
 add(struct pairs *pairs, const char *name, const char *value)
 {
-	if (value == NULL || pairs->count + 2 > PAIRS_MAX)
+	if (value == NULL)
 		return;
+	if (pairs->count + 2 > PAIRS_MAX)
+		abort(); /* callers know how many there are */
 	pairs->text[pairs->count++] = name;
 	pairs->text[pairs->count++] = value;
 }
@@ -237,8 +240,6 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
 		return &error_store_unavailable;
 	if (*outcome == STORE_REMOVED)
 		return NULL;
-	if (reply->count != 5)
-		return &error_store_unavailable;
 	if (*outcome != STORE_MISMATCH) {
 		integration->id = redis_item(reply, 1);
 		integration->connected_at = redis_item(reply, 2);
@@ -328,7 +329,7 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
 	if (reply == NULL)
 		return err;
-	*stored = reply->type == REDIS_INTEGER && reply->integer == 1;
+	*stored = reply->integer == 1;
 	if (*stored)
 		*integration = changed;
 	return NULL;
@@ -353,7 +354,7 @@ store_integration_status(struct app *app, struct arena *arena, struct integratio
 				 arguments_of(arena, &integration->generation, 1, &record, NULL), false, &err);
 	if (reply == NULL)
 		return err;
-	*stored = reply->type == REDIS_INTEGER && reply->integer == 1;
+	*stored = reply->integer == 1;
 	if (*stored) {
 		integration->updated_at = now;
 		if (answered)
@@ -375,8 +376,6 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 	reply = store_run_script(app, arena, &delete_script, keys, arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	if (reply->type != REDIS_ARRAY || reply->count != 4)
-		return &error_store_unavailable;
 	out->found = store_record_parse(arena, principal, reply->items[0], &out->gone.record);
 	if (out->found)
 		store_credential_parse(app, arena, provider, principal, reply->items[1], &out->gone.credential);
@@ -402,7 +401,7 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 	keys[1] = store_key_connection(arena, "credential", principal);
 	arguments[0] = number(arena, credential->expires_at);
 	reply = store_run_script(app, arena, &handed_out_script, keys, arguments, false, &err);
-	*noted = reply != NULL && reply->type == REDIS_INTEGER && reply->integer == 1;
+	*noted = reply != NULL && reply->integer == 1;
 	return err;
 }
 

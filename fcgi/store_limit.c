@@ -6,7 +6,6 @@
 #include "fcgi/store_common.h"
 
 #include "common/arena.h"
-#include "common/error.h"
 
 #define WINDOW_SECONDS 60
 
@@ -50,8 +49,6 @@ store_limit_run(struct app *app, struct arena *arena, const char *key, const cha
 	reply = store_run_script(app, arena, &count_script, keys, arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	if (reply->type != REDIS_INTEGER)
-		return &error_store_unavailable;
 	*removed = reply->integer < 0;
 	if (reply->integer > 0)
 		*retry_after = reply->integer / 1000 + (reply->integer % 1000 != 0);

@@ -6,7 +6,6 @@
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/error.h"
 #include "fcgi/app.h"
 
 #include <stdlib.h>

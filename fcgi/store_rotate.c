@@ -7,7 +7,6 @@
 #include "fcgi/store_common.h"
 
 #include "common/arena.h"
-#include "common/error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 
@@ -97,7 +96,7 @@ rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, st
 	reply = store_run_script(app, arena, &exchange_script, keys, arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	*changed = reply->type != REDIS_INTEGER || reply->integer != 1;
+	*changed = reply->integer != 1;
 	if (*changed)
 		return NULL;
 	rotation->sealed_anew++;

@@ -5,7 +5,6 @@
 #include "fcgi/store_common.h"
 
 #include "common/arena.h"
-#include "common/error.h"
 #include "fcgi/app.h"
 
 #include <stdio.h>
@@ -37,17 +36,11 @@ store_scan_page(struct app *app, struct arena *arena, const char *pattern, char 
 	redis_add(&batch, "SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE, NULL);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;
-	if (redis_item(batch.reply[0], 0) == NULL || batch.reply[0]->count != 2)
-		return &error_store_unavailable;
 	snprintf(cursor, STORE_CURSOR_SIZE, "%s", redis_item(batch.reply[0], 0));
 	page = batch.reply[0]->items[1];
 	*keys = (struct words){.items = arena_alloc(arena, (page->count + 1) * sizeof *keys->items)};
-	for (size_t i = 0; i < page->count; i++) {
-		const char *key = redis_item(page, i);
-
-		if (key != NULL)
-			keys->items[keys->count++] = key;
-	}
+	for (size_t i = 0; i < page->count; i++)
+		keys->items[keys->count++] = redis_item(page, i);
 	return NULL;
 }
 

@@ -221,6 +221,6 @@ store_session_delete(struct app *app, struct arena *arena, const char *token, bo
 	redis_add(&batch, "DEL", store_key_hashed(arena, "session", token), NULL);
 	if ((err = redis_run(app->sessions, &batch, false)) != NULL)
 		return err;
-	*existed = batch.reply[0]->type == REDIS_INTEGER && batch.reply[0]->integer > 0;
+	*existed = batch.reply[0]->integer > 0;
 	return NULL;
 }
