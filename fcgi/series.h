@@ -28,9 +28,9 @@ enum provider_outcome {
 	OUTCOME_COUNT
 };
 
-/* Workers that are alive write a 1 here; the parent and the even spread of connections read it. */
+/* What each worker says of itself, for /metrics; the first two also so that connections are spread evenly. */
 struct app_gauges {
-	size_t ready;
+	size_t ready; /* 1 while it serves */
 	size_t connections;
 	size_t in_flight;
 	size_t waiting;
