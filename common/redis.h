@@ -68,7 +68,7 @@ void redis_register_metrics(struct metrics *metrics);
  * Is `url` of a form that works here: redis://[user:pass@]host:port/db or unix:///path[?db=N]? On a mistake false and
  * *mistake says what (without the password).
  */
-bool redis_url_check(struct arena *arena, const char *url, const char **mistake);
+bool redis_url_check(const char *url, const char **mistake);
 
 /* The TCP port of `url` (checked before); 0 for a unix socket. */
 unsigned redis_url_port(const char *url);

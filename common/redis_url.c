@@ -161,11 +161,10 @@ redis_target_parse(struct redis_target *target, const char *url)
 }
 
 bool
-redis_url_check(struct arena *arena, const char *url, const char **mistake)
+redis_url_check(const char *url, const char **mistake)
 {
 	struct redis_target target;
 
-	(void)arena;
 	*mistake = redis_target_parse(&target, url);
 	redis_target_free(&target);
 	return *mistake == NULL;

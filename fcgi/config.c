@@ -71,7 +71,7 @@ read_redis_url(struct config_reader *reader, const char *name, const char *fallb
 
 	if (url == NULL)
 		return fallback;
-	if (!redis_url_check(reader->config->arena, url, &mistake))
+	if (!redis_url_check(url, &mistake))
 		config_mistake(reader, name, mistake);
 	return url;
 }

@@ -1085,38 +1085,6 @@ a_refused_introduction_is_an_error(void **state)
 }
 
 static void
-urls_are_checked(void **state)
-{
-	static const char *const good[] = {"redis://127.0.0.1:6379/0",   "redis://host",    "redis://[::1]:7000/2",
-					   "redis://user:p%40ss@host:1", "redis://:pass@h", "unix:///run/redis.sock",
-					   "unix:///run/redis.sock?db=1"};
-	static const char *const bad[] = {"",
-					  "http://host",
-					  "redis://",
-					  "redis://host:0",
-					  "redis://host:99999",
-					  "redis://user@host",
-					  "redis://user:p%zz@host",
-					  "redis://[::1:6379",
-					  "redis://host/db",
-					  "unix://relative",
-					  "unix:///a?x=1",
-					  "redis+cluster://a:1",
-					  "redis+sentinel://a:1/m/0"};
-	struct arena *arena = arena_open(1024, 65536, NULL, NULL);
-	const char *mistake;
-
-	(void)state;
-	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-		assert_true(redis_url_check(arena, good[i], &mistake));
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		assert_false(redis_url_check(arena, bad[i], &mistake));
-		assert_non_null(mistake);
-	}
-	arena_close(arena);
-}
-
-static void
 fields_are_found(void **state)
 {
 	struct redis_reply name = {.type = REDIS_STRING, .text = "name", .len = 4};
@@ -1167,7 +1135,6 @@ main(void)
 	    TEST(settling_waits_for_what_is_under_way),
 	    TEST(a_database_is_selected_first),
 	    TEST(a_refused_introduction_is_an_error),
-	    cmocka_unit_test(urls_are_checked),
 	    cmocka_unit_test(fields_are_found),
 	};
 
