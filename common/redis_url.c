@@ -90,8 +90,10 @@ parse_tcp(struct redis_target *target, const char *rest)
 
 		if (close == NULL)
 			return "has an IPv6 address without its closing bracket";
+		if (close + 1 < end && close[1] != ':')
+			return "has text behind its IPv6 address; write redis://[address]:port/db";
 		target->host = part(rest + 1, close);
-		colon = close + 1 < end && close[1] == ':' ? close + 1 : NULL;
+		colon = close + 1 < end ? close + 1 : NULL;
 	} else {
 		colon = memchr(rest, ':', (size_t)(end - rest));
 		target->host = part(rest, colon != NULL ? colon : end);

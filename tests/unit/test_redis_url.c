@@ -75,6 +75,8 @@ bad_urls(void **state)
 	    {"redis://user:p%zz@host", "has a broken percent-escape"},
 	    {"redis://user:p%00@host", "has a broken percent-escape"},
 	    {"redis://[::1:6379", "has an IPv6 address without"},
+	    {"redis://[::1]6380/0", "has text behind its IPv6 address"},
+	    {"redis://[::1]x", "has text behind its IPv6 address"},
 	    {"redis://[::1]:/0", "has a port"},
 	    {"redis://host/db", "has a database"},
 	    {"unix://relative", "needs an absolute path"},
