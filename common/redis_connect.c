@@ -128,7 +128,6 @@ connect_now(struct redis *redis)
 	redis->state = up ? REDIS_UP : REDIS_DOWN;
 	if (up) {
 		redis_count(redis, redis_series.connected, 1);
-		redis->complained_ms = 0;
 	} else {
 		redis_count(redis, redis_series.connect_failed, 1);
 		redis_drop(redis, REDIS_LOST, NULL);

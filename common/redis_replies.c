@@ -3,7 +3,7 @@
  * each one directly in the arena of the batch at the head of the queue.
  *
  * Only the order says whose reply it is, so one reply too many or too few would give every later one to a stranger.
- * Where several commands are under way, what is written ends with a mark, a PING with a number of its own: all replies
+ * Where several commands are under way, what is written ends with a mark, an ECHO of a number of its own: all replies
  * before it are held back until it comes as expected, and are nobody's if something else comes in its place.
  */
 #include "common/redis_link.h"
@@ -343,6 +343,8 @@ redis_read(struct redis *redis)
 		if (redis->head->got == redis->head->wanted) {
 			if (take_mark(redis, reply))
 				continue;
+			if (((struct redis_reply *)reply)->type == REDIS_ERROR)
+				redis_log_error_reply(redis, "mark", reply);
 			redis_drop(redis, REDIS_LOST, "Redis sent too many replies, or too few");
 			return;
 		}

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -13,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from checks import calls, dump, is_stored, key, live, make_due
-from harness import SANITIZED, Product, Session, good, problem
+from harness import SANITIZED, Product, Session, good, problem, wait_until
+from programs import Caller
 
 ROUTES = [("GET", "/api/me"), ("GET", "/api/organizations/acme/integrations"), ("GET", "/api/organizations/acme/mcps"),
           ("POST", "/api/organizations/acme/integrations/google"), ("DELETE", "/api/organizations/acme/integrations/google"),
@@ -102,6 +104,36 @@ def test_redis_refuses_to_write(connected):
     finally:
         product.redis.config_set("maxmemory", 0)
     ada.connect("acme")
+
+
+def test_redis_cannot_save(connected):
+    """Its disk is at fault: it refuses writes, and PING too, but reads go on, and so do those who only read."""
+    product, ada = connected
+    ada.connect("acme")
+    caller = Caller(product)
+    for _ in range(10):  # by each worker: later plain reads will do
+        caller.fresh("ada")
+    snapshot = os.path.join(product.redis.config_get("dir")["dir"], "dump.rdb")
+    if os.path.exists(snapshot):
+        os.remove(snapshot)
+    os.makedirs(os.path.join(snapshot, "in its place"))
+    product.redis.config_set("save", "3600 1")
+    try:
+        product.redis.bgsave()
+        wait_until(lambda: product.redis.info("persistence")["rdb_last_bgsave_status"] == "err", "a snapshot that fails")
+        for _ in range(10):
+            assert len(ada.list("acme")) == 1
+            good(ada.get("/api/organizations/acme/mcps"))
+            caller.fresh("ada")
+        problem(ada.auth_link("acme"), 503, "store_unavailable")
+        refused = {line.get("error") for line in product.log() if line["event"] == "redis_error_reply"}
+        assert "MISCONF" in refused and "too many replies" not in product.hosts[0].serve.text()
+    finally:
+        shutil.rmtree(snapshot)
+        product.redis.config_set("save", "")
+        product.redis.bgsave()
+        wait_until(lambda: product.redis.info("persistence")["rdb_last_bgsave_status"] == "ok", "a snapshot that succeeds")
+    good(ada.validate("acme"))
 
 
 def test_redis_loses_its_scripts(connected):

@@ -204,18 +204,18 @@ forget(struct ask *asks, size_t count)
 static bool
 next_command(const char *word)
 {
-	static const char ping[] = "PING\r\n$";
+	static const char echo[] = "ECHO\r\n$";
 
 	for (;;) {
 		const char *command = strstr(peer.in + peer.seen, word);
-		const char *mark = strstr(peer.in + peer.seen, ping);
+		const char *mark = strstr(peer.in + peer.seen, echo);
 		const char *end;
 
 		if (mark == NULL || (command != NULL && command < mark)) {
 			peer.seen = command != NULL ? (size_t)(command - peer.in) + strlen(word) : peer.seen;
 			return command != NULL;
 		}
-		mark += sizeof ping - 2; /* its number comes back as it is */
+		mark += sizeof echo - 2; /* its number comes back as it is */
 		end = strstr(strstr(mark, "\r\n") + 2, "\r\n") + 2;
 		peer_send_bytes(mark, (size_t)(end - mark));
 		peer.seen = (size_t)(end - peer.in);
