@@ -529,6 +529,12 @@ def test_a_refusal_before_the_body_was_read(gateway, agent):
     gateway.upstream.behave_raw(refuse)
     problem(call(agent, data=b"x" * (3 * 1024 * 1024)), 502, "provider_refused_token")
     problem(call(agent, data=iter([b"x" * 65536] * 40)), 502, "provider_refused_token")
+    # What is left of the body would be taken for the next request, so there is none, and the caller is told.
+    with contextlib.closing(socket.create_connection(("127.0.0.1", gateway.hosts[0].port), 10)) as connection:
+        connection.sendall(f"POST /mcp/acme/gmail HTTP/1.1\r\nHost: {gateway.public_url[7:]}\r\nAuthorization: Bearer {agent.token}\r\n"
+                           "Content-Type: application/json\r\nContent-Length: 3000000\r\n\r\n".encode() + b"x" * 1000)
+        head = read_until(connection, b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 502 ") and b"\r\nConnection: close\r\n" in head, head
 
 
 def test_a_stream_without_end_holds_nobody_else(gateway, ada, agent):
