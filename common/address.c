@@ -40,6 +40,21 @@ is_private_v4(uint32_t address)
 	return false;
 }
 
+/* Whole, whatever IPv4 address is inside: where it leads is a relay's or a local translator's to say. */
+static const struct {
+	uint8_t prefix[16];
+	unsigned bits;
+} private_networks_v6[] = {
+    {{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48}, /* NAT64 of one network's own */
+    {{0x01, 0x00}, 63},                         /* discarded, and one that stands for no host */
+    {{0x20, 0x01, 0x00, 0x00}, 32},             /* Teredo */
+    {{0x20, 0x01, 0x0d, 0xb8}, 32},             /* documentation */
+    {{0x3f, 0xff, 0x00}, 20},                   /* documentation */
+    {{0xfc}, 7},                                /* unique local */
+    {{0xfe, 0x80}, 9},                          /* link-local and site-local */
+    {{0xff}, 8},                                /* multicast */
+};
+
 static bool
 begins_with(const uint8_t *address, const uint8_t *prefix, size_t len)
 {
@@ -52,7 +67,6 @@ is_private_v6(const uint8_t address[16])
 	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 	static const uint8_t translated[12] = {0, 0x64, 0xff, 0x9b}; /* NAT64 */
 	static const uint8_t zero[12] = {0};                         /* unspecified, loopback, IPv4-compatible */
-	static const uint8_t documentation[4] = {0x20, 0x01, 0x0d, 0xb8};
 	uint32_t v4;
 
 	memcpy(&v4, address + 12, sizeof v4);
@@ -62,9 +76,17 @@ is_private_v6(const uint8_t address[16])
 		memcpy(&v4, address + 2, sizeof v4);
 		return is_private_v4(ntohl(v4));
 	}
-	return begins_with(address, zero, 12) || begins_with(address, documentation, 4) ||
-	       (address[0] & 0xfe) == 0xfc /* unique local */ ||
-	       (address[0] == 0xfe && address[1] >= 0x80) /* link-local and site-local */ || address[0] == 0xff;
+	if (begins_with(address, zero, 12))
+		return true;
+	for (size_t i = 0; i < sizeof private_networks_v6 / sizeof private_networks_v6[0]; i++) {
+		size_t bytes = private_networks_v6[i].bits / 8;
+		unsigned rest = 8 - private_networks_v6[i].bits % 8; /* bits of the next byte that may differ */
+
+		if (begins_with(address, private_networks_v6[i].prefix, bytes) &&
+		    address[bytes] >> rest == private_networks_v6[i].prefix[bytes] >> rest)
+			return true;
+	}
+	return false;
 }
 
 bool
