@@ -195,12 +195,19 @@ wait_for(struct entry *entry, int64_t deadline_ms)
 	return false;
 }
 
+static bool
+is_usable(const struct entry *entry, int64_t now)
+{
+	return entry->answer.count > 0 && now - entry->answered_ms < KEEP_STALE_MS;
+}
+
 bool
 resolve(struct resolver *resolver, const char *host, int64_t deadline_ms, struct resolved *out)
 {
 	struct entry *entry;
 	unsigned char numeric[sizeof(struct in6_addr)];
 	int64_t now = loop_now_ms(resolver->loop);
+	bool usable;
 
 	memset(out, 0, sizeof *out);
 	if (strlen(host) < RESOLVE_TEXT &&
@@ -212,13 +219,17 @@ resolve(struct resolver *resolver, const char *host, int64_t deadline_ms, struct
 	entry = entry_of(resolver, host);
 	if (entry == NULL)
 		return false;
-	if (entry->answer.count == 0 || now - entry->answered_ms >= KEEP_MS) {
+	usable = is_usable(entry, now);
+	if (!usable || now - entry->answered_ms >= KEEP_MS) {
 		bool failed_just_now = entry->tried_ms != 0 && now - entry->tried_ms < KEEP_FAILURE_MS;
+		bool asks = entry->under_way || (!failed_just_now && begin(resolver, entry));
 
-		if (entry->under_way || (!failed_just_now && begin(resolver, entry)))
+		/* Who has an older answer goes on with it: while name servers are silent, a wait would take all of a
+		 * caller's time. */
+		if (asks && !usable)
 			(void)wait_for(entry, deadline_ms);
 	}
-	if (entry->answer.count == 0 || loop_now_ms(resolver->loop) - entry->answered_ms >= KEEP_STALE_MS)
+	if (!usable && !is_usable(entry, loop_now_ms(resolver->loop)))
 		return false;
 	*out = entry->answer;
 	return true;

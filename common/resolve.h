@@ -1,7 +1,7 @@
 /*
  * Host names to addresses without holding up the loop: one lookup per name at a time, shared by all who want it, on
- * glibc's own resolver thread (getaddrinfo_a); answers are kept 60 s, failures 1 s. After a failed lookup an older
- * answer is used up to 10 minutes long.
+ * glibc's own resolver thread (getaddrinfo_a); answers are kept 60 s, failures 1 s. An older answer is looked up anew,
+ * and meanwhile, and where that fails, used up to 10 minutes long: it is never waited for.
  */
 #ifndef COMMON_RESOLVE_H
 #define COMMON_RESOLVE_H

@@ -1,6 +1,6 @@
 /*
  * Name lookups, with glibc's answers made up here: shared by all who want a name, kept, used for a while after a
- * failure, bounded in number, and given up at the deadline.
+ * failure or while name servers are silent, bounded in number, and given up at the deadline.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 
 #include "tests/unit/on_loop.h"
 
+#include "common/clock.h"
 #include "common/fiber.h"
 #include "common/loop.h"
 #include "common/resolve.h"
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SOON 1000
 
@@ -32,6 +34,17 @@ static unsigned waited;  /* for one to end, at the close */
 static bool give_v6;
 static bool give_other;
 static bool give_many;
+
+static int64_t ahead_ms; /* of the clock: what the test lets pass */
+
+int64_t
+clock_monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 + ahead_ms;
+}
 
 static struct addrinfo *
 address_of(int family, const char *text, struct addrinfo *next)
@@ -130,6 +143,7 @@ static int
 open_all(void **unused)
 {
 	state = begin_error = 0;
+	ahead_ms = 0;
 	lookups = waited = 0;
 	give_v6 = give_other = give_many = false;
 	if (on_loop_open(unused) != 0)
@@ -159,6 +173,22 @@ asked(struct ask *ask)
 	on_loop_start(work, ask);
 	on_loop_finish(SOON);
 	return ask->found;
+}
+
+static void
+turn(void *arg)
+{
+	(void)arg;
+	fiber_sleep(1);
+}
+
+/* The loop reads the clock once in a turn. */
+static void
+pass(int64_t ms)
+{
+	ahead_ms += ms;
+	on_loop_start(turn, NULL);
+	on_loop_finish(SOON);
 }
 
 static void
@@ -234,6 +264,58 @@ failures(void **unused)
 }
 
 static void
+ask_until_v6(void *arg)
+{
+	struct ask *ask = arg;
+
+	do {
+		fiber_sleep(1);
+		work(ask);
+	} while (ask->found && ask->out.count < 2);
+}
+
+static void
+an_old_answer_is_not_waited_for(void **unused)
+{
+	struct ask ask = {.host = "provider.example", .ms = (int64_t)10 * SOON};
+
+	(void)unused;
+	assert_true(asked(&ask));
+	pass(61000);
+	state = EAI_INPROGRESS;
+	for (int i = 0; i < 2; i++) {
+		assert_true(asked(&ask)); /* long before its deadline */
+		assert_string_equal(ask.out.address[0], "192.0.2.1");
+		assert_int_equal(lookups, 2); /* one was begun, for both */
+	}
+	state = 0;
+	give_v6 = true;
+	on_loop_start(ask_until_v6, &ask); /* its answer is taken, though nobody waits for it */
+	on_loop_finish(SOON);
+	assert_int_equal(ask.out.count, 2);
+	assert_int_equal(lookups, 2);
+}
+
+static void
+an_old_answer_outlives_failures_for_a_while(void **unused)
+{
+	struct ask ask = {.host = "provider.example", .ms = 20};
+
+	(void)unused;
+	assert_true(asked(&ask));
+	state = EAI_AGAIN;
+	for (int minutes = 1; minutes < 10; minutes++) {
+		pass(60000);
+		assert_true(asked(&ask));
+	}
+	pass(60000);
+	assert_false(asked(&ask));
+	state = EAI_INPROGRESS;
+	pass(2000);
+	assert_false(asked(&ask));
+}
+
+static void
 nothing_usable(void **unused)
 {
 	struct ask ask = {.host = "provider.example", .ms = SOON};
@@ -289,6 +371,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(numeric_needs_no_lookup, open_all, close_all),
 	    cmocka_unit_test_setup_teardown(one_lookup_for_all, open_all, close_all),
 	    cmocka_unit_test_setup_teardown(failures, open_all, close_all),
+	    cmocka_unit_test_setup_teardown(an_old_answer_is_not_waited_for, open_all, close_all),
+	    cmocka_unit_test_setup_teardown(an_old_answer_outlives_failures_for_a_while, open_all, close_all),
 	    cmocka_unit_test_setup_teardown(nothing_usable, open_all, close_all),
 	    cmocka_unit_test_setup_teardown(names_are_bounded, open_all, close_all),
 	    cmocka_unit_test_setup_teardown(deadline, open_all, close_all),
