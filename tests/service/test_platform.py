@@ -1,6 +1,11 @@
 """The snippets in an nginx that is there already, and serves a platform of its own in the same server."""
 
+import concurrent.futures
+import contextlib
 import os
+import socket
+import ssl
+import subprocess
 
 import pytest
 
@@ -29,16 +34,53 @@ http {{
 
 	server {{
 		listen 127.0.0.1:{port};
+		listen 127.0.0.1:{tls_port} ssl;
+		{own}
 		include snippets/integrations-server.conf;
-		location / {{
-			proxy_pass {upstream};
-		}}
 	}}
 	server {{
 		listen 127.0.0.1:{internal_port};
+		{own}
 		include snippets/integrations-internal.conf;
 	}}
+	# The platform as it was before.
+	server {{
+		listen 127.0.0.1:{bare_port};
+		listen 127.0.0.1:{bare_tls_port} ssl;
+		{own}
+	}}
 }}
+"""
+
+OWN = """
+set_real_ip_from 127.0.0.1;
+real_ip_header X-Forwarded-For;
+client_max_body_size 2m;
+client_header_buffer_size 4k;
+large_client_header_buffers 4 16k;
+client_body_timeout 60s;
+send_timeout 60s;
+ssl_certificate RUN/platform.pem;
+ssl_certificate_key RUN/platform.pem;
+ssl_client_certificate RUN/platform.pem;
+ssl_verify_client on;
+recursive_error_pages on;
+error_page 404 /missing;
+location = /missing { internal; return 404 "missing here"; }
+location / { proxy_pass UPSTREAM; }
+location /intercepted/ { proxy_intercept_errors on; proxy_pass UPSTREAM; }
+location /own-page/ { error_page 404 503 =200 /sorry; proxy_intercept_errors on; proxy_pass UPSTREAM; }
+location = /sorry { internal; return 200 "sorry"; }
+location /files/ { root /nonexistent; }
+location = /redirect { return 302 http://there.example/; }
+location = /empty { empty_gif; }
+location = /400 { return 400; }
+location = /403 { return 403; }
+location = /405 { return 405; }
+location = /429 { return 429; }
+location = /500 { return 500; }
+location = /501 { return 501; }
+location = /503 { return 503; }
 """
 
 
@@ -46,11 +88,21 @@ class Platform(Product):
     def __init__(self, directory, *settings):
         self.upstream = Upstream()
         self.names = NameServer("localhost")
+        self.bare_port = self.tls_port = self.bare_tls_port = None
         super().__init__(directory, api_proxy=True, nginx_conf=self._nginx,
                          nginx_settings=(f"RESOLVER=127.0.0.1:{self.names.port} ipv6=off", *settings))
 
     def _nginx(self, host):
-        return CONF.format(run=host.directory, port=host.port, internal_port=host.internal_port, upstream=self.upstream.address,
+        self.bare_port, self.tls_port, self.bare_tls_port = ports = [self.ports.find() for _ in range(3)]
+        self.ports.release(*ports)
+        certificate = os.path.join(host.directory, "platform.pem")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=platform",
+                        "-days", "2", "-keyout", certificate, "-out", f"{certificate}.crt"], check=True, capture_output=True)
+        with open(certificate, "a", encoding="ascii") as file, open(f"{certificate}.crt", encoding="ascii") as issued:
+            file.write(issued.read())
+        return CONF.format(run=host.directory, port=host.port, internal_port=host.internal_port, bare_port=self.bare_port,
+                           tls_port=self.tls_port, bare_tls_port=self.bare_tls_port,
+                           own=OWN.replace("UPSTREAM", self.upstream.address).replace("RUN", host.directory),
                            user="user root;" if os.getuid() == 0 else "")
 
     def stop(self, check=True):
@@ -88,8 +140,8 @@ def ask_with_secrets(product):
     assert product.request("GET", page).status_code == 200
     assert product.request("GET", page, headers={"Host": "elsewhere.example"}, may_hold_token=True).status_code == 308
     problem(product.request("POST", page), 405, "method_not_allowed")
-    problem(product.request("GET", page, headers={"X-A": "x" * 9000}), 431, "request_invalid")
-    problem(product.request("GET", f"{page}&x={'x' * 9000}"), 414, "request_invalid")
+    problem(product.request("GET", page, headers={"X-A": "x" * 17_000}), 431, "request_invalid")
+    problem(product.request("GET", f"{page}&x={'x' * 17_000}"), 414, "request_invalid")
     problem(ada.get(page.replace("/integrations/", "/api/")), 404, "route_not_found")
     search = f"/proxy/acme/google/gmail/v1/users/me/messages?q={SEARCH}"
     good(teammate.get(search))
@@ -120,3 +172,118 @@ def test_no_log_at_all(tmp_path):
         assert not os.path.exists(os.path.join(product.hosts[0].directory, "nginx-access.log"))
     finally:
         product.stop()
+
+
+# What is the platform's stays as it was
+
+
+def ask(port, data, tls=False):
+    """The answer without its time."""
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = stack.enter_context(context.wrap_socket(connection))
+        connection.sendall(data)
+        whole = b""
+        while chunk := connection.recv(65536):
+            whole += chunk
+    return [line for line in whole.split(b"\r\n") if not line.startswith(b"Date: ")]
+
+
+def request(path, method="GET", headers="", body=b"", version="1.1"):
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    return f"{method} {path} HTTP/{version}\r\nHost: platform\r\n{headers}{length}Connection: close\r\n\r\n".encode("latin-1") + body
+
+
+THEIRS = {
+    **{f"its own {path}": request(path) for path in ("/", "/redirect", "/empty", "/400", "/403", "/405", "/429", "/500", "/501",
+                                                    "/503", "/files/none", "/files/", "/missing", "/integration")},
+    "a method for a file": request("/empty", "POST", body=b"x"),
+    "an upload of 20 KB": request("/upload", "POST", body=b"x" * 20_000),
+    "an upload of 1 MB": request("/upload", "PUT", body=b"x" * 1_000_000),
+    "an upload that is too large": request("/upload", "POST", "Content-Length: 2097153\r\n"),
+    "a header of 12,000 bytes": request("/", headers=f"X-A: {'x' * 12_000}\r\n"),
+    "a header that is too long": request("/", headers=f"X-A: {'x' * 17_000}\r\n"),
+    "a NUL in a header": request("/", headers="X-A: a\0b\r\n"),
+    "TRACE": request("/", "TRACE"),
+    "another coding": request("/", "POST", "Transfer-Encoding: gzip\r\n"),
+}
+
+
+@pytest.mark.parametrize("case", THEIRS)
+def test_a_request_for_the_platform(platform, case):
+    host = platform.hosts[0]
+    platform.upstream.says(200, body=b"the platform's own")
+    expected = ask(platform.bare_port, THEIRS[case])
+    for port in (host.port, host.internal_port):
+        assert ask(port, THEIRS[case]) == expected
+    bodies = [seen.body for seen in platform.upstream.seen]
+    assert len(bodies) in (0, 3) and len(set(bodies)) <= 1, "each upload arrives whole"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 408, 413, 414, 429, 500, 501, 502, 503, 504])
+@pytest.mark.parametrize("path", ["/", "/own-page/x"])
+def test_an_answer_of_the_platform(platform, path, status):
+    host = platform.hosts[0]
+    platform.upstream.says(status, ["X-Theirs: yes"], body=b"the platform's own")
+    expected = ask(platform.bare_port, request(path))
+    for port in (host.port, host.internal_port):
+        assert ask(port, request(path)) == expected
+
+
+def test_an_answer_that_the_platform_intercepts(platform):
+    """But for what the server itself is given: nobody can tell an upstream's 400 from a request that nginx refuses."""
+    host = platform.hosts[0]
+    for status in (401, 403, 404, 408, 413, 429, 500, 502, 503, 504):
+        platform.upstream.says(status, body=b"the platform's own")
+        expected = ask(platform.bare_port, request("/intercepted/x"))
+        for port in (host.port, host.internal_port):
+            assert ask(port, request("/intercepted/x")) == expected
+
+
+def test_the_platform_has_no_limits_of_ours(platform):
+    platform.upstream.says(200)
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = pool.map(lambda _: ask(platform.hosts[0].port, request("/", headers="X-Forwarded-For: 203.0.113.7\r\n"))[0], range(400))
+        assert set(answers) == {b"HTTP/1.1 200 Whatever"}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain text to the TLS port", "no client certificate"])
+def test_what_tls_does_not_take(platform, tls):
+    assert ask(platform.tls_port, request("/"), tls) == ask(platform.bare_tls_port, request("/"), tls)
+    lines = ask(platform.tls_port, request("/api/me"), tls)
+    assert lines[0] == b"HTTP/1.1 400 Bad Request" and b"Content-Type: application/problem+json" in lines
+
+
+OURS = {
+    "a NUL in a header": (400, request("/api/me", headers="X-A: a\0b\r\n")),
+    "a header that is too long": (431, request("/api/me", headers=f"X-A: {'x' * 17_000}\r\n")),
+    "no path yet": (400, request("/api/%00")),
+    "TRACE": (405, request("/mcp/acme/gmail", "TRACE")),
+    "another coding": (400, request("/proxy/acme/google/x", "POST", "Transfer-Encoding: gzip\r\n")),
+    "/api": (404, request("/api")),
+    "/api/nothing": (404, request("/api/nothing")),
+    "another host": (421, request("/api/me")),
+    "a page that is posted": (405, request("/mcps", "POST", body=b"x" * 3_000_000)),
+    "a file that is not there": (404, request("/integrations-assets/none")),
+}
+
+
+@pytest.mark.parametrize("case", OURS)
+def test_what_is_ours_has_our_form(platform, case):
+    status, data = OURS[case]
+    if status in (404, 405):
+        data = data.replace(b"Host: platform", f"Host: {platform.public_url[7:]}".encode())
+    lines = ask(platform.hosts[0].port, data)
+    assert lines[0].startswith(f"HTTP/1.1 {status} ".encode()), lines
+    assert b"Content-Type: application/problem+json" in lines and b"Server: nginx" in lines
+
+
+def test_a_body_that_is_too_long_for_us(platform):
+    ada = platform.session("ada", {"acme": "member"})
+    too_long = {"data": b" " * 20_000, "headers": {"Content-Type": "application/json"}}
+    problem(ada.validate("acme", **too_long), 413, "body_too_large")
+    problem(platform.request("POST", "/internal/organizations/acme/users/ada/integrations/google/token", internal=True,
+                             bearer="x", **too_long), 401, "unauthenticated")
