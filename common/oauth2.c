@@ -200,26 +200,12 @@ read_token(const struct json *answer, const char *name, size_t max, const char *
 	return text_is_visible(member->text) && strlen(member->text) <= max;
 }
 
-/* Take the tokens from an answer with status 200; false when it is not fit for use. */
+/* Take what a token cannot be used without; false when it is not fit for use. */
 static bool
 read_tokens(const struct json *answer, struct oauth2_tokens *tokens)
 {
-	if (!text_equal_nocase(json_string(answer, "token_type"), "bearer"))
-		return false;
-	if (!read_token(answer, "access_token", ACCESS_TOKEN_MAX, &tokens->access_token) ||
-	    !read_token(answer, "refresh_token", REFRESH_TOKEN_MAX, &tokens->refresh_token) ||
-	    !read_token(answer, "id_token", ID_TOKEN_MAX, &tokens->id_token) || tokens->access_token == NULL)
-		return false;
-
-	const struct json *scope = json_member(answer, "scope");
-	tokens->scope = NULL;
-	if (scope != NULL && scope->type != JSON_NULL) {
-		if (scope->type != JSON_STRING || !is_scope(scope->text) || strlen(scope->text) > SCOPE_MAX)
-			return false;
-		tokens->scope = scope->text;
-	}
-
 	int64_t seconds;
+
 	if (!json_integer(answer, "expires_in", &seconds))
 		seconds = EXPIRES_IN_UNKNOWN;
 	if (seconds < 1)
@@ -227,12 +213,34 @@ read_tokens(const struct json *answer, struct oauth2_tokens *tokens)
 	if (seconds > EXPIRES_IN_MAX)
 		seconds = EXPIRES_IN_MAX;
 	tokens->expires_in = seconds;
-	return true;
+	if (!read_token(answer, "refresh_token", REFRESH_TOKEN_MAX, &tokens->refresh_token)) {
+		tokens->refresh_token = NULL;
+		return false;
+	}
+	return read_token(answer, "access_token", ACCESS_TOKEN_MAX, &tokens->access_token) &&
+	       tokens->access_token != NULL && text_equal_nocase(json_string(answer, "token_type"), "bearer");
 }
 
-enum oauth2_failure
-oauth2_token_answer(struct arena *arena, long status, const char *body, size_t len, struct oauth2_tokens *tokens,
-		    const char **code)
+/* Take what is said about the tokens; what is unfit is left out, and the result is false. */
+static bool
+read_description(const struct json *answer, struct oauth2_tokens *tokens)
+{
+	const struct json *scope = json_member(answer, "scope");
+	bool fit = read_token(answer, "id_token", ID_TOKEN_MAX, &tokens->id_token);
+
+	if (!fit)
+		tokens->id_token = NULL;
+	if (scope == NULL || scope->type == JSON_NULL)
+		return fit;
+	if (scope->type != JSON_STRING || !is_scope(scope->text) || strlen(scope->text) > SCOPE_MAX)
+		return false;
+	tokens->scope = scope->text;
+	return fit;
+}
+
+static enum oauth2_failure
+judge(struct arena *arena, long status, const char *body, size_t len, bool refreshed, struct oauth2_tokens *tokens,
+      const char **code)
 {
 	const struct json *answer = json_read(arena, body, len);
 	const char *error = json_string(answer, "error");
@@ -240,15 +248,32 @@ oauth2_token_answer(struct arena *arena, long status, const char *body, size_t l
 	*tokens = (struct oauth2_tokens){0};
 	*code = known != NULL ? known->code : error != NULL ? "other" : "none";
 
-	if (status == 200 && error == NULL && read_tokens(answer, tokens))
-		return OAUTH2_OK;
-	*tokens = (struct oauth2_tokens){0};
+	if (status == 200 && error == NULL) {
+		bool described = read_description(answer, tokens);
+		if (read_tokens(answer, tokens) && (described || refreshed))
+			return OAUTH2_OK;
+	}
+	*tokens = (struct oauth2_tokens){.refresh_token = refreshed ? tokens->refresh_token : NULL};
 	if (known == NULL || status < 400 || status > 499 || status == 408 || status == 429)
 		return OAUTH2_TRANSIENT;
 	/* This one verdict ends a connection, so it counts only exactly as RFC 6749 5.2 has it. */
 	if (known->failure == OAUTH2_INVALID_GRANT && status != 400)
 		return OAUTH2_TRANSIENT;
 	return known->failure;
+}
+
+enum oauth2_failure
+oauth2_token_answer(struct arena *arena, long status, const char *body, size_t len, struct oauth2_tokens *tokens,
+		    const char **code)
+{
+	return judge(arena, status, body, len, false, tokens, code);
+}
+
+enum oauth2_failure
+oauth2_refresh_answer(struct arena *arena, long status, const char *body, size_t len, struct oauth2_tokens *tokens,
+		      const char **code)
+{
+	return judge(arena, status, body, len, true, tokens, code);
 }
 
 void

@@ -81,6 +81,14 @@ enum oauth2_failure {
 enum oauth2_failure oauth2_token_answer(struct arena *arena, long status, const char *body, size_t len,
 					struct oauth2_tokens *tokens, const char **code);
 
+/*
+ * The same for the answer to a refresh, where a provider that rotates has forgotten the refresh token that it was sent:
+ * the new one must not be lost over another member. An unfit id_token or scope counts as absent; where the access token
+ * or its type is unfit, it is OAUTH2_TRANSIENT and a fit refresh token alone stands in *tokens.
+ */
+enum oauth2_failure oauth2_refresh_answer(struct arena *arena, long status, const char *body, size_t len,
+					  struct oauth2_tokens *tokens, const char **code);
+
 /* Whatever tokens stand in an answer that was not OAUTH2_OK, so that they can be revoked: those that are no text to be
  * sent are left out. */
 void oauth2_unfit_tokens(struct arena *arena, const char *body, size_t len, struct oauth2_tokens *tokens);

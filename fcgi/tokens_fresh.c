@@ -6,7 +6,8 @@
  * generation is still the one that was read. Who does not have it waits for the result to appear. A failure is
  * remembered for a moment, so that those who waited do not all ask the provider in turn.
  *
- * Only HTTP 400 with `invalid_grant` makes a connection invalid; whatever else happens, the stored tokens stay.
+ * Only HTTP 400 with `invalid_grant` makes a connection invalid; whatever else happens, the stored tokens stay, or give
+ * way to a new refresh token that came without an access token fit to be stored.
  */
 #include "fcgi/tokens.h"
 
@@ -239,6 +240,23 @@ take_tokens(struct attempt *attempt, const struct oauth2_tokens *tokens, int64_t
 }
 
 /*
+ * No access token came that may be stored, yet perhaps a new refresh token: the provider has forgotten the old one, and
+ * maybe the stored access token with it. False when there is nothing to store.
+ */
+static bool
+take_refresh_token(struct attempt *attempt, const struct oauth2_tokens *tokens)
+{
+	struct credential *credential = attempt->credential;
+
+	if (tokens->refresh_token == NULL || text_equal(tokens->refresh_token, credential->refresh_token))
+		return false;
+	credential->refresh_token = tokens->refresh_token;
+	credential->refresh_token_kept = false;
+	credential->expires_at = 0;
+	return true;
+}
+
+/*
  * Store what the provider gave. A provider that rotates has already forgotten the old refresh token, so an unreachable
  * store is tried again until the deadline; a reply that was lost is recognised by reading.
  */
@@ -247,7 +265,7 @@ store_tokens(struct attempt *attempt, const char *generation, bool *stored)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
-	const char *access_token = attempt->credential->access_token;
+	const struct credential sent = *attempt->credential;
 	int64_t again_ms = STORE_AGAIN_MS; /* rarer and rarer: each time takes memory of the request */
 	bool failed_before = false;
 
@@ -261,7 +279,8 @@ store_tokens(struct attempt *attempt, const char *generation, bool *stored)
 		if (error == NULL && !*stored && failed_before) {
 			error = store_integration_read_tokens(app, request->arena, request->provider,
 							      &request->principal, NULL, &record, &credential, &found);
-			if (error == NULL && found && text_equal(credential.access_token, access_token)) {
+			if (error == NULL && found && text_equal(credential.access_token, sent.access_token) &&
+			    text_equal(credential.refresh_token, sent.refresh_token)) {
 				*attempt->record = record;
 				*stored = true;
 			}
@@ -328,21 +347,24 @@ refresh(struct attempt *attempt, enum token_verdict *verdict, bool *again)
 	} else {
 		const char *code;
 		enum oauth2_failure failure =
-		    oauth2_token_answer(request->arena, response.status, response.body, response.len, &tokens, &code);
+		    oauth2_refresh_answer(request->arena, response.status, response.body, response.len, &tokens, &code);
 
 		*verdict = verdict_of(request, failure, &response, code);
 	}
 	if (*verdict == TOKEN_GOOD && names_another(attempt, &tokens, &named))
 		*verdict = TOKEN_IDENTITY;
-	if (*verdict != TOKEN_GOOD)
+	if (*verdict == TOKEN_GOOD)
+		take_tokens(attempt, &tokens, issued_at, named);
+	else if (!take_refresh_token(attempt, &tokens))
 		return note_failure(attempt, *verdict, &response);
-	take_tokens(attempt, &tokens, issued_at, named);
 	error = store_tokens(attempt, generation, &stored);
 	if (error != NULL)
 		return error;
 	*again = !stored;
 	if (!stored)
 		attempt->overtaken = generation;
+	if (stored && *verdict != TOKEN_GOOD)
+		return note_failure(attempt, *verdict, &response);
 	if (stored) {
 		store_event_append(app, request->arena, "refreshed", request->actor, &request->principal, "ok",
 				   request->request_id);

@@ -188,6 +188,7 @@ def changed(name, verdict="unreachable", at=None, readable=True, omit=(), status
 NO_TEXT = (None, "", 7, True, [], {}, ["ya29.MARKER"], {"a": "ya29.MARKER"})
 NO_TOKEN = ("ya29.MARKER a", "ya29.MARKER\r\nX-A: b", "ya29.MARKER\x7f", "ya29.MARKER-ü", "\tya29.MARKER")
 KEPT = {"connect": "offline_access_missing"}  # the refresh token that is stored, if one is, serves on
+ABSENT = {"refresh": "good"}  # what is unfit counts as absent there, so that a new refresh token is not lost over it
 
 
 def token_members():
@@ -209,7 +210,7 @@ def token_members():
     for value in (0, -1, 1, 59.5, "3599", "abc", "", None, True, [], {}, 1e300, -1e300, 10**30, -10**30, 2**63, "9" * 40):
         yield changed(f"expires_in {bits(value)}", "good", expires_in=value)
     for value in (7, [], {}, True, f"{DRIVE}\n", "ü", "x" * 9000):
-        yield changed(f"scope {bits(value)}", scope=value)
+        yield changed(f"scope {bits(value)}", at=ABSENT, scope=value)
     yield changed("scope null", "good", scope=None)
     yield changed("no scope", "good", omit=["scope"])
     nothing = {"exchange": "scopes_missing", "gateway": "scopes_missing"}
@@ -273,7 +274,7 @@ def id_tokens():
     for value in (None, ""):
         yield changed(f"id_token {bits(value)}", "good", {"exchange": "identity_invalid"}, id_token=value)
     for value in (7, True, [], {}, "a b.c.d", "x" * 17_000):
-        yield changed(f"id_token {bits(value)}", id_token=value)
+        yield changed(f"id_token {bits(value)}", at=ABSENT, id_token=value)
     for value in ("a", "..", "a.b.c", "e30.e30.", "W10.W10.AA"):
         yield changed(f"id_token {value}", "identity", {"exchange": "identity_invalid"}, id_token=value)
 

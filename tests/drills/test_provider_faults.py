@@ -294,7 +294,8 @@ def on_connections(drill):
 
 def on_rotation(drill):
     """Odd answers to a refresh with all that is needed in them."""
-    return drill.thin([fault for fault in at_token() if fault.verdict == "good" and "refresh_token" not in fault.name], least=8)
+    return drill.thin([fault for fault in at_token() if fault.judged("refresh") == "good" and "refresh_token" not in fault.name],
+                      least=8)
 
 
 def test_provider_faults(tmp_path_factory):

@@ -1,6 +1,7 @@
 /*
- * oauth2_token_answer and what it rests on. The first byte chooses the status, the rest is the body. Whatever comes in,
- * only status 400 with exactly `invalid_grant` ends a connection, and nothing unfit to be stored comes out.
+ * oauth2_token_answer, oauth2_refresh_answer and what it rests on. The first byte chooses the status, the rest is the
+ * body. Whatever comes in, only status 400 with exactly `invalid_grant` ends a connection, and nothing unfit to be
+ * stored comes out.
  */
 #include "common/json_read.h"
 #include "common/oauth2.h"
@@ -45,6 +46,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else {
 		must(memcmp(&tokens, &none, sizeof none) == 0);
 	}
+	struct oauth2_tokens renewed;
+	enum oauth2_failure after = oauth2_refresh_answer(arena, status, body, len, &renewed, &code);
+	must(after == failure || (after == OAUTH2_OK && failure == OAUTH2_TRANSIENT));
+	if (after == OAUTH2_OK)
+		check_tokens(&renewed);
+	else if (renewed.refresh_token != NULL)
+		must(status == 200 && error == NULL && text_is_visible(renewed.refresh_token) &&
+		     strlen(renewed.refresh_token) <= 2048);
 	if (failure == OAUTH2_POLICY || failure == OAUTH2_CLIENT)
 		must(status >= 400 && status < 404 && text_equal(error, code));
 

@@ -69,6 +69,44 @@ def test_a_new_refresh_token_is_stored(duo, ada, caller):
     assert duo.stand_in.counters()["reuse_detections"] == 0
 
 
+@pytest.mark.parametrize("members", [{"id_token": "x" * 16_385}, {"scope": "ü"}, {"scope": ["a"]}, {"scope": "x" * 8_193}],
+                         ids=["a long id_token", "a scope that is none", "a scope that is no text", "a long scope"])
+def test_an_unfit_member_loses_no_new_refresh_token(duo, ada, caller, members):
+    duo.stand_in.settings(personality="rotating")
+    scopes = ada.connect("acme")["scopes"]
+    make_due(duo, "ada")
+    duo.stand_in.fault("refresh", "answer", set=members)
+    assert caller.fresh("ada")["scopes"] == scopes, "as before"
+    make_due(duo, "ada")
+    caller.fresh("ada")
+    assert duo.stand_in.counters()["reuse_detections"] == 0
+
+
+@pytest.mark.parametrize("kind, fault, status, code", [
+    ("answer", {"set": {"access_token": "x" * 4_097}}, 502, "provider_unreachable"),
+    ("answer", {"omit": ["access_token"]}, 502, "provider_unreachable"),
+    ("answer", {"omit": ["token_type"]}, 502, "provider_unreachable"),
+    ("id_token", {"claims": {"sub": "108123000000000000999"}}, 409, "reconnect_required"),
+], ids=["a long access token", "no access token", "no token type", "another sub"])
+def test_a_new_refresh_token_without_an_access_token(duo, ada, caller, kind, fault, status, code):
+    """The provider has forgotten the old refresh token: the new one is stored, and the access token not."""
+    duo.stand_in.settings(personality="rotating")
+    ada.connect("acme")
+    caller.fresh("ada")
+    wait_until(lambda: credential(duo)["handed_out_until"] != "0", "it is noted that the token was handed out")
+    handed_out = credential(duo)["handed_out_until"]
+    record, = ada.list("acme")
+    problem(ask(duo, caller, kind, **fault), status, code)
+    after = credential(duo)
+    assert (after["expires_at"], after["handed_out_until"]) == ("0", handed_out)
+    assert [{**each, "updated_at": None} for each in ada.list("acme")] == [{**record, "updated_at": None}]
+    problem(caller.token("ada"), status, code)
+    assert duo.stand_in.counters()["refreshes"] == 1, "the failure is remembered with the new tokens"
+    forget_failure(duo)
+    caller.fresh("ada")
+    assert duo.stand_in.counters()["reuse_detections"] == 0
+
+
 # The error table
 
 
@@ -118,7 +156,7 @@ TRANSIENT = [
     {"kind": "answer", "set": {"access_token": "ya29.MARKER two words"}},
     {"kind": "answer", "set": {"access_token": "ya29.MARKER\r\nX-Injected: 1"}},
     {"kind": "answer", "set": {"token_type": "mac"}}, {"kind": "answer", "omit": ["token_type"]},
-    {"kind": "answer", "set": {"refresh_token": 7}}, {"kind": "answer", "set": {"scope": ["a"]}},
+    {"kind": "answer", "set": {"refresh_token": 7}},
 ]
 
 

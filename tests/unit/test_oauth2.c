@@ -312,6 +312,46 @@ refuses_unfit_answers(void **state)
 	}
 }
 
+/* A provider that rotates has forgotten the refresh token that it was sent. */
+static void
+loses_no_refresh_token_over_another_member(void **state)
+{
+	(void)state;
+#define RENEWED(rest) "{\"refresh_token\":\"1//MARKER\"" rest "}"
+#define BEARER ",\"access_token\":\"ya29.MARKER\",\"token_type\":\"Bearer\""
+	static const struct {
+		long status;
+		const char *body;
+		enum oauth2_failure failure;
+		bool kept;
+	} rows[] = {
+	    {200, RENEWED(BEARER), OAUTH2_OK, true},
+	    {200, RENEWED(BEARER ",\"id_token\":1"), OAUTH2_OK, true},
+	    {200, RENEWED(BEARER ",\"id_token\":\"a b\""), OAUTH2_OK, true},
+	    {200, RENEWED(BEARER ",\"scope\":[\"a\"]"), OAUTH2_OK, true},
+	    {200, RENEWED(BEARER ",\"scope\":\"\xc3\xa4\""), OAUTH2_OK, true},
+	    {200, RENEWED(""), OAUTH2_TRANSIENT, true},
+	    {200, RENEWED(",\"access_token\":\"ya29.MARKER\""), OAUTH2_TRANSIENT, true},
+	    {200, RENEWED(",\"access_token\":\"a b\",\"token_type\":\"Bearer\""), OAUTH2_TRANSIENT, true},
+	    {200, RENEWED(",\"access_token\":null,\"token_type\":\"Bearer\""), OAUTH2_TRANSIENT, true},
+	    {200, "{\"refresh_token\":\"a b\"" BEARER "}", OAUTH2_TRANSIENT, false},
+	    {200, RENEWED(",\"error\":\"server_error\""), OAUTH2_TRANSIENT, false},
+	    {201, RENEWED(BEARER), OAUTH2_TRANSIENT, false},
+	    {400, RENEWED(",\"error\":\"invalid_grant\""), OAUTH2_INVALID_GRANT, false},
+	};
+	for (size_t i = 0; i < LENGTH(rows); i++) {
+		struct oauth2_tokens tokens;
+		const char *code;
+		const char *body = rows[i].body;
+		assert_int_equal(oauth2_refresh_answer(arena, rows[i].status, body, strlen(body), &tokens, &code),
+				 rows[i].failure);
+		assert_true(text_equal(tokens.refresh_token, rows[i].kept ? "1//MARKER" : NULL));
+		assert_true(text_equal(tokens.access_token, rows[i].failure == OAUTH2_OK ? "ya29.MARKER" : NULL));
+		assert_null(tokens.id_token);
+		assert_null(tokens.scope);
+	}
+}
+
 static void
 bounds_lengths_of_tokens(void **state)
 {
@@ -716,6 +756,7 @@ main(void)
 	    cmocka_unit_test(bounds_requests),
 	    cmocka_unit_test(takes_good_answers),
 	    cmocka_unit_test(refuses_unfit_answers),
+	    cmocka_unit_test(loses_no_refresh_token_over_another_member),
 	    cmocka_unit_test(bounds_lengths_of_tokens),
 	    cmocka_unit_test(judges_every_known_answer),
 	    cmocka_unit_test(only_400_and_exactly_invalid_grant_ends_a_connection),
