@@ -71,6 +71,10 @@ location / { proxy_pass UPSTREAM; }
 location /intercepted/ { proxy_intercept_errors on; proxy_pass UPSTREAM; }
 location /own-page/ { error_page 404 503 =200 /sorry; proxy_intercept_errors on; proxy_pass UPSTREAM; }
 location = /sorry { internal; return 200 "sorry"; }
+location ~* \\.(js|css|svg)$ { return 404; }
+location ~ ^/(healthz|readyz|metrics|integrations|mcps)$ { return 404; }
+location ~ callback { return 404; }
+location ~ /(api|mcp|proxy|internal)/ { return 404; }
 location /files/ { root /nonexistent; }
 location = /redirect { return 302 http://there.example/; }
 location = /empty { empty_gif; }
@@ -140,6 +144,7 @@ def ask_with_secrets(product):
     assert product.request("GET", page).status_code == 200
     assert product.request("GET", page, headers={"Host": "elsewhere.example"}, may_hold_token=True).status_code == 308
     problem(product.request("POST", page), 405, "method_not_allowed")
+    problem(product.request("GET", page.replace("google", "Google")), 404, "route_not_found")
     problem(product.request("GET", page, headers={"X-A": "x" * 17_000}), 431, "request_invalid")
     problem(product.request("GET", f"{page}&x={'x' * 17_000}"), 414, "request_invalid")
     problem(ada.get(page.replace("/integrations/", "/api/")), 404, "route_not_found")
@@ -279,6 +284,25 @@ def test_what_is_ours_has_our_form(platform, case):
     lines = ask(platform.hosts[0].port, data)
     assert lines[0].startswith(f"HTTP/1.1 {status} ".encode()), lines
     assert b"Content-Type: application/problem+json" in lines and b"Server: nginx" in lines
+
+
+def test_no_pattern_of_the_platform_takes_a_path_of_ours(platform):
+    """It has some that would fit."""
+    for path in ("/none.js", "/callback", "/x/api/y"):
+        assert platform.request("GET", path).text == "missing here"
+    for path in ("/integrations", "/mcps", "/integrations/google/callback", "/integrations-assets/style.css",
+                 "/integrations-assets/common.js", "/integrations-assets/icon.svg"):
+        answer = platform.request("GET", path)
+        assert answer.status_code == 200 and answer.headers["X-Content-Type-Options"] == "nosniff", path
+    ada = platform.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    problem(platform.request("GET", "/mcp/acme/gmail"), 401, "unauthenticated")
+    problem(platform.request("GET", "/proxy/acme/google/gmail/v1/a.js"), 401, "unauthenticated")
+    token = "/internal/organizations/acme/users/ada/integrations/google/token"
+    problem(platform.request("POST", token, internal=True, bearer="x", json={}), 401, "unauthenticated")
+    problem(platform.request("GET", "/internal", internal=True), 404, "route_not_found")
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert platform.request("GET", path, internal=True).status_code == 200
 
 
 def test_a_body_that_is_too_long_for_us(platform):
