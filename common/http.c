@@ -274,7 +274,7 @@ http_send(struct http *http, struct arena *arena, const struct http_request *req
 	const struct error *error = &error_provider_unreachable;
 	struct resolved found;
 	struct url url;
-	const char *addresses;
+	const char *addresses = NULL;
 	const char *authorization = NULL;
 	int64_t connect_by = loop_now_ms(http->loop) + HTTP_CONNECT_MS;
 	int64_t ms;
@@ -295,16 +295,19 @@ http_send(struct http *http, struct arena *arena, const struct http_request *req
 		*why = "no time was left for the call";
 		return error;
 	}
-	addresses = addresses_text(arena, &url, &found);
+	/* A numeric host is its own only address. Libcurl needs no list for that, and takes none for an IPv6 one. */
+	if (!text_equal(found.address[0], url.host))
+		addresses = addresses_text(arena, &url, &found);
 	if (request->authorization != NULL)
 		authorization = arena_format(arena, "Authorization: %s", request->authorization);
 	/* From here on nothing may abandon the fiber: what follows is not the arena's. */
-	call.addresses = curl_slist_append(NULL, addresses);
+	if (addresses != NULL)
+		call.addresses = curl_slist_append(NULL, addresses);
 	call.headers = header_list(authorization);
 	call.easy = curl_easy_init();
 	call.result = CURLE_OUT_OF_MEMORY;
 	*why = "no memory for the call";
-	if (call.easy != NULL && call.headers != NULL && call.addresses != NULL)
+	if (call.easy != NULL && call.headers != NULL && (addresses == NULL || call.addresses != NULL))
 		error = perform(&call, request, ms, why);
 	release(&call);
 	return error;
