@@ -55,8 +55,10 @@ take_body(char *bytes, size_t one, size_t len, void *arg)
 		while (size < call->len + len + 1)
 			size *= 2;
 		body = arena_try_alloc(call->arena, size);
-		if (body == NULL)
+		if (body == NULL) {
+			call->no_memory = true;
 			return 0;
+		}
 		if (call->len > 0)
 			memcpy(body, call->body, call->len);
 		call->body = body;
@@ -223,6 +225,8 @@ reason(const struct http_call *call)
 {
 	if (call->too_large)
 		return "the answer is too large";
+	if (call->no_memory)
+		return "no memory for the answer";
 	switch (call->result) {
 	case CURLE_COULDNT_CONNECT: return "the connection was refused, or its address is not allowed";
 	case CURLE_OPERATION_TIMEDOUT: return "no answer in time";
@@ -234,7 +238,10 @@ reason(const struct http_call *call)
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR: return "the connection broke";
 	case CURLE_OUT_OF_MEMORY: return "no memory for the call";
-	default: return "the answer is no valid HTTP";
+	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_UNSUPPORTED_PROTOCOL: /* no status line, as before HTTP/1.0 */
+	case CURLE_BAD_CONTENT_ENCODING: return "the answer is no valid HTTP";
+	default: return "the call failed";
 	}
 }
 

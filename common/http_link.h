@@ -32,6 +32,7 @@ struct http_call {
 	size_t size;
 	size_t headers_len; /* trailers and interim answers included */
 	bool too_large;
+	bool no_memory; /* for the body */
 	bool over;
 	CURLcode result;
 	struct http_response *response;

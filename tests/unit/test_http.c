@@ -240,6 +240,8 @@ an_answer_that_does_not_fit(void **state)
 	assert_true(listen_on(AF_INET));
 	server.answer = long_answer(HTTP_BODY_MAX + 1);
 	fails((struct call){0}, "http", "127.0.0.1", "the answer is too large");
+	server.answer = long_answer(HTTP_BODY_MAX / 2);
+	fails((struct call){.limit = (size_t)16 * 1024}, "http", "127.0.0.1", "no memory for the answer");
 }
 
 static void
