@@ -28,8 +28,7 @@
 #define WORKERS_MAX 56 /* all of them twice, during a reload, fit the 128 slots of workers.c */
 #define IN_FLIGHT_MAX 65536
 #define LIMIT_MAX 1000000
-#define KEYS_FIRST (16 * 1024)
-#define KEYS_LIMIT (1024 * 1024) /* a file of 64 KiB and its lines */
+#define KEYS_MEMORY (2 * 1024 * 1024) /* a file of 64 KiB twice, and two copies of 16 bytes for each line of one */
 #define LOOK_AGAIN_MS 1000
 
 static unsigned
@@ -254,7 +253,8 @@ config_learn_key(const struct config *config, const char *id)
 	    (file->looked_ms != 0 && now - file->looked_ms < LOOK_AGAIN_MS))
 		return false;
 	file->looked_ms = now;
-	arena = arena_open(KEYS_FIRST, KEYS_LIMIT, no_memory, NULL);
+	/* All at once: memory that is missing later would end the process, with all requests in flight. */
+	arena = arena_open(KEYS_MEMORY, KEYS_MEMORY, no_memory, NULL);
 	if (arena == NULL)
 		return false;
 	text = config_file(arena, file->path, true, &len, &mistake);

@@ -27,6 +27,7 @@
 #include "fcgi/signing_keys.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -316,6 +317,18 @@ commands(void)
 	return done;
 }
 
+static struct key_ring *ring;
+static char keys_path[256];
+
+static bool
+a_new_key(void)
+{
+	struct config_keys_file file = {.path = keys_path};
+	const struct config config = {.keys = ring, .keys_file = &file};
+
+	return config_learn_key(&config, "k2");
+}
+
 static int
 open_all(void **state)
 {
@@ -360,6 +373,32 @@ every_allocation_in_turn(void **state)
 	each(REALLOC, 2, commands);
 }
 
+/* In a worker, with requests in flight: it has to live on, and finds the key the next time. */
+static void
+a_key_looked_up(void **state)
+{
+	(void)state;
+	const char *folder = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
+	const char *mistake;
+	FILE *file;
+	int fd;
+
+	assert_in_range(snprintf(keys_path, sizeof keys_path, "%s/keys.XXXXXX", folder), 1, sizeof keys_path - 1);
+	fd = mkstemp(keys_path);
+	assert_true(fd >= 0);
+	file = fdopen(fd, "w");
+	assert_non_null(file);
+	for (int i = 0; i < 1000; i++)
+		fprintf(file, "# A line of many: the file needs more than a small first chunk.\n");
+	fprintf(file, "k2:IiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiI=\n");
+	assert_int_equal(fclose(file), 0);
+	ring = key_ring_open(arena, "k1:ERERERERERERERERERERERERERERERERERERERERERE=\n", &mistake);
+	assert_non_null(ring);
+	each(CALLOC, 2, a_new_key);
+	key_ring_close(ring);
+	assert_int_equal(unlink(keys_path), 0);
+}
+
 static void
 closing_nothing(void **state)
 {
@@ -386,6 +425,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(every_allocation_in_turn, open_all, close_all),
+	    cmocka_unit_test_setup_teardown(a_key_looked_up, open_all, close_all),
 	    cmocka_unit_test(closing_nothing),
 	};
 
