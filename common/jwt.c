@@ -391,6 +391,9 @@ jwt_verify(struct arena *arena, const struct jwt_keys *keys, const struct words 
 			continue;
 		result = check_signature(&token, algorithm, key);
 	}
+	/* It names no key, so it may be signed with one that is not among these yet. */
+	if (result == JWT_BAD_SIGNATURE && kid == NULL)
+		return JWT_UNKNOWN_KEY;
 	if (result != JWT_VALID)
 		return result;
 	*claims = read_claims(arena, &token);

@@ -14,11 +14,11 @@ struct jwt_keys;
 
 enum jwt_result {
 	JWT_VALID,
-	JWT_MALFORMED,   /* not three parts of base64url JSON, or too long (16 KiB) */
-	JWT_ALGORITHM,   /* `alg` is not an allowed one; "none" and HS* never are */
-	JWT_UNKNOWN_KEY, /* no key with this `kid` (or none that fits): fetching the keys anew may help */
-	JWT_BAD_SIGNATURE,
-	JWT_NO_MEMORY /* says nothing about the token */
+	JWT_MALFORMED,     /* not three parts of base64url JSON, or too long (16 KiB) */
+	JWT_ALGORITHM,     /* `alg` is not an allowed one; "none" and HS* never are */
+	JWT_UNKNOWN_KEY,   /* no key with this `kid`, or without one none that fits: fetching the keys anew may help */
+	JWT_BAD_SIGNATURE, /* of the key that the token names */
+	JWT_NO_MEMORY      /* says nothing about the token */
 };
 
 /*

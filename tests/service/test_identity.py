@@ -132,6 +132,17 @@ def test_the_keys(make_product):
     assert fetched() == before + 2
 
 
+def test_a_new_key_that_no_token_names(make_product):
+    """A provider with tokens without `kid`: when no key fits, they are fetched anew."""
+    product = make_product(workers=1)
+    ada = product.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    before = product.stand_in.counters()["certs"]
+    product.stand_in.fault("exchange", "id_token", sign="rotated", header={"kid": None})
+    ada.connect("acme")
+    assert product.stand_in.counters()["certs"] == before + 1
+
+
 # A provider without keys: userinfo says who it is
 
 
