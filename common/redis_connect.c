@@ -18,19 +18,13 @@ struct redis_connect_waiter {
 	struct redis_connect_waiter *next;
 };
 
+/* To `address`; NULL: to the unix socket. */
 static redisContext *
-connect_socket(struct redis *redis, int64_t deadline_ms)
+open_socket(struct redis *redis, const char *address)
 {
-	struct resolved addresses;
-	redisContext *context;
+	redisContext *context = address != NULL ? redisConnectNonBlock(address, (int)redis->target.port)
+						: redisConnectUnixNonBlock(redis->target.path);
 
-	if (redis->target.path != NULL) {
-		context = redisConnectUnixNonBlock(redis->target.path);
-	} else {
-		if (!resolve(redis->resolver, redis->target.host, deadline_ms, &addresses))
-			return NULL;
-		context = redisConnectNonBlock(addresses.address[0], (int)redis->target.port);
-	}
 	if (context != NULL && context->err != 0) {
 		redisFree(context);
 		context = NULL;
@@ -78,6 +72,28 @@ connect_wait(struct redis *redis, int64_t deadline_ms)
 	return true;
 }
 
+/*
+ * To the first address that takes the connection. One that refuses costs no time; one that is silent takes all of it,
+ * and so the next connect begins behind it.
+ */
+static bool
+connect_any(struct redis *redis, int64_t deadline_ms)
+{
+	bool over_tcp = redis->target.path == NULL;
+	struct resolved found = {.count = 1};
+
+	if (over_tcp && !resolve(redis->resolver, redis->target.host, deadline_ms, &found))
+		return false;
+	for (size_t i = 0; i < found.count && loop_now_ms(redis->loop) < deadline_ms; i++) {
+		redis->context = open_socket(redis, over_tcp ? found.address[redis->next_address % found.count] : NULL);
+		if (redis->context != NULL && connect_wait(redis, deadline_ms))
+			return true;
+		redis_drop(redis, REDIS_LOST, NULL);
+		redis->next_address++;
+	}
+	return false;
+}
+
 /* AUTH and SELECT, before any other command can be on this connection. */
 static bool
 introduce(struct redis *redis)
@@ -122,9 +138,11 @@ connect_now(struct redis *redis)
 	bool up;
 
 	redis->state = REDIS_CONNECTING;
-	redis->context = connect_socket(redis, deadline_ms);
-	up = redis->context != NULL && connect_wait(redis, deadline_ms) && introduce(redis) &&
-	     redis->context != NULL; /* what came behind the replies may have ended it already */
+	up = connect_any(redis, deadline_ms);
+	if (up && !(introduce(redis) && redis->context != NULL)) { /* what came behind the replies may have ended it */
+		redis->next_address++;
+		up = false;
+	}
 	redis->state = up ? REDIS_UP : REDIS_DOWN;
 	if (up) {
 		redis_count(redis, redis_series.connected, 1);

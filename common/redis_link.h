@@ -57,6 +57,7 @@ struct redis {
 	const char *name;
 	struct redis_target target;
 	enum redis_state state;
+	size_t next_address; /* of the host's, counted on where one failed */
 	struct redisContext *context;
 	struct loop_io *io;
 	struct loop_timer *timer;

@@ -16,7 +16,9 @@
 #include "common/resolve.h"
 #include "tests/unit/on_loop.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +46,17 @@ static struct peer {
 } peer;
 
 static struct redis *redis;
-static struct resolver *resolver;
+static struct resolved addresses; /* of every host */
+
+bool
+resolve(struct resolver *unused, const char *host, int64_t deadline_ms, struct resolved *out)
+{
+	(void)unused;
+	(void)host;
+	(void)deadline_ms;
+	*out = addresses;
+	return addresses.count > 0;
+}
 
 static void
 peer_read(void *arg, int events)
@@ -118,7 +130,7 @@ open_client(const char *prefix, const char *suffix)
 	char url[128];
 
 	snprintf(url, sizeof url, "%s%s%s", prefix, peer.path, suffix);
-	redis = redis_open(test_loop, resolver, NULL, "test", url);
+	redis = redis_open(test_loop, NULL, NULL, "test", url);
 	assert_non_null(redis);
 }
 
@@ -141,7 +153,6 @@ open_all(void **state)
 	    listen(peer.listener, 16) != 0)
 		return -1;
 	peer.accept_io = loop_io_open(test_loop, peer.listener, LOOP_READ, peer_accept, NULL);
-	resolver = resolver_open(test_loop);
 	open_client("unix://", "");
 	return 0;
 }
@@ -150,7 +161,6 @@ static int
 close_all(void **state)
 {
 	redis_close(redis);
-	resolver_close(resolver);
 	loop_io_close(peer.io);
 	loop_io_close(peer.accept_io);
 	if (peer.fd >= 0)
@@ -1084,6 +1094,103 @@ a_refused_introduction_is_an_error(void **state)
 	forget(asks, 3);
 }
 
+/* ---- the addresses of a name ---- */
+
+/* A TCP socket that listens on `address`; *port 0: on a free one. */
+static int
+listen_on(const char *address, uint16_t *port, int backlog)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(*port)};
+	socklen_t len = sizeof at;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(inet_pton(AF_INET, address, &at.sin_addr), 1);
+	assert_int_equal(bind(fd, (const struct sockaddr *)(const void *)&at, sizeof at), 0);
+	assert_int_equal(listen(fd, backlog), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)(void *)&at, &len), 0);
+	*port = ntohs(at.sin_port);
+	return fd;
+}
+
+/* The peer is on the last of these addresses, and there only. Returns its port. */
+static uint16_t
+move_peer(const char *const *list, size_t count)
+{
+	uint16_t port = 0;
+	char url[64];
+
+	addresses.count = count;
+	for (size_t i = 0; i < count; i++)
+		snprintf(addresses.address[i], RESOLVE_TEXT, "%s", list[i]);
+	loop_io_close(peer.accept_io);
+	close(peer.listener);
+	peer.listener = listen_on(list[count - 1], &port, 16);
+	peer.accept_io = loop_io_open(test_loop, peer.listener, LOOP_READ, peer_accept, NULL);
+	peer.got = answer_each_get;
+	redis_close(redis);
+	snprintf(url, sizeof url, "redis://redis.example:%u", port);
+	redis = redis_open(test_loop, NULL, NULL, "test", url);
+	assert_non_null(redis);
+	return port;
+}
+
+static bool
+is_answered(void)
+{
+	struct ask ask = {.words = {"GET", "key"}, .reads = true};
+
+	on_loop_start(ask_now, &ask);
+	on_loop_finish(2000);
+	forget(&ask, 1);
+	return ask.error == NULL;
+}
+
+static void
+an_address_that_refuses_is_passed_by(void **state)
+{
+	static const char *const list[] = {"127.0.0.2", "::1", "127.0.0.3", "127.0.0.4"};
+
+	(void)state;
+	(void)move_peer(list, 4);
+	assert_true(is_answered());
+	peer_close();
+	assert_true(is_answered());
+	assert_int_equal(peer.accepted, 2);
+	addresses.count = 1; /* looked up anew, the name has fewer: those are tried */
+	peer_close();
+	assert_false(is_answered());
+	addresses.count = 0;
+	assert_false(is_answered());
+	assert_int_equal(peer.accepted, 2);
+}
+
+/* Its queue of connections is full: whoever connects hears nothing. */
+static void
+an_address_that_is_silent_is_passed_by_next_time(void **state)
+{
+	static const char *const list[] = {"127.0.0.2", "127.0.0.3"};
+	uint16_t port = move_peer(list, 2);
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int listener = listen_on(list[0], &port, 0);
+	int fds[3];
+
+	(void)state;
+	assert_int_equal(inet_pton(AF_INET, list[0], &at.sin_addr), 1);
+	for (size_t i = 0; i < 3; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)connect(fds[i], (const struct sockaddr *)(const void *)&at, sizeof at);
+	}
+	assert_false(is_answered());
+	assert_int_equal(peer.accepted, 0);
+	assert_true(is_answered());
+	peer_close();
+	assert_true(is_answered()); /* where it was before */
+	assert_int_equal(peer.accepted, 2);
+	for (size_t i = 0; i < 3; i++)
+		close(fds[i]);
+	close(listener);
+}
+
 static void
 fields_are_found(void **state)
 {
@@ -1135,6 +1242,8 @@ main(void)
 	    TEST(settling_waits_for_what_is_under_way),
 	    TEST(a_database_is_selected_first),
 	    TEST(a_refused_introduction_is_an_error),
+	    TEST(an_address_that_refuses_is_passed_by),
+	    TEST(an_address_that_is_silent_is_passed_by_next_time),
 	    cmocka_unit_test(fields_are_found),
 	};
 
