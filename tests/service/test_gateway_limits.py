@@ -1,0 +1,77 @@
+"""Limits per address where an agent runtime asks for many members from one address."""
+
+import collections
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from harness import good
+from processes import wait_until
+from test_gateway import Gateway, read_until
+
+RUNTIME = "203.0.113.7"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory):
+    """Believes X-Forwarded-For, because this machine's own address has no limits."""
+    product = Gateway(tmp_path_factory.mktemp("gateway"),
+                      server_conf="set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
+    product.start()
+    yield product
+    product.stop()
+
+
+def begin(stack, product, token="none", times=1):
+    """A connection from the runtime's address on which so many requests have been sent."""
+    connection = stack.enter_context(socket.create_connection(("127.0.0.1", product.hosts[0].port), 30))
+    connection.sendall((f"GET /mcp/acme/gmail HTTP/1.1\r\nHost: {product.public_url[7:]}\r\nX-Forwarded-For: {RUNTIME}\r\n"
+                        f"Authorization: Bearer {token}\r\n\r\n").encode() * times)
+    return connection
+
+
+def test_more_streams_than_members_have_connections(gateway):
+    ada = gateway.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    agent = gateway.teammate()
+    ended = threading.Event()
+
+    def stream(_, connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        while True:
+            connection.sendall(b"data: x\n\n")
+            if ended.wait(0.5):
+                return
+
+    gateway.upstream.behave(stream)
+    with contextlib.ExitStack() as stack:
+        stack.callback(ended.set)
+        for each in [begin(stack, gateway, agent.token) for _ in range(250)]:
+            assert read_until(each, b"data: x").startswith(b"HTTP/1.1 200 ")
+        assert gateway.upstream.open_connections() == 250
+        # Nor do they count against the API.
+        for _ in range(20):
+            good(ada.integrations("acme", headers={"X-Forwarded-For": RUNTIME}))
+    wait_until(lambda: gateway.upstream.open_connections() == 0, "the streams have ended")
+
+
+def test_a_flood_ends_at_its_own_limit(gateway):
+    """1,000 a second and 2,000 at once, however long it takes; the API of the same address has its own."""
+    number = 5000
+    with contextlib.ExitStack() as stack:
+        begun = time.monotonic()
+        statuses = collections.Counter()
+        for each in [begin(stack, gateway, times=number // 5) for _ in range(5)]:
+            answers = b""
+            while answers.count(b"\"status\":") < number // 5:
+                answers += each.recv(1 << 20)
+            statuses["refused"] += answers.count(b"HTTP/1.1 429 ")
+            assert answers.count(b"HTTP/1.1 429 ") == answers.count(b'"code":"rate_limited"')
+            statuses["asked"] += answers.count(b"HTTP/1.1 401 ")
+        seconds = time.monotonic() - begun
+        assert sum(statuses.values()) == number and 2000 <= statuses["asked"] <= 2001 + 1000 * seconds, (statuses, seconds)
+        answer = gateway.request("GET", "/api/me", headers={"X-Forwarded-For": RUNTIME})
+        assert answer.status_code == 401
