@@ -52,7 +52,7 @@ char *arena_join(struct arena *arena, const char *first, ...) __attribute__((sen
 /* printf into the arena. */
 char *arena_format(struct arena *arena, const char *format, ...) __attribute__((format(printf, 2, 3), returns_nonnull));
 
-/* Bytes in use, for metrics and tests. */
+/* Bytes in use, for tests. */
 size_t arena_used(const struct arena *arena);
 
 #endif

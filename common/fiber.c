@@ -60,7 +60,6 @@ struct fibers {
 	struct loop_hook *hook;
 	size_t max;
 	size_t count; /* made so far */
-	size_t running;
 	struct fiber **all;
 	struct fiber *free;
 	struct fiber *ready, **ready_end;
@@ -142,7 +141,6 @@ finish(struct fiber *fiber)
 	fiber->state = FIBER_FREE;
 	fiber->next = fibers->free;
 	fibers->free = fiber;
-	fibers->running--;
 	fiber->ended(fiber->arg, abandoned);
 }
 
@@ -299,15 +297,8 @@ fiber_start(struct fibers *fibers, void (*fn)(void *), void (*ended)(void *, boo
 	fiber->ended = ended;
 	fiber->arg = arg;
 	fiber->cleanups = NULL;
-	fibers->running++;
 	make_ready(fiber);
 	return true;
-}
-
-size_t
-fibers_running(const struct fibers *fibers)
-{
-	return fibers->running;
 }
 
 struct fiber *

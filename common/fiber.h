@@ -26,9 +26,6 @@ void fibers_close(struct fibers *fibers); /* none may be parked */
  */
 bool fiber_start(struct fibers *fibers, void (*fn)(void *), void (*ended)(void *, bool abandoned), void *arg);
 
-/* Fibers that have started and not ended. */
-size_t fibers_running(const struct fibers *fibers);
-
 /* ---- on a fiber ---- */
 
 /* The running fiber, or NULL on the loop's own stack. */

@@ -56,7 +56,4 @@ void http_close(struct http *http); /* none may be under way */
 const struct error *http_send(struct http *http, struct arena *arena, const struct http_request *request,
 			      struct http_response *response, const char **why);
 
-/* Calls under way. */
-size_t http_running(const struct http *http);
-
 #endif

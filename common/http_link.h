@@ -47,8 +47,7 @@ struct http {
 	CURLM *multi;
 	struct http_call *to_start, **to_start_end;
 	struct http_call *started;
-	bool broken; /* libcurl lacked memory: which call waits in vain is unknown, so all end */
-	size_t running;
+	bool broken;     /* libcurl lacked memory: which call waits in vain is unknown, so all end */
 	int64_t turn_ms; /* which turn of the loop this is, */
 	size_t acts;     /* and how many sockets were looked after in it */
 	struct trust *trust;

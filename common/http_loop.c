@@ -276,12 +276,6 @@ http_close(struct http *http)
 	curl_global_cleanup();
 }
 
-size_t
-http_running(const struct http *http)
-{
-	return http->running;
-}
-
 void
 http_run(struct http_call *call, int64_t until_ms)
 {
@@ -289,12 +283,10 @@ http_run(struct http_call *call, int64_t until_ms)
 
 	*http->to_start_end = call;
 	http->to_start_end = &call->next;
-	http->running++;
 	while (!call->over && fiber_park_until(until_ms))
 		continue;
 	if (!call->over) /* nothing that is known makes libcurl forget a call: rather end all than wait for ever */
 		http->broken = true;
 	while (!call->over)
 		fiber_park();
-	http->running--;
 }

@@ -32,14 +32,12 @@ on_loop_open(void **state)
 int
 on_loop_close(void **state)
 {
-	size_t left = fibers_running(test_fibers);
-
 	(void)state;
 	fibers_close(test_fibers);
 	loop_close(test_loop);
 	test_fibers = NULL;
 	test_loop = NULL;
-	return left != 0;
+	return running != 0;
 }
 
 static void
