@@ -211,12 +211,18 @@ def test_only_known_headers_come_back(gateway, agent):
     assert reply.json()["result"] == {}, "X-Accel-Redirect was not obeyed"
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 400, 402, 403, 404, 405, 406, 409, 410, 415, 422, 429, 500, 501, 503])
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 400, 402, 403, 404, 405, 406, 408, 409, 410, 415, 422, 429, 500, 501, 503])
 def test_statuses_pass(gateway, agent, status):
     body = b"" if status in (202, 204) else b'{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"theirs"}}'
     gateway.upstream.says(status, body=body)
     reply = call(agent)
     assert (reply.status_code, reply.content) == (status, body)
+
+
+def test_a_status_that_may_be_nginx_s_own(gateway, agent):
+    gateway.upstream.says(413, body=b"theirs")
+    problem(call(agent), 413, "body_too_large")
+    assert len(gateway.upstream.seen) == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
