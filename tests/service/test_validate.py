@@ -127,8 +127,10 @@ def refresh_table():
                           ("duplicate", {"field": "access_token", "value": "ya29.MARKER-x"})):
         yield f"{kind} {options or ''}", kind, options, UNREACHABLE
     for changes in ({"token_type": "mac"}, {"access_token": None}, {"access_token": ""}, {"access_token": ["x"]}, {"refresh_token": 5},
-                    {"refresh_token": "1//MARKER with blanks"}, {"refresh_token": "1//MARKER" + "x" * 3000}, {"scope": 5}):
+                    {"refresh_token": "1//MARKER with blanks"}, {"refresh_token": "1//MARKER" + "x" * 3000}):
         yield f"the answer with {str(changes)[:40]}", "answer", {"set": changes}, UNREACHABLE
+    for changes in ({"scope": 5}, {"id_token": 5}):
+        yield f"the answer with {changes}", "answer", {"set": changes}, VALID
     yield "chunks", "chunked", {}, VALID
 
 
