@@ -253,7 +253,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	credential->refresh_token_kept = true;
 	credential->handed_out_until = stored.handed_out_until;
 	error = store_integration_refresh(app, request->arena, request->provider, integration, credential,
-					  record.generation, &done);
+					  record.generation, true, &done);
 	if (error == NULL && !done) /* somebody else changed the connection at this moment */
 		error = &error_offline_access_missing;
 	return error;

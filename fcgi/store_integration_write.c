@@ -60,15 +60,17 @@ static struct redis_script connect_script = {
 	      "return {outcome, id, connected, record, tokens}\n",
 };
 
-/* KEYS: record, tokens. ARGV: generation, number of words of the record, its fields and values, the tokens'. */
+/* KEYS: record, tokens. ARGV: generation, judged, number of words of the record, its fields and values, the tokens'. */
 static struct redis_script refresh_script = {
     .form = "[0,1]",
     .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
 	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
-	      "local last = 2 + tonumber(ARGV[2])\n"
+	      "local last = 3 + tonumber(ARGV[3])\n"
 	      "local handed = redis.call('HGET', KEYS[2], 'handed_out_until')\n"
-	      "redis.call('HDEL', KEYS[1], 'status_reason', 'oauth_email', 'validated_at')\n"
-	      "redis.call('HSET', KEYS[1], unpack(ARGV, 3, last))\n"
+	      "if ARGV[2] == '1' then\n"
+	      "  redis.call('HDEL', KEYS[1], 'status_reason', 'oauth_email', 'validated_at')\n"
+	      "end\n"
+	      "redis.call('HSET', KEYS[1], unpack(ARGV, 4, last))\n"
 	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n" KEEP_HANDED_OUT "return 1\n",
 };
 
@@ -148,17 +150,23 @@ now_text(struct arena *arena)
 	return arena_text(arena, text);
 }
 
-/* What a write of tokens says about the record. */
+/* Whose the tokens are and that they are good: what only somebody who was told so may write. */
 static void
-add_record_state(struct pairs *pairs, struct arena *arena, const struct integration *record)
+add_judgement(struct pairs *pairs, const struct integration *record)
 {
 	add(pairs, "status", record->status);
 	add(pairs, "status_reason", record->status_reason);
 	add(pairs, "oauth_email", record->oauth_email);
+	add(pairs, "validated_at", record->validated_at);
+}
+
+/* What every write of tokens says about the record. */
+static void
+add_record_state(struct pairs *pairs, struct arena *arena, const struct integration *record)
+{
 	add(pairs, "scopes", words_join(arena, &record->scopes));
 	add(pairs, "missing_scopes", words_join(arena, &record->missing_scopes));
 	add(pairs, "updated_at", record->updated_at);
-	add(pairs, "validated_at", record->validated_at);
 	add(pairs, "generation", record->generation);
 }
 
@@ -280,6 +288,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 	add(&record, "user_id", principal->user);
 	add(&record, "service", principal->service);
 	add(&record, "oauth_user_id", integration->oauth_user_id);
+	add_judgement(&record, integration);
 	add_record_state(&record, arena, integration);
 	if ((err = add_credential(&tokens, app, arena, provider, integration, credential)) != NULL)
 		return err;
@@ -307,7 +316,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 const struct error *
 store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
 			  struct integration *integration, const struct credential *credential, const char *generation,
-			  bool *stored)
+			  bool judged, bool *stored)
 {
 	const struct principal *principal = &integration->principal;
 	const char *const keys[] = {store_key_connection(arena, "integration", principal),
@@ -321,10 +330,12 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 	*stored = false;
 	changed.generation = random_id(arena);
 	changed.updated_at = now_text(arena);
+	if (judged)
+		add_judgement(&record, &changed);
 	add_record_state(&record, arena, &changed);
 	if ((err = add_credential(&tokens, app, arena, provider, &changed, credential)) != NULL)
 		return err;
-	const char *const head[] = {generation, number(arena, (int64_t)record.count)};
+	const char *const head[] = {generation, judged ? "1" : "0", number(arena, (int64_t)record.count)};
 	reply = store_run_script(app, arena, &refresh_script, keys,
 				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
 	if (reply == NULL)

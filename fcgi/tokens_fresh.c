@@ -261,7 +261,7 @@ take_refresh_token(struct attempt *attempt, const struct oauth2_tokens *tokens)
  * store is tried again until the deadline; a reply that was lost is recognised by reading.
  */
 static const struct error *
-store_tokens(struct attempt *attempt, const char *generation, bool *stored)
+store_tokens(struct attempt *attempt, const char *generation, bool named, bool *stored)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
@@ -270,8 +270,9 @@ store_tokens(struct attempt *attempt, const char *generation, bool *stored)
 	bool failed_before = false;
 
 	for (;;) {
-		const struct error *error = store_integration_refresh(
-		    app, request->arena, request->provider, attempt->record, attempt->credential, generation, stored);
+		const struct error *error =
+		    store_integration_refresh(app, request->arena, request->provider, attempt->record,
+					      attempt->credential, generation, named, stored);
 		struct integration record;
 		struct credential credential;
 		bool found;
@@ -357,7 +358,7 @@ refresh(struct attempt *attempt, enum token_verdict *verdict, bool *again)
 		take_tokens(attempt, &tokens, issued_at, named);
 	else if (!take_refresh_token(attempt, &tokens))
 		return note_failure(attempt, *verdict, &response);
-	error = store_tokens(attempt, generation, &stored);
+	error = store_tokens(attempt, generation, named, &stored);
 	if (error != NULL)
 		return error;
 	*again = !stored;

@@ -1,6 +1,7 @@
 """What the provider answers to a refresh, and what becomes of the connection: one verdict in many ends it, none loses a token."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -295,6 +296,27 @@ def test_an_id_token_is_not_needed(duo, ada, caller):
     make_due(duo, "ada")
     duo.stand_in.fault("refresh", "answer", omit=["id_token"])
     caller.fresh("ada")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_validation_meanwhile(duo, ada, caller, named):
+    """A refresh undoes it only where the provider has just named the account itself."""
+    ada.connect("acme")
+    make_due(duo, "ada")
+    told = {"status": "unknown", "status_reason": "provider_policy", "validated_at": "2020-02-02T02:02:02Z"}
+    if not named:
+        duo.stand_in.fault("refresh", "answer", omit=["id_token"])
+    hold = duo.stand_in.fault("refresh", "hold", after=True)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(caller.fresh, "ada")
+        duo.stand_in.wait_fired(hold)
+        duo.redis.hset(key("integration", "ada"), mapping=told)
+        duo.stand_in.release(hold)
+        asked.result()
+    record, = ada.list("acme")
+    assert (record["status"], record["status_reason"]) == (("valid", None) if named else ("unknown", "provider_policy"))
+    assert (record["validated_at"] == told["validated_at"]) == (not named)
+    assert record["oauth_email"]
 
 
 # Sealed values belong where they are
