@@ -248,6 +248,16 @@ whole_lines(const char *bytes, size_t len, size_t most)
 	return n;
 }
 
+static uint64_t
+count_lines(const char *bytes, size_t len)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < len; i++)
+		count += bytes[i] == '\n';
+	return count;
+}
+
 void
 log_flush(void)
 {
@@ -264,13 +274,12 @@ log_flush(void)
 		written = write(STDERR_FILENO, kept + done, n);
 		if (written < 0 && errno == EINTR)
 			continue;
-		if (written <= 0) {
-			if (errno != EAGAIN) { /* nobody can be told */
-				done = kept_len;
-				dropped++;
-			}
-			break;
+		if (written < 0 && errno != EAGAIN) { /* nobody can be told */
+			dropped += count_lines(kept + done, kept_len - done);
+			done = kept_len;
 		}
+		if (written <= 0)
+			break;
 		done += (size_t)written;
 	}
 	memmove(kept, kept + done, kept_len - done);
