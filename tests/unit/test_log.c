@@ -193,13 +193,18 @@ writes_at_once_where_asked(void **state)
 static void
 survives_a_reader_that_is_gone(void **state)
 {
+	uint64_t before = log_dropped();
+
 	(void)state;
 	close(out);
 	out = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	log_message(LOG_LEVEL_INFO, "lost", "message", NULL);
 	log_flush();
-	log_message(LOG_LEVEL_INFO, "lost", "message", NULL);
+	assert_int_equal(log_dropped() - before, 1);
+	for (int i = 0; i < 10; i++)
+		log_message(LOG_LEVEL_INFO, "lost", "message", NULL);
 	log_flush();
+	assert_int_equal(log_dropped() - before, 11);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_pipe, close_pipe)
