@@ -102,17 +102,17 @@ metrics_histogram(struct metrics *metrics, const char *name, const char *help, c
 	return add_series(metrics, HISTOGRAM, name, help, labels);
 }
 
-int
+bool
 metrics_freeze(struct metrics *metrics)
 {
 	void *shared = mmap(NULL, metrics->slots * metrics->words * sizeof(uint64_t), PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (shared == MAP_FAILED)
-		return -1;
+		return false;
 	metrics->shared = shared;
 	metrics->row = shared;
-	return 0;
+	return true;
 }
 
 static uint64_t *

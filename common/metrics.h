@@ -8,6 +8,7 @@
 #ifndef COMMON_METRICS_H
 #define COMMON_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,7 +31,7 @@ size_t metrics_gauge(struct metrics *metrics, const char *name, const char *help
 size_t metrics_histogram(struct metrics *metrics, const char *name, const char *help, const char *labels);
 
 /* After the last registration: make the shared memory. False without memory. */
-int metrics_freeze(struct metrics *metrics);
+bool metrics_freeze(struct metrics *metrics);
 
 /* This process writes slot `slot`; its gauges begin at zero. */
 void metrics_claim(struct metrics *metrics, size_t slot);

@@ -88,7 +88,7 @@ open_metrics(struct run *run)
 {
 	run->app.metrics = metrics_open(1);
 	run->series = run->app.metrics != NULL ? series_open(run->app.metrics) : NULL;
-	if (run->series == NULL || metrics_freeze(run->app.metrics) != 0)
+	if (run->series == NULL || !metrics_freeze(run->app.metrics))
 		return false;
 	metrics_claim(run->app.metrics, 0);
 	run->app.series = run->series;

@@ -28,7 +28,7 @@ open_all(void **state)
 	bad = metrics_counter(metrics, "requests_total", "Requests.", "outcome=\"bad\"");
 	level = metrics_gauge(metrics, "level", "Level.", "");
 	took = metrics_histogram(metrics, "took_seconds", "Time.", "route=\"/a\"");
-	return arena == NULL || metrics_freeze(metrics) != 0;
+	return arena == NULL || !metrics_freeze(metrics);
 }
 
 static int

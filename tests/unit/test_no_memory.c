@@ -237,7 +237,7 @@ metrics_and_series(void)
 {
 	struct metrics *metrics = metrics_open(2);
 	struct app_metrics *series = metrics != NULL ? series_open(metrics) : NULL;
-	bool done = series != NULL && metrics_freeze(metrics) == 0;
+	bool done = series != NULL && metrics_freeze(metrics);
 
 	series_close(series);
 	metrics_close(metrics);
