@@ -168,7 +168,10 @@ void
 key_ring_learn(struct arena *arena, struct key_ring *ring, const char *text)
 {
 	const char *first;
-	if (read_lines(arena, ring, text, true, &first) != NULL || first == NULL)
+	const char *wrong = read_lines(arena, ring, text, true, &first);
+	/* Written to after a fork, the page is this process's own copy, and the lock was on the parent's. */
+	(void)mlock(ring->keys, KEYS_SIZE);
+	if (wrong != NULL || first == NULL)
 		return;
 	for (size_t i = 0; i < ring->count; i++)
 		if (strcmp(ring->keys[i].id, first) == 0)

@@ -29,7 +29,8 @@ struct seal_context {
  * Read a key ring: lines `id:base64 of 32 bytes` (id [A-Za-z0-9_-]{1,32}); empty lines and lines that begin with # are
  * skipped. The first key seals, all open. At most 16 keys. On a mistake NULL, and *mistake is a sentence that names the
  * line and never its content. Keys live in memory that is locked and kept out of core files where the system allows; a
- * lock does not pass over fork, but a child shares the page of the parent that holds it.
+ * lock does not pass over fork, but a child shares the page of the parent that holds it until it learns keys, and then
+ * locks its own.
  */
 struct key_ring *key_ring_open(struct arena *arena, const char *text, const char **mistake);
 void key_ring_close(struct key_ring *ring);

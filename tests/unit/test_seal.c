@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define LENGTH(table) (sizeof(table) / sizeof(table)[0])
 
@@ -427,6 +429,49 @@ learns_keys(void **state)
 	key_ring_close(late);
 }
 
+/* How much memory of this process is locked, in KiB. */
+static long
+locked(void)
+{
+	FILE *file = fopen("/proc/self/status", "r");
+	char line[256];
+	long size = 0;
+
+	if (file == NULL)
+		return 0;
+	while (fgets(line, sizeof line, file) != NULL)
+		if (strncmp(line, "VmLck:", 6) == 0)
+			size = strtol(line + 6, NULL, 10);
+	fclose(file);
+	return size;
+}
+
+/* A worker writes to a page that it shared with its parent until then. */
+static void
+locks_what_a_child_learns(void **state)
+{
+	(void)state;
+	struct key_ring *opened = open_ring("old:" KEY_1 "\n");
+	int status;
+	pid_t child;
+
+	if (locked() == 0) {
+		key_ring_close(opened);
+		skip(); /* not allowed here, or left out by a sanitizer */
+	}
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		long before = locked();
+
+		key_ring_learn(arena, opened, "new:" KEY_2 "\n");
+		_exit(before == 0 && locked() > 0 ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	key_ring_close(opened);
+}
+
 /* The id of the first key lies beside the key. */
 static void
 keys_are_kept_out_of_core_files(void **state)
@@ -484,6 +529,7 @@ main(void)
 	    cmocka_unit_test(names_mistakes_without_their_content),
 	    cmocka_unit_test(holds_sixteen_keys),
 	    cmocka_unit_test(learns_keys),
+	    cmocka_unit_test(locks_what_a_child_learns),
 	    cmocka_unit_test(keys_are_kept_out_of_core_files),
 	    cmocka_unit_test(makes_new_lines),
 	};
