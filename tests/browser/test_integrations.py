@@ -547,6 +547,48 @@ def test_action_that_ends_while_switching(visitor, person):
     assert visitor.has_button("Refresh") and not visitor.all("#refresh[aria-disabled]")
 
 
+def test_action_goes_on_in_its_own_organization(visitor, person, google):
+    """Its result is told, with its place; the other organization has its own, and is not held up."""
+    visitor.open_connected(person)
+    person.connect("globex", "grace")
+    visitor.js("window.confirm = () => true")
+    google.fault("revoke", "status", times=None, status=503)
+    visitor.inject({"method": "DELETE", "path": ACTION, "delay": 5}, {"method": "POST", "path": "globex/", "hold": 1})
+    visitor.click("Disconnect")
+    visitor.wait_text("Disconnecting…", "article")
+    switch_to(visitor, "globex")
+    visitor.wait(lambda: visitor.buttons("article") == ["Validate", "Reconnect", "Disconnect"], "the card in globex")
+    assert not visitor.all("article[aria-busy]") and not visitor.all("article [aria-disabled]")
+    visitor.click("Validate")
+    visitor.wait_text("Validating…", "article")
+    switch_to(visitor, "acme")
+    visitor.wait_text("Disconnecting…", "article")
+    switch_to(visitor, "globex")
+    visitor.wait_toast("In acme: Google disconnected here. Access was not removed at Google: to remove it, open the security", 15)
+    assert visitor.texts("article .badge") == ["Valid"]
+    switch_to(visitor, "acme")
+    visitor.wait(lambda: visitor.buttons("article") == ["Connect"], "the card in acme")
+    assert not visitor.all("article [aria-disabled]")
+
+
+def test_action_that_fails_in_another_organization(visitor, person):
+    visitor.open_connected(person)
+    visitor.inject({"method": "POST", "path": ACTION, "delay": 1, **problem("store_unavailable", 503)})
+    visitor.click("Validate")
+    switch_to(visitor, "globex")
+    visitor.wait_toast("In acme: Google: ")
+    visitor.wait(lambda: visitor.buttons("article") == ["Connect"], "the card in globex")
+
+
+def test_slow_action_while_another_organization_loads(visitor, person):
+    visitor.open_connected(person)
+    visitor.inject({"method": "POST", "path": ACTION, "delay": 8}, {"path": "globex/integrations$", "delay": 8})
+    visitor.click("Validate")
+    switch_to(visitor, "globex")
+    visitor.wait_text("In acme: Google is slow to answer.", "#status", 8)
+    assert not visitor.all("article") and visitor.all(".skeleton")
+
+
 def test_list_that_is_older_than_an_action(visitor, person):
     """Asked for before the action, answered after it: it does not bring back what is gone."""
     visitor.open_connected(person)

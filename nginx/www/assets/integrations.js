@@ -49,8 +49,19 @@ const RUNNING = {
 
 let page = null;
 let holder = null;
+// What runs goes on while another organization is looked at.
 const running = new Map();
 const slow = new Set();
+
+function keyOf(service, organization = page.organization) {
+  return `${organization}/${service.service}`;
+}
+
+// Before what is said of an action: where it was, unless that is what the visitor looks at.
+function place(organization) {
+  const chosen = document.getElementById('organization-choice')?.value ?? page.organization;
+  return chosen === organization ? '' : `In ${organization}: `;
+}
 
 function recordOf(service) {
   return page.list.find((record) => record.service === service.service) ?? null;
@@ -116,7 +127,7 @@ function facts(service, record) {
 }
 
 function button(service, action, label, kind) {
-  const current = running.get(service.service);
+  const current = running.get(keyOf(service));
   const node = element('button', {
     type: 'button',
     class: `button ${kind}`,
@@ -144,12 +155,12 @@ function card(service) {
       button(service, 'reconnect', 'Reconnect', record.status === 'invalid' ? 'primary' : ''),
       button(service, 'disconnect', 'Disconnect', 'danger'),
     ];
-  const waiting = slow.has(service.service)
+  const waiting = slow.has(keyOf(service))
     && element('p', { class: 'muted waiting' }, `${service.name} is slow to answer. Still waiting…`);
 
   return element(
     'article',
-    { class: 'card', 'aria-labelledby': id, 'data-service': service.service, 'aria-busy': running.has(service.service) && 'true' },
+    { class: 'card', 'aria-labelledby': id, 'data-service': service.service, 'aria-busy': running.has(keyOf(service)) && 'true' },
     element(
       'div',
       { class: 'card-head' },
@@ -194,6 +205,11 @@ function draw() {
   target?.focus({ preventScroll: true });
 }
 
+// Only where cards are shown: another organization may just be loading.
+function drawAgain() {
+  if (holder.querySelector('[data-service]')) draw();
+}
+
 // ---- the actions
 
 function store(record) {
@@ -208,12 +224,11 @@ function forget(service) {
 
 async function validate(service, organization) {
   const { is_valid: isValid, integration } = await request('POST', organizationPath(organization, `integrations/${service.service}`));
-  if (page.organization !== organization) return;
-  store(integration);
+  if (page.organization === organization) store(integration);
   if (isValid) {
-    toast('success', `${service.name} is valid: it accepted the connection to ${account(integration)}.`);
+    toast('success', `${place(organization)}${service.name} is valid: it accepted the connection to ${account(integration)}.`);
   } else {
-    toast('warning', `${service.name} was checked: ${BADGES[integration.status] ?? BADGES.unknown}. ${reasonWords(integration, service.name).join(' ')}`);
+    toast('warning', `${place(organization)}${service.name} was checked: ${BADGES[integration.status] ?? BADGES.unknown}. ${reasonWords(integration, service.name).join(' ')}`);
   }
 }
 
@@ -229,9 +244,8 @@ function disconnectedWords({ revocation, access_until: until }, name) {
 
 async function disconnect(service, organization) {
   const answer = await request('DELETE', organizationPath(organization, `integrations/${service.service}`));
-  if (page.organization !== organization) return;
-  forget(service);
-  toast(answer.revocation === 'revoked' ? 'success' : 'warning', disconnectedWords(answer, service.name));
+  if (page.organization === organization) forget(service);
+  toast(answer.revocation === 'revoked' ? 'success' : 'warning', place(organization) + disconnectedWords(answer, service.name));
 }
 
 // The page is leaving; should the visitor stop that, the buttons come back.
@@ -242,42 +256,44 @@ async function leave(service, organization) {
 
 const ACTIONS = { connect: leave, reconnect: leave, validate, disconnect };
 
-function failed(error, service, action) {
+function failed(error, service, organization, action) {
   if (error.code === 'unauthenticated') {
     frame.signedOut(error);
     return;
   }
   const uncertain = (error.code === 'timeout' || error.code === 'no_answer') && action !== 'connect' && action !== 'reconnect';
   const doubt = uncertain ? ' Choose Refresh to see whether it was done.' : '';
-  toast('error', `${service.name}: ${inWords(error, service.name)}${doubt}`, error);
+  toast('error', `${place(organization)}${service.name}: ${inWords(error, service.name)}${doubt}`, error);
   if (['integration_not_found', 'service_not_found', 'organization_forbidden'].includes(error.code)) frame.reload();
 }
 
 async function act(service, action) {
-  if (running.has(service.service)) return;
+  const { organization } = page;
+  const key = keyOf(service);
+  if (running.has(key)) return;
   const record = recordOf(service);
   const question = `Disconnect ${service.name}${record ? ` (${account(record)})` : ''}?\n\nMCPs that use it stop working until you connect again.`;
   if (action === 'disconnect' && !window.confirm(question)) return;
 
   clearToasts();
-  running.set(service.service, action);
+  running.set(key, action);
   announce(`${service.name}: ${RUNNING[action]}`);
   draw();
   const settled = whenSlow(() => {
-    slow.add(service.service);
-    announce(`${service.name} is slow to answer. Still waiting…`);
-    draw();
+    slow.add(key);
+    announce(`${place(organization)}${service.name} is slow to answer. Still waiting…`);
+    drawAgain();
   });
   try {
-    await ACTIONS[action](service, page.organization);
+    await ACTIONS[action](service, organization);
   } catch (error) {
-    failed(error, service, action);
+    failed(error, service, organization, action);
   } finally {
     settled();
-    slow.delete(service.service);
-    running.delete(service.service);
+    slow.delete(key);
+    running.delete(key);
     announce('');
-    if (holder.querySelector('[data-service]')) draw();
+    drawAgain();
   }
 }
 
