@@ -253,7 +253,8 @@ judge(struct arena *arena, long status, const char *body, size_t len, bool refre
 		if (read_tokens(answer, tokens) && (described || refreshed))
 			return OAUTH2_OK;
 	}
-	*tokens = (struct oauth2_tokens){.refresh_token = refreshed ? tokens->refresh_token : NULL};
+	*tokens = (struct oauth2_tokens){.refresh_token = refreshed ? tokens->refresh_token : NULL,
+					 .id_token = refreshed ? tokens->id_token : NULL};
 	if (known == NULL || status < 400 || status > 499 || status == 408 || status == 429)
 		return OAUTH2_TRANSIENT;
 	/* This one verdict ends a connection, so it counts only exactly as RFC 6749 5.2 has it. */

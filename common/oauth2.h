@@ -84,7 +84,8 @@ enum oauth2_failure oauth2_token_answer(struct arena *arena, long status, const 
 /*
  * The same for the answer to a refresh, where a provider that rotates has forgotten the refresh token that it was sent:
  * the new one must not be lost over another member. An unfit id_token or scope counts as absent; where the access token
- * or its type is unfit, it is OAUTH2_TRANSIENT and a fit refresh token alone stands in *tokens.
+ * or its type is unfit, it is OAUTH2_TRANSIENT, and of *tokens only what is fit of refresh token and id_token stands
+ * there.
  */
 enum oauth2_failure oauth2_refresh_answer(struct arena *arena, long status, const char *body, size_t len,
 					  struct oauth2_tokens *tokens, const char **code);

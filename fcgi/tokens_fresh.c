@@ -352,11 +352,11 @@ refresh(struct attempt *attempt, enum token_verdict *verdict, bool *again)
 
 		*verdict = verdict_of(request, failure, &response, code);
 	}
-	if (*verdict == TOKEN_GOOD && names_another(attempt, &tokens, &named))
-		*verdict = TOKEN_IDENTITY;
+	if ((*verdict == TOKEN_GOOD || tokens.refresh_token != NULL) && names_another(attempt, &tokens, &named))
+		*verdict = TOKEN_IDENTITY; /* and nothing of it is stored: it may be another account's */
 	if (*verdict == TOKEN_GOOD)
 		take_tokens(attempt, &tokens, issued_at, named);
-	else if (!take_refresh_token(attempt, &tokens))
+	else if (*verdict == TOKEN_IDENTITY || !take_refresh_token(attempt, &tokens))
 		return note_failure(attempt, *verdict, &response);
 	error = store_tokens(attempt, generation, named, &stored);
 	if (error != NULL)
