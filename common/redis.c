@@ -106,8 +106,7 @@ needs_mark(const struct redis *redis)
 	return redis->state == REDIS_UP && (redis->head != redis->tail || redis->tail->wanted > 1);
 }
 
-/* Behind what is written now. Not by PING: Redis refuses that, and no ECHO, where it cannot save and only reads go on.
- */
+/* Behind what is written now. Not by PING, which Redis refuses together with writes where it cannot save its data. */
 static bool
 add_mark(struct redis *redis)
 {

@@ -122,9 +122,8 @@ static const char *
 death_action(const struct child *child, int status)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-		return "a worker was ended by SIGSYS: it made a system call that no worker makes, by a mistake or by "
-		       "an "
-		       "attack; the kernel's log names the call (type=1326 ... syscall=): report it";
+		return "SIGSYS: a worker made a system call that none makes, by a mistake or by an attack; "
+		       "the kernel's log names the call (type=1326 ... syscall=): report it";
 	if (child->state == CHILD_DRAINING)
 		return "it was draining, and what it still served is lost; look at the lines before and report it";
 	return "another one is started; if this repeats, look at the lines before and report it";
