@@ -32,7 +32,8 @@ CONNECTIONS = 64
 VALIDATIONS = 100  # a second
 PROVIDER_SECONDS = 0.5
 ROUND_SECONDS = 3
-GROWTH_KIB = 4096  # of all workers together, over the second half
+# Of all workers together, over the second half. What a busy moment lets pile up takes some 100 KiB a call, and stays.
+GROWTH_KIB = 8192
 
 
 def settings():

@@ -17,7 +17,8 @@ def test_an_interrupted_installation_lets_servers_start_again(tmp_path, number):
     write_file(str(tmp_path / "apt-get"), f"#!/bin/sh\n>{started}\nexec sleep 60\n", 0o755)
     script = '. deploy/packages.sh && exec sh -c "${INSTALL_SCRIPT/\\/usr\\/sbin\\/policy-rc.d/$1}" sh nothing'
     process = subprocess.Popen(["bash", "-c", script, "bash", policy], cwd=REPOSITORY, start_new_session=True,
-                               env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+                               env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+                               preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # it is ignored in what `&` starts
     try:
         wait_until(lambda: os.path.exists(started), "apt-get runs")
         assert os.stat(policy).st_mode & 0o111

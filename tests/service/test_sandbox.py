@@ -48,7 +48,11 @@ def test_parent_and_workers(guarded, ada):
 
 def test_the_log_tells(guarded):
     for pid in guarded.hosts[0].workers():
-        said = [line for line in guarded.log() if line["event"] == "sandbox" and line["pid"] == pid]
+        def lines(pid=pid):
+            return [line for line in guarded.log() if line["event"] == "sandbox" and line["pid"] == pid]
+
+        wait_until(lines, "the worker has said what it gave up")
+        said = lines()
         assert len(said) == 1, said
         if SANITIZED:
             assert said[0]["message"].startswith("off")
