@@ -106,6 +106,14 @@ class Case:
         if not fires(proxy, drill, self.what):
             return
         met_name = step(proxy.commands[self.at - 1].words)
+        if self.name != "ping" and any(command.words[0] == "PING" for command in proxy.commands[:self.at]):
+            # Of a /readyz of the case before, which was given up and went on: the fault met another command than meant.
+            drill.injected -= 1
+            drill.fired -= 1
+            proxy.disarm()
+            assert wait_until(place.settle, f"Redis is there again: {self.what}", 10)
+            self.run(place, drill)
+            return
         assert met_name == self.name, f"{self.what}: this time it was {met_name}"
         opened, met = proxy.opened, proxy.fault_link
         # What was sent with the command, Redis has done, too.
