@@ -2,6 +2,9 @@
 # What the browser tests need from npm, unless it is here: npm.sh [PACKAGE@VERSION ...], beside what package.json names.
 set -eu
 cd "$(dirname "$0")"
+# Several runs of tests begin at once, and only one may install.
+exec 9<.
+flock 9
 
 here() {
 	[ "$(node -p "require('./node_modules/$1/package.json').version" 2>/dev/null)" = "$2" ]

@@ -125,7 +125,12 @@ def test_a_refusal_is_in_the_audit(product, connected):
     mail_only.token("ada", json={"scopes": [DRIVE]})
     idle = Caller(product, name="idle", mcps="")
     idle.token("ada")
-    refused = [entry for entry in entries(product) if entry["event"] == "caller_forbidden"]
+
+    def refusals():
+        return [entry for entry in entries(product) if entry["event"] == "caller_forbidden"]
+
+    wait_until(lambda: len(refusals()) == 3, "all entries, which nothing waited for")
+    refused = refusals()
     assert [(entry["actor"], entry["outcome"]) for entry in refused] == [
         ("caller:crawler", "organization"), ("caller:mail", "scope"), ("caller:idle", "mcp")]
     assert refused[0]["organization"] == "acme" and refused[0]["request_id"] == request_id
