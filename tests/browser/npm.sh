@@ -19,6 +19,7 @@ done
 echo "Installing$missing from npm"
 npm install --no-save --no-package-lock --ignore-scripts --no-audit --no-fund "$@" >node_modules.log 2>&1 || {
 	cat node_modules.log >&2
+	rm -rf node_modules # half of a package would be taken for all of it
 	exit 1
 }
 rm -f node_modules.log
