@@ -1,0 +1,240 @@
+/*
+ * Only HTTP 400 with `invalid_grant` makes a connection invalid; whatever else happens, the stored tokens stay, or give
+ * way to a new refresh token that came without an access token fit to be stored.
+ */
+#include "fcgi/tokens_refresh.h"
+
+#include "common/arena.h"
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/fiber.h"
+#include "common/json_read.h"
+#include "common/jwt.h"
+#include "common/loop.h"
+#include "common/random.h"
+#include "fcgi/app.h"
+#include "fcgi/provider.h"
+#include "fcgi/provider_call.h"
+#include "fcgi/request.h"
+
+#include <stddef.h>
+
+#define REMEMBER_MS 1000 /* a failure, and up to as much again */
+#define REMEMBER_MOST_S 60
+#define STORE_AGAIN_MS 100 /* at first; each time twice as long */
+#define STORE_AGAIN_MOST_MS 800
+
+static enum token_verdict
+verdict_of(struct request *request, enum oauth2_failure failure, const struct http_response *response, const char *code)
+{
+	const struct provider *provider = request->provider;
+
+	switch (failure) {
+	case OAUTH2_OK: return TOKEN_GOOD;
+	case OAUTH2_INVALID_GRANT: return TOKEN_DEAD;
+	case OAUTH2_POLICY:
+		provider_complain(request, provider, ENDPOINT_REFRESH, response->status, code,
+				  "an administrator of the user's account at the provider must allow this application");
+		return TOKEN_POLICY;
+	case OAUTH2_CLIENT:
+		provider_complain(request, provider, ENDPOINT_REFRESH, response->status, code,
+				  "check the client id and its secret; stored tokens are kept");
+		return TOKEN_CLIENT;
+	case OAUTH2_TRANSIENT:
+		provider_complain(request, provider, ENDPOINT_REFRESH, response->status, code,
+				  "look at the provider's status page; stored tokens are kept");
+		break;
+	}
+	return TOKEN_UNREACHABLE;
+}
+
+/* After a refresh iss and sub must be what they were, and aud us (OpenID Connect Core 12.2). The answer came straight
+ * from the provider over TLS, which may stand for the signature here (3.1.3.7, 6). */
+static bool
+names_another(const struct token_attempt *attempt, const struct oauth2_tokens *tokens, bool *named)
+{
+	const struct provider *provider = attempt->request->provider;
+	const struct json *claims;
+
+	*named = false;
+	if (tokens->id_token == NULL || provider->jwks_uri == NULL)
+		return false;
+	claims = jwt_claims_unverified(attempt->request->arena, tokens->id_token);
+	*named = json_string(claims, "iss") != NULL &&
+		 words_contain(&provider->id_token_issuers, json_string(claims, "iss")) &&
+		 oauth2_is_audience(claims, provider->client.id) &&
+		 text_equal(json_string(claims, "sub"), attempt->record->oauth_user_id);
+	return !*named;
+}
+
+static void
+take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, int64_t issued_at, bool named)
+{
+	struct request *request = attempt->request;
+	struct integration *record = attempt->record;
+	struct credential *credential = attempt->credential;
+
+	if (tokens_is_refused(credential, attempt->wish))
+		credential->forced_at = clock_wall();
+	credential->access_token = tokens->access_token;
+	if (tokens->refresh_token != NULL)
+		credential->refresh_token = tokens->refresh_token;
+	credential->refresh_token_kept = tokens->refresh_token == NULL;
+	credential->issued_at = issued_at;
+	credential->expires_at = issued_at + tokens->expires_in;
+	if (tokens->scope != NULL) {
+		struct words scopes = words_split(request->arena, tokens->scope);
+
+		record->scopes = provider_canonical_scopes(request->arena, request->provider, &scopes);
+		record->missing_scopes = provider_missing_scopes(request->arena, request->provider, &record->scopes);
+	}
+	if (attempt->wish->scopes != NULL &&
+	    words_minus(request->arena, attempt->wish->scopes, &record->scopes).count == 0)
+		credential->handed_out_until = credential->expires_at;
+	if (named) {
+		char now[CLOCK_RFC3339_SIZE];
+
+		clock_rfc3339(clock_wall(), now);
+		record->status = "valid";
+		record->status_reason = NULL;
+		record->validated_at = arena_text(request->arena, now);
+	}
+}
+
+/*
+ * No access token came that may be stored, yet perhaps a new refresh token: the provider has forgotten the old one, and
+ * maybe the stored access token with it. False when there is nothing to store.
+ */
+static bool
+take_refresh_token(struct token_attempt *attempt, const struct oauth2_tokens *tokens)
+{
+	struct credential *credential = attempt->credential;
+
+	if (tokens->refresh_token == NULL || text_equal(tokens->refresh_token, credential->refresh_token))
+		return false;
+	credential->refresh_token = tokens->refresh_token;
+	credential->refresh_token_kept = false;
+	credential->expires_at = 0;
+	return true;
+}
+
+/*
+ * Store what the provider gave. A provider that rotates has already forgotten the old refresh token, so an unreachable
+ * store is tried again until the deadline; a reply that was lost is recognised by reading.
+ */
+static const struct error *
+store_tokens(struct token_attempt *attempt, const char *generation, bool named, bool *stored)
+{
+	struct app *app = attempt->app;
+	struct request *request = attempt->request;
+	const struct credential sent = *attempt->credential;
+	int64_t again_ms = STORE_AGAIN_MS; /* rarer and rarer: each time takes memory of the request */
+	bool failed_before = false;
+
+	for (;;) {
+		const struct error *error =
+		    store_integration_refresh(app, request->arena, request->provider, attempt->record,
+					      attempt->credential, generation, named, stored);
+		struct integration record;
+		struct credential credential;
+		bool found;
+
+		if (error == NULL && !*stored && failed_before) {
+			error = store_integration_read_tokens(app, request->arena, request->provider,
+							      &request->principal, NULL, &record, &credential, &found);
+			if (error == NULL && found && text_equal(credential.access_token, sent.access_token) &&
+			    text_equal(credential.refresh_token, sent.refresh_token)) {
+				*attempt->record = record;
+				*stored = true;
+			}
+		}
+		if (error == NULL)
+			return NULL;
+		failed_before = true;
+		if (loop_now_ms(app->loop) + again_ms >= request->deadline_ms)
+			return error;
+		fiber_sleep(again_ms);
+		again_ms = again_ms < STORE_AGAIN_MOST_MS ? 2 * again_ms : STORE_AGAIN_MOST_MS;
+	}
+}
+
+/* How long a failure is remembered: as long as the provider asks for, else a moment, never the same for all. */
+static int64_t
+remember_ms(const struct http_response *response)
+{
+	int64_t seconds = response->retry_after < REMEMBER_MOST_S ? response->retry_after : REMEMBER_MOST_S;
+
+	return (seconds > 0 ? seconds * 1000 : REMEMBER_MS) + (int64_t)random_below(REMEMBER_MS);
+}
+
+static const struct error *
+note_failure(struct token_attempt *attempt, enum token_verdict verdict, const struct http_response *response)
+{
+	struct app *app = attempt->app;
+	struct request *request = attempt->request;
+	const struct error *error = NULL;
+	bool stored;
+
+	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->principal,
+			   tokens_meaning(verdict)->reason, request->request_id);
+	store_failure_note(app, request->arena, attempt->record, (int)verdict, remember_ms(response));
+	if (verdict == TOKEN_DEAD && !attempt->wish->leave_record) {
+		attempt->record->status = tokens_meaning(verdict)->status;
+		attempt->record->status_reason = tokens_meaning(verdict)->reason;
+		error = store_integration_status(app, request->arena, attempt->record, true, &stored);
+	}
+	return error;
+}
+
+const struct error *
+tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool *again)
+{
+	struct app *app = attempt->app;
+	struct request *request = attempt->request;
+	const struct provider *provider = request->provider;
+	const char *generation = attempt->record->generation;
+	struct http_request call = {.method = "POST", .url = provider->token_endpoint};
+	struct http_response response;
+	struct oauth2_tokens tokens = {0};
+	int64_t issued_at = clock_wall();
+	const struct error *error;
+	bool named = false;
+	bool stored;
+
+	arena_reserve(request->arena, TOKENS_ANSWER_MEMORY);
+	call.body = oauth2_refresh_request(request->arena, &provider->client, attempt->credential->refresh_token,
+					   &call.authorization);
+	if (provider_call(app, request, provider, ENDPOINT_REFRESH, &call, &response) != NULL) {
+		*verdict = TOKEN_UNREACHABLE;
+	} else {
+		const char *code;
+		enum oauth2_failure failure =
+		    oauth2_refresh_answer(request->arena, response.status, response.body, response.len, &tokens, &code);
+
+		*verdict = verdict_of(request, failure, &response, code);
+	}
+	if ((*verdict == TOKEN_GOOD || tokens.refresh_token != NULL) && names_another(attempt, &tokens, &named))
+		*verdict = TOKEN_IDENTITY; /* and nothing of it is stored: it may be another account's */
+	if (*verdict == TOKEN_GOOD)
+		take_tokens(attempt, &tokens, issued_at, named);
+	else if (*verdict == TOKEN_IDENTITY || !take_refresh_token(attempt, &tokens))
+		return note_failure(attempt, *verdict, &response);
+	error = store_tokens(attempt, generation, named, &stored);
+	if (error != NULL)
+		return error;
+	*again = !stored;
+	if (!stored)
+		attempt->overtaken = generation;
+	if (stored && *verdict != TOKEN_GOOD)
+		return note_failure(attempt, *verdict, &response);
+	if (stored) {
+		store_event_append(app, request->arena, "refreshed", request->actor, &request->principal, "ok",
+				   request->request_id);
+	} else if (tokens.refresh_token != NULL) {
+		/* Who disconnected meanwhile could revoke the old refresh token only: the new one must not live on. */
+		const struct grant late = {.tokens = tokens, .account = attempt->record->oauth_user_id};
+
+		tokens_discard(app, request, &late);
+	}
+	return NULL;
+}

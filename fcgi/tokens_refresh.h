@@ -1,0 +1,33 @@
+/*
+ * The two halves of a refresh: tokens_fresh.c finds out whether one is due and who does it, over all workers and hosts;
+ * tokens_refresh.c does it. For these two files only; everybody else has tokens_fresh (tokens.h).
+ */
+#ifndef FCGI_TOKENS_REFRESH_H
+#define FCGI_TOKENS_REFRESH_H
+
+#include "fcgi/tokens.h"
+
+#include <stdbool.h>
+
+/* One attempt to have a fresh token, with what it works on. */
+struct token_attempt {
+	struct app *app;
+	struct request *request;
+	const struct token_wish *wish;
+	struct integration *record;
+	struct credential *credential;
+	const char *first_generation; /* when we began: with `force`, another one means that somebody did it for us */
+	const char *overtaken;        /* the generation that was gone when its refresh was to be stored */
+	bool waited;                  /* for somebody else's refresh: its failure counts as our answer, too */
+};
+
+/* The stored token is the one that was refused, and no refusal has just forced a refresh. */
+bool tokens_is_refused(const struct credential *credential, const struct token_wish *wish);
+
+/*
+ * Under the lease: ask the provider, and store what it says where the generation is still that of the record. *verdict
+ * is what became of it; *again: the record has changed meanwhile, look anew. A failure is remembered for a moment.
+ */
+const struct error *tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool *again);
+
+#endif
