@@ -120,65 +120,58 @@ written(void *arg, bool done)
 	free(entry);
 }
 
+/* `known`: only to a stream that is there. */
 static void
-append(const struct entry *entry, struct arena *arena, bool begins)
+append(struct app *app, struct arena *arena, bool known, const char *event, const char *actor,
+       const struct principal *principal, const char *outcome, const char *request_id)
 {
-	struct redis *redis = entry->app->redis;
+	const struct entry entry = {.app = app,
+				    .event = event,
+				    .actor = actor,
+				    .principal = *principal,
+				    .outcome = outcome,
+				    .request_id = request_id};
 	struct entry *kept;
 	struct redis_batch batch;
 	const char *argv[ARGUMENTS_MAX] = {"XADD"};
 	int argc = 1;
-	bool use = is_use(entry->event);
+	bool use = is_use(event);
 
-	argv[argc++] = stream_key(arena, entry->principal.organization, use);
-	if (!begins)
+	argv[argc++] = stream_key(arena, principal->organization, use);
+	if (known)
 		argv[argc++] = "NOMKSTREAM";
 	argv[argc++] = use ? "MAXLEN" : "MINID";
 	argv[argc++] = "~";
 	argv[argc++] = use ? KEEP_USES : arena_format(arena, "%lld", (long long)(clock_wall_ms() - KEEP_MS));
 	argv[argc++] = "*";
-	add_field(argv, &argc, "event", entry->event);
-	add_field(argv, &argc, "actor", entry->actor);
-	add_field(argv, &argc, "organization", entry->principal.organization);
-	add_field(argv, &argc, "user", entry->principal.user);
-	add_field(argv, &argc, "service", entry->principal.service);
-	add_field(argv, &argc, "outcome", entry->outcome);
-	add_field(argv, &argc, "request_id", entry->request_id);
+	add_field(argv, &argc, "event", event);
+	add_field(argv, &argc, "actor", actor);
+	add_field(argv, &argc, "organization", principal->organization);
+	add_field(argv, &argc, "user", principal->user);
+	add_field(argv, &argc, "service", principal->service);
+	add_field(argv, &argc, "outcome", outcome);
+	add_field(argv, &argc, "request_id", request_id);
 	redis_batch_init(&batch, arena);
 	redis_add_argv(&batch, argc, argv);
-	kept = entry_open(entry);
-	if (redis_send_told(redis, &batch, "audit entry", kept != NULL ? written : NULL, kept))
+	kept = entry_open(&entry);
+	if (redis_send_told(app->redis, &batch, "audit entry", kept != NULL ? written : NULL, kept))
 		return;
 	free(kept);
-	lost(entry);
+	lost(&entry);
 }
 
 void
 store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
 		   const struct principal *principal, const char *outcome, const char *request_id)
 {
-	const struct entry entry = {.app = app,
-				    .event = event,
-				    .actor = actor,
-				    .principal = *principal,
-				    .outcome = outcome,
-				    .request_id = request_id};
-
-	append(&entry, arena, true);
+	append(app, arena, false, event, actor, principal, outcome, request_id);
 }
 
 void
 store_event_append_known(struct app *app, struct arena *arena, const char *event, const char *actor,
 			 const struct principal *principal, const char *outcome, const char *request_id)
 {
-	const struct entry entry = {.app = app,
-				    .event = event,
-				    .actor = actor,
-				    .principal = *principal,
-				    .outcome = outcome,
-				    .request_id = request_id};
-
-	append(&entry, arena, false);
+	append(app, arena, true, event, actor, principal, outcome, request_id);
 }
 
 static void
