@@ -287,8 +287,7 @@ begin(const struct key_ring *ring, const struct key *key, const struct seal_cont
 static void
 end(const struct key_ring *ring, bool good)
 {
-	(void)EVP_CipherInit_ex2(ring->context, NULL, no_key, NULL, 1, NULL);
-	if (!good)
+	if (EVP_CipherInit_ex2(ring->context, NULL, no_key, NULL, 1, NULL) != 1 || !good)
 		ERR_clear_error();
 }
 
