@@ -75,8 +75,7 @@ compare(const void *a, const void *b)
 	return strcmp(a, *(const char *const *)b);
 }
 
-/* The tombstone is what bars a member, with connections or without: it has an entry of its own, which names no service.
- */
+/* The tombstone is what bars a member, with connections or without: it has an entry of its own, without a service. */
 static const struct error *
 bar(struct app *app, struct arena *work, const char *organization, const char *user)
 {
@@ -115,7 +114,8 @@ forget_all(struct app *app, struct arena *arena, struct arena *work, const struc
 	    store_deletable_scan(app, arena, options->organization, options->user, &principals, &count);
 
 	for (size_t i = 0; err == NULL && i < count; i++) {
-		if (bsearch(principals[i].user, users->items, users->count, sizeof *users->items, compare) != NULL)
+		if (users->count > 0 &&
+		    bsearch(principals[i].user, users->items, users->count, sizeof *users->items, compare) != NULL)
 			err = forget(app, work, &principals[i], counts);
 		arena_reset(work);
 	}

@@ -19,7 +19,7 @@
 #define KIND "integrations:unrevoked"
 #define CLAIM "integrations:unrevoked_claim"
 
-/* KEYS: the two. */
+/* KEYS: own_keys. */
 static struct redis_script take_script = {
     .form = "(2[0,1])",
     .source = "local left, busy = {}, redis.call('EXISTS', KEYS[2])\n"
@@ -28,7 +28,7 @@ static struct redis_script take_script = {
 	      "return {left, busy}\n",
 };
 
-/* KEYS: the two. ARGV: generation. As long as another one is left, somebody may be at it. */
+/* KEYS: own_keys. ARGV: generation. As long as another one is left, somebody may be at it. */
 static struct redis_script done_script = {
     .form = "[1,1]",
     .source = "redis.call('HDEL', KEYS[1], ARGV[1])\n"
@@ -54,6 +54,13 @@ store_unrevoked_keys(struct arena *arena, const struct principal *principal)
 	keys[3] = store_key_connection(arena, CLAIM, principal);
 	keys[4] = NULL;
 	return keys;
+}
+
+/* What is left, and the claim: the last two of those. */
+static const char *const *
+own_keys(struct arena *arena, const struct principal *principal)
+{
+	return store_unrevoked_keys(arena, principal) + 2;
 }
 
 /* The next line of *rest. Only the last part, the account's id at the provider, may itself hold a line's end. */
@@ -137,8 +144,7 @@ store_unrevoked_take(struct app *app, struct arena *arena, const struct provider
 	const struct error *err;
 
 	*out = (struct deletion){.found = false};
-	reply = store_run_script(app, arena, &take_script, store_unrevoked_keys(arena, principal) + 2, arguments, false,
-				 &err);
+	reply = store_run_script(app, arena, &take_script, own_keys(arena, principal), arguments, false, &err);
 	if (reply == NULL)
 		return err;
 	store_unrevoked_parse(app, arena, provider, principal, reply->items[0], out);
@@ -152,6 +158,5 @@ store_unrevoked_done(struct app *app, struct arena *arena, const struct integrat
 	const char *const arguments[] = {record->generation, NULL};
 	const struct error *err;
 
-	(void)store_run_script(app, arena, &done_script, store_unrevoked_keys(arena, &record->principal) + 2, arguments,
-			       false, &err);
+	(void)store_run_script(app, arena, &done_script, own_keys(arena, &record->principal), arguments, false, &err);
 }
