@@ -130,6 +130,19 @@ def test_a_killed_worker(used, everybody):
     assert (died[-1]["worker"], died[-1]["signal"]) == (victim, signal.SIGKILL)
 
 
+def hold_validations(product):
+    """Some that are at the provider and stay there: the fault to release, and the threads that ask."""
+    people = crowd.sign_in(product, 8)
+    crowd.connect(product, people, SCOPES)
+    hold = product.stand_in.fault("userinfo", "hold", times=None)
+    held = [threading.Thread(target=product.request, args=("POST", each.service_path()), kwargs={"bearer": each.token})
+            for each in people]
+    for each in held:
+        each.start()
+    product.stand_in.wait_fired(hold, len(people))
+    return hold, held
+
+
 def deaths(product):
     return [line["worker"] for line in product.log() if line["event"] == "worker_died"]
 
@@ -138,14 +151,7 @@ def test_a_draining_worker_that_dies(used):
     """After a reload the old workers still have a request: one is killed by somebody else, and that is said."""
     before = deaths(used)
     old = used.hosts[0].workers()
-    people = crowd.sign_in(used, 8)
-    crowd.connect(used, people, SCOPES)
-    hold = used.stand_in.fault("userinfo", "hold", times=None)
-    held = [threading.Thread(target=used.request, args=("POST", each.service_path()), kwargs={"bearer": each.token})
-            for each in people]
-    for each in held:
-        each.start()
-    used.stand_in.wait_fired(hold, len(people))
+    hold, held = hold_validations(used)
     used.reload()
     victim = next(pid for pid in old if pid in used.hosts[0].workers())
     os.kill(victim, signal.SIGKILL)
@@ -164,14 +170,7 @@ def test_a_draining_worker_that_dies(used):
 def test_workers_that_we_kill_ourselves(make_product):
     """Asked to end twice, the parent kills what still serves, which is no death to report."""
     product = make_product()
-    people = crowd.sign_in(product, 8)
-    crowd.connect(product, people, SCOPES)
-    hold = product.stand_in.fault("userinfo", "hold", times=None)
-    held = [threading.Thread(target=product.request, args=("POST", each.service_path()), kwargs={"bearer": each.token})
-            for each in people]
-    for each in held:
-        each.start()
-    product.stand_in.wait_fired(hold, len(people))
+    hold, held = hold_validations(product)
     product.serve.send(signal.SIGTERM)
     wait_until(lambda: product.serve.text().count('"worker_draining"') == 2, "the workers drain")
     product.serve.send(signal.SIGTERM)

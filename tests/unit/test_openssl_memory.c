@@ -12,9 +12,9 @@
 #include "common/random.h"
 #include "common/seal.h"
 #include "common/text.h"
+#include "tests/unit/openssl_allocation.h"
 
 #include <limits.h>
-#include <openssl/crypto.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,30 +48,6 @@ fails(void)
 		left = LONG_MAX;
 	failed = true;
 	return true;
-}
-
-static void *
-allocate(size_t size, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	return fails() ? NULL : malloc(size);
-}
-
-static void *
-allocate_again(void *bytes, size_t size, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	return fails() ? NULL : realloc(bytes, size);
-}
-
-static void
-release(void *bytes, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	free(bytes);
 }
 
 static int
@@ -180,7 +156,7 @@ main(void)
 	    cmocka_unit_test(sealing_survives),
 	    cmocka_unit_test(verifying_survives),
 	};
-	if (CRYPTO_set_mem_functions(allocate, allocate_again, release) != 1)
+	if (!openssl_asks_us())
 		return 1;
 	return cmocka_run_group_tests_name("openssl memory", tests, open_all, close_all);
 }

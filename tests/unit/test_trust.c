@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "common/trust.h"
+#include "tests/unit/openssl_allocation.h"
 
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -26,30 +26,6 @@ static bool
 fails(void)
 {
 	return left >= 0 && left-- == 0;
-}
-
-static void *
-allocate(size_t size, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	return fails() ? NULL : malloc(size);
-}
-
-static void *
-allocate_again(void *bytes, size_t size, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	return fails() ? NULL : realloc(bytes, size);
-}
-
-static void
-release(void *bytes, const char *file, int line)
-{
-	(void)file;
-	(void)line;
-	free(bytes);
 }
 
 /* A certificate of a CA, signed by itself. */
@@ -164,7 +140,7 @@ main(void)
 	    cmocka_unit_test(missing_memory_leaves_no_damage),
 	};
 
-	if (CRYPTO_set_mem_functions(allocate, allocate_again, release) != 1)
+	if (!openssl_asks_us())
 		return 1;
 	return cmocka_run_group_tests_name("trust", tests, open_all, close_all);
 }
