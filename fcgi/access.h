@@ -25,8 +25,7 @@ const struct error *access_user(struct app *app, struct request *request);
  */
 const struct error *access_caller(struct app *app, struct request *request, const char *organization);
 
-/* Refuse what a caller asked for, with an entry in the audit where it is not one of too many: error_caller_forbidden.
- */
+/* Refuse what a caller asked for, with an entry in the audit if it is not one of too many: error_caller_forbidden. */
 const struct error *access_forbid_caller(struct app *app, struct request *request, const char *outcome);
 
 /* The caller's MCPs include `mcp`. */

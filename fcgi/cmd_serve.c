@@ -1,8 +1,8 @@
 /*
  * The parent of the workers: it holds the listening socket and the metrics, forks one worker per core, replaces a dead
- * one with backoff, and passes signals on. SIGTERM and SIGINT drain and end everything; SIGHUP reads the
- * settings anew, of which only what is in files can have changed, and replaces the workers one by one, each old one
- * only when its successor serves; on a mistake the old ones stay.
+ * one with backoff, and passes signals on. SIGTERM and SIGINT drain and end everything; SIGHUP reads the settings anew,
+ * of which only what is in files can have changed, and replaces the workers one by one, each old one only when its
+ * successor serves; on a mistake the old ones stay.
  */
 #include "fcgi/cmd.h"
 

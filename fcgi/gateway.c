@@ -370,8 +370,7 @@ gateway_read(struct gateway *gateway, struct arena *arena, struct request *reque
 		request->request_id = "";
 	if (!read_body(fcgi, arena, request))
 		return false;
-	/* Read to its end: no request keeps these eight kilobytes while it waits, and the next one finds them in the
-	 * cache. */
+	/* Read to its end: no request keeps these eight kilobytes while it waits; the next finds them in the cache. */
 	FCGX_FreeStream(&fcgi->in);
 	return true;
 }

@@ -40,8 +40,7 @@ is_still_stored(struct app *app, struct request *request, const struct integrati
 	return error;
 }
 
-/* One attempt; *noted is false when the connection went away, or became another, before the token was
- * noted as handed out. */
+/* One attempt; *noted is false when the connection went away, or became another, before the token was noted. */
 static const struct error *
 hand_out(struct app *app, struct request *request, const struct token_wish *wish, struct handed_out *out, bool *noted)
 {
