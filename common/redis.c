@@ -133,7 +133,7 @@ flush(void *arg)
 	if (!redis->dirty)
 		return false;
 	redis->dirty = false;
-	redis->unsent = NULL;
+	redis->unsent = redis->offered = NULL;
 	if (!needs_mark(redis) || add_mark(redis))
 		write_commands(redis);
 	else
@@ -182,6 +182,10 @@ redis_enqueue(struct redis *redis, struct redis_waiter *waiter)
 	if (!redis->dirty)
 		redis->unsent = waiter;
 	redis->dirty = true;
+	if (waiter->offers) {
+		waiter->next_offered = redis->offered;
+		redis->offered = waiter;
+	}
 }
 
 struct redis *
@@ -233,23 +237,63 @@ use_source(struct redis_command *command)
 	command->lengths[1] = strlen(command->script->source);
 }
 
-/* Send commands [from, to) and wait for their replies. */
-static enum redis_end
-run_range(struct redis *redis, struct redis_batch *batch, size_t from, size_t to)
+static bool
+is_alike(const struct redis_command *one, const struct redis_command *other)
 {
-	struct redis_waiter waiter = {
-	    .fiber = fiber_current(), .arena = batch->arena, .commands = &batch->commands[from], .wanted = to - from};
+	if (one->argc != other->argc || one->tail != other->tail)
+		return false;
+	for (int i = 0; i < one->argc; i++) {
+		if (one->lengths[i] != other->lengths[i] || memcmp(one->argv[i], other->argv[i], one->lengths[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Get a copy of the reply to the same command, if somebody is about to send it. */
+static bool
+share(const struct redis *redis, struct redis_waiter *waiter)
+{
+	struct redis_waiter *other = redis->offered;
+
+	while (other != NULL && !is_alike(other->commands, waiter->commands))
+		other = other->next_offered;
+	if (other == NULL)
+		return false;
+	waiter->next = other->sharing;
+	other->sharing = waiter;
+	return true;
+}
+
+static bool
+append_all(struct redis *redis, const struct redis_waiter *waiter)
+{
+	for (size_t i = 0; i < waiter->wanted; i++) {
+		if (!redis_append(redis, &waiter->commands[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Send commands [from, to) and wait for their replies. `shared`: one command, whose reply may be somebody else's. */
+static enum redis_end
+run_range(struct redis *redis, struct redis_batch *batch, size_t from, size_t to, bool shared)
+{
+	struct redis_waiter waiter = {.fiber = fiber_current(),
+				      .arena = batch->arena,
+				      .commands = &batch->commands[from],
+				      .wanted = to - from,
+				      .offers = shared};
 
 	if (!redis_be_up(redis))
 		return REDIS_TIMED_OUT; /* not REDIS_LOST: connecting anew at once would not help */
 	waiter.replies = &batch->reply[from];
-	for (size_t i = from; i < to; i++) {
-		if (!redis_append(redis, &batch->commands[i])) {
+	if (!shared || !share(redis, &waiter)) {
+		if (!append_all(redis, &waiter)) {
 			redis_drop(redis, REDIS_LOST, no_memory);
 			return REDIS_TIMED_OUT;
 		}
+		redis_enqueue(redis, &waiter);
 	}
-	redis_enqueue(redis, &waiter);
 	while (waiter.end == REDIS_PENDING)
 		fiber_park();
 	if (waiter.end == REDIS_LOST && waiter.got > 0)
@@ -276,19 +320,19 @@ error_of(enum redis_end end)
 	return &error_overloaded;
 }
 
-const struct error *
-redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
+static const struct error *
+run(struct redis *redis, struct redis_batch *batch, bool reads, bool shared)
 {
-	enum redis_end end = run_range(redis, batch, 0, batch->count);
+	enum redis_end end = run_range(redis, batch, 0, batch->count, shared);
 
 	if (end == REDIS_LOST && reads)
-		end = run_range(redis, batch, 0, batch->count);
+		end = run_range(redis, batch, 0, batch->count, false);
 	if (end != REDIS_ANSWERED)
 		return error_of(end);
 	for (size_t i = 0; i < batch->count; i++) {
 		if (is_unknown_script(batch, i)) { /* nothing was done: send the source */
 			use_source(&batch->commands[i]);
-			end = run_range(redis, batch, i, i + 1);
+			end = run_range(redis, batch, i, i + 1, false);
 			if (end != REDIS_ANSWERED)
 				return error_of(end);
 		}
@@ -298,6 +342,18 @@ redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
 		}
 	}
 	return NULL;
+}
+
+const struct error *
+redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
+{
+	return run(redis, batch, reads, false);
+}
+
+const struct error *
+redis_run_shared(struct redis *redis, struct redis_batch *batch)
+{
+	return run(redis, batch, true, true);
 }
 
 bool

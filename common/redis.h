@@ -98,10 +98,16 @@ void redis_add_script(struct redis_batch *batch, const struct redis_script *scri
  * Send the batch and park until all replies are there. NULL: every reply is there and none is REDIS_ERROR. An error
  * reply (logged by its first word) gives error_store_unavailable, too. A batch is appended whole: nothing of another
  * fiber comes between its commands. A reply that its command cannot have (redis_form.h) is an error, too, and ends the
- * connection. `reads` true says that all of it may be repeated: it is, once, when the connection
- * turned out dead before any reply. Only on a fiber.
+ * connection. `reads` true says that all of it may be repeated: it is, once, when the connection turned out dead before
+ * any reply. Only on a fiber.
  */
 const struct error *redis_run(struct redis *redis, struct redis_batch *batch, bool reads);
+
+/*
+ * The same for one command that reads and that many fibers want at once: those of one turn of the loop send it once,
+ * and each gets the reply in its own arena. Nobody joins what is written already, so the reply is as new as one's own.
+ */
+const struct error *redis_run_shared(struct redis *redis, struct redis_batch *batch);
 
 /*
  * Send the batch and do not wait; an error is counted and logged under `what`. Never parks; works on the loop's stack,

@@ -41,6 +41,7 @@ struct redis_waiter {
 	redis_end_function *told; /* where nobody waits, but somebody wants to know */
 	void *arg;
 	bool refused; /* a reply was an error */
+	bool offers;  /* its reply to others who ask the same before it is sent */
 	size_t wanted;
 	size_t got;
 	bool too_large; /* a reply did not fit into the arena */
@@ -48,6 +49,8 @@ struct redis_waiter {
 	int64_t sent_ms;
 	enum redis_end end;
 	struct redis_waiter *next;
+	struct redis_waiter *next_offered;
+	struct redis_waiter *sharing; /* those who get a copy of the reply; each names the next one by `next` */
 };
 
 struct redis {
@@ -65,6 +68,7 @@ struct redis {
 	struct redis_waiter *head, **end;
 	struct redis_waiter *tail;             /* the last one, while there is a head */
 	struct redis_waiter *unsent;           /* the first one whose commands are not written yet */
+	struct redis_waiter *offered;          /* of the unsent: whose reply others may share */
 	struct redis_waiter *held, **held_end; /* have their replies, if nothing stray or a wrong mark comes behind */
 	uint64_t last_mark;
 	size_t marks;                                 /* under way */

@@ -133,10 +133,53 @@ redis_complain(struct redis *redis, const char *event, const char *message)
 	log_end(&line);
 }
 
+/* NULL where it does not fit. */
+static struct redis_reply *
+copy_reply(struct arena *arena, const struct redis_reply *reply)
+{
+	struct redis_reply *copy = arena_try_alloc(arena, sizeof *copy);
+	char *text = reply->text != NULL ? arena_try_alloc(arena, reply->len + 1) : NULL;
+
+	if (copy == NULL || (reply->text != NULL && text == NULL))
+		return NULL;
+	*copy = *reply;
+	copy->text = text;
+	if (text != NULL)
+		memcpy(text, reply->text, reply->len + 1);
+	if (reply->type != REDIS_ARRAY)
+		return copy;
+	copy->items = arena_try_alloc(arena, (reply->count + 1) * sizeof *copy->items);
+	for (size_t i = 0; copy->items != NULL && i < reply->count; i++) {
+		copy->items[i] = copy_reply(arena, reply->items[i]);
+		if (copy->items[i] == NULL)
+			return NULL;
+	}
+	return copy->items != NULL ? copy : NULL;
+}
+
+/* Before the one who asked goes on, as the reply is in its arena. What had no room there may have it in another's. */
+static void
+let_share(struct redis_waiter *waiter, enum redis_end end)
+{
+	struct redis_waiter *next;
+
+	for (struct redis_waiter *other = waiter->sharing; other != NULL; other = next) {
+		next = other->next;
+		other->end = end == REDIS_TOO_LARGE ? REDIS_LOST : end;
+		if (end == REDIS_ANSWERED) {
+			other->replies[0] = copy_reply(other->arena, waiter->replies[0]);
+			if (other->replies[0] == NULL)
+				other->end = REDIS_TOO_LARGE;
+		}
+		fiber_wake(other->fiber);
+	}
+}
+
 static void
 finish(struct redis_waiter *waiter, enum redis_end end)
 {
 	waiter->end = end;
+	let_share(waiter, end);
 	if (waiter->fiber != NULL) {
 		fiber_wake(waiter->fiber);
 		return;
@@ -175,7 +218,7 @@ redis_drop(struct redis *redis, enum redis_end end, const char *message)
 	redis->dirty = false;
 	redis->state = redis->state == REDIS_CONNECTING ? REDIS_CONNECTING
 							: REDIS_DOWN; /* the connecting fiber says when it gave up */
-	redis->head = redis->unsent = NULL;
+	redis->head = redis->unsent = redis->offered = NULL;
 	redis->end = &redis->head;
 	redis->marks = 0;
 	loop_timer_clear(redis->timer);

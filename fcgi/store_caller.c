@@ -6,12 +6,15 @@
 
 #include "common/arena.h"
 #include "common/error.h"
+#include "common/resp.h"
 #include "fcgi/app.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define FIELDS "name", "mcps", "organizations"
+
+static struct resp_tail fields_tail;
 
 /* ARGV: seconds, then fields and values. */
 static struct redis_script write_script = {
@@ -25,7 +28,10 @@ static struct redis_script write_script = {
 void
 store_caller_prepare(void)
 {
+	static const char *const fields[] = {FIELDS};
+
 	redis_script_prepare(&write_script);
+	resp_tail_prepare(&fields_tail, sizeof fields / sizeof fields[0], fields);
 }
 
 static void
@@ -45,8 +51,8 @@ store_caller_read(struct app *app, struct arena *arena, const char *key, struct 
 
 	*out = (struct caller){0};
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "HMGET", store_key_hashed(arena, "caller", key), FIELDS, NULL);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
+	redis_add_hmget(&batch, store_key_hashed(arena, "caller", key), &fields_tail);
+	if ((err = redis_run_shared(app->redis, &batch)) != NULL) /* callers are few, and ask often */
 		return err;
 	parse(arena, batch.reply[0], out);
 	return NULL;

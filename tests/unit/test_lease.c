@@ -35,6 +35,12 @@ redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
 	return NULL;
 }
 
+const struct error *
+redis_run_shared(struct redis *redis, struct redis_batch *batch)
+{
+	return redis_run(redis, batch, true);
+}
+
 bool
 redis_send(struct redis *redis, struct redis_batch *batch, const char *what)
 {

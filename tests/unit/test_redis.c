@@ -178,6 +178,7 @@ close_all(void **state)
 struct ask {
 	const char *words[4];
 	bool reads;
+	bool shares;
 	size_t limit; /* of its arena; 0: plenty */
 	/* what became of it */
 	struct arena *arena;
@@ -196,7 +197,8 @@ ask_now(void *arg)
 	ask->arena = arena_open(1024, ask->limit > 0 ? ask->limit : 1024 * 1024, NULL, NULL);
 	redis_batch_init(&ask->batch, ask->arena);
 	redis_add(&ask->batch, ask->words[0], ask->words[1], ask->words[2], NULL);
-	ask->error = redis_run(redis, &ask->batch, ask->reads);
+	ask->error =
+	    ask->shares ? redis_run_shared(redis, &ask->batch) : redis_run(redis, &ask->batch, ask->reads);
 	ask->ms = clock_monotonic_ms() - begun;
 	ask->over = true;
 }
@@ -878,6 +880,169 @@ an_absurd_array_is_no_memory(void **state)
 	forget(&ask, 1);
 }
 
+/* ---- replies that are shared ---- */
+
+static void
+connect_first(void)
+{
+	struct ask ask = {.words = {"GET", "key"}};
+
+	peer.got = answer_each_get;
+	on_loop_start(ask_now, &ask);
+	on_loop_finish(2000);
+	assert_null(ask.error);
+	forget(&ask, 1);
+}
+
+static void
+those_of_one_turn_share_a_reply(void **state)
+{
+	struct ask asks[6] = {{.words = {"GET", "a"}, .shares = true}, {.words = {"GET", "b"}, .shares = true},
+			      {.words = {"GET", "a"}, .shares = true}, {.words = {"GET", "a"}},
+			      {.words = {"GET", "a"}, .shares = true}, {.words = {"GET", "a", "c"}, .shares = true}};
+	static const char *const replies[] = {"1", "2", "1", "3", "1", "4"};
+
+	(void)state;
+	connect_first();
+	for (size_t i = 0; i < 6; i++)
+		on_loop_start(ask_now, &asks[i]);
+	on_loop_finish(2000);
+	forget(asks, 1); /* the reply was in its arena */
+	for (size_t i = 1; i < 6; i++) {
+		assert_null(asks[i].error);
+		assert_string_equal(asks[i].batch.reply[0]->text, replies[i]);
+	}
+	assert_int_equal(occurrences("GET\r\n"), 5);
+	forget(asks + 1, 5);
+}
+
+static void
+a_shared_reply_is_whole(void **state)
+{
+	struct ask asks[3] = {0};
+
+	(void)state;
+	connect_first();
+	peer.got = send_part;
+	cut = EVERYTHING_LEN - 1;
+	for (size_t i = 0; i < 3; i++) {
+		asks[i] = (struct ask){.words = {"ANY", "key"}, .shares = true};
+		on_loop_start(ask_now, &asks[i]);
+	}
+	on_loop_finish(2000);
+	forget(asks, 1);
+	for (size_t i = 1; i < 3; i++) {
+		assert_null(asks[i].error);
+		is_everything(asks[i].batch.reply[0]);
+	}
+	forget(asks + 1, 2);
+}
+
+static struct ask later;
+
+static void
+ask_when_the_first_is_written(void)
+{
+	if (occurrences("GET\r\n") == 2 && !later.over) {
+		on_loop_start(ask_now, &later);
+		later.over = true;
+		return;
+	}
+	answer_each_get();
+}
+
+/* The value may have changed after Redis read it for the first. */
+static void
+nobody_shares_what_is_written(void **state)
+{
+	struct ask first = {.words = {"GET", "a"}, .shares = true};
+
+	(void)state;
+	connect_first();
+	later = (struct ask){.words = {"GET", "a"}, .shares = true};
+	peer.got = ask_when_the_first_is_written;
+	on_loop_start(ask_now, &first);
+	on_loop_finish(2000);
+	assert_null(later.error);
+	assert_string_equal(first.batch.reply[0]->text, "1");
+	assert_string_equal(later.batch.reply[0]->text, "2");
+	forget(&first, 1);
+	forget(&later, 1);
+}
+
+static void
+those_who_share_a_lost_reply_ask_again(void **state)
+{
+	struct ask asks[3] = {0};
+
+	(void)state;
+	peer.got = close_first_answer_second;
+	for (size_t i = 0; i < 3; i++) {
+		asks[i] = (struct ask){.words = {"GET", "key"}, .shares = true};
+		on_loop_start(ask_now, &asks[i]);
+	}
+	on_loop_finish(2000);
+	for (size_t i = 0; i < 3; i++)
+		assert_null(asks[i].error);
+	assert_int_equal(peer.accepted, 2);
+	forget(asks, 3);
+}
+
+static void
+those_who_share_an_error_have_it(void **state)
+{
+	struct ask asks[2] = {{.words = {"GET", "key"}, .shares = true}, {.words = {"GET", "key"}, .shares = true}};
+
+	(void)state;
+	connect_first();
+	peer.got = answer_error;
+	on_loop_start(ask_now, &asks[0]);
+	on_loop_start(ask_now, &asks[1]);
+	on_loop_finish(2000);
+	assert_ptr_equal(asks[0].error, &error_store_unavailable);
+	assert_ptr_equal(asks[1].error, &error_store_unavailable);
+	forget(asks, 2);
+}
+
+#define SOME ((size_t)4 * 1024)
+
+static void
+answer_some(void)
+{
+	while (next_command("GET\r\n")) {
+		char reply[SOME + 32];
+		int n = snprintf(reply, sizeof reply, "$%zu\r\n", SOME);
+
+		memset(reply + n, 'x', SOME);
+		memcpy(reply + (size_t)n + SOME, "\r\n", 3);
+		peer_send(reply);
+	}
+}
+
+/* Whoever has no room for it, first or not, fails alone. */
+static void
+a_shared_reply_may_be_too_large_for_one(void **state)
+{
+	(void)state;
+	connect_first();
+	peer.got = answer_some;
+	for (size_t narrow = 0; narrow < 3; narrow++) {
+		struct ask asks[3] = {0};
+
+		for (size_t i = 0; i < 3; i++) {
+			asks[i] = (struct ask){.words = {"GET", "a"}, .shares = true, .limit = i == narrow ? SOME : 0};
+			on_loop_start(ask_now, &asks[i]);
+		}
+		on_loop_finish(2000);
+		for (size_t i = 0; i < 3; i++) {
+			assert_ptr_equal(asks[i].error, i == narrow ? &error_overloaded : NULL);
+			if (i != narrow)
+				assert_int_equal(strspn(asks[i].batch.reply[0]->text, "x"), SOME);
+		}
+		forget(asks, 3);
+	}
+}
+
 /* ---- scripts ---- */
 
 static struct redis_script script = {.source = "return KEYS[1]"};
@@ -1236,6 +1401,12 @@ main(void)
 	    TEST(a_command_that_is_not_sent_is_not_late),
 	    TEST(a_reply_that_is_too_large_fails_its_batch_alone),
 	    TEST(an_absurd_array_is_no_memory),
+	    TEST(those_of_one_turn_share_a_reply),
+	    TEST(a_shared_reply_is_whole),
+	    TEST(nobody_shares_what_is_written),
+	    TEST(those_who_share_a_lost_reply_ask_again),
+	    TEST(those_who_share_an_error_have_it),
+	    TEST(a_shared_reply_may_be_too_large_for_one),
 	    TEST(an_unknown_script_is_sent_whole),
 	    TEST(unheard_replies_disturb_nobody),
 	    TEST(without_a_connection_nothing_is_sent),
