@@ -1,7 +1,8 @@
 /*
  * The keys are one mapping of their own, locked, kept out of core files and wiped when closed. OpenSSL expands a key
- * into a context on its ordinary heap; after each value a key of zeros is expanded over it. The context gets its memory
- * once: were it missing later, a value that cannot be opened for a moment would be taken for one that is damaged.
+ * into a context on its ordinary heap, which serves all values of one turn of the loop; then a key of zeros is expanded
+ * over it. The context gets its memory once: were it missing later, a value that cannot be opened for a moment would be
+ * taken for one that is damaged.
  *
  * The nonce is random: 96 bits allow about 2^32 values a key before a repetition becomes likely enough to matter, far
  * more than one installation seals between two rotations.
@@ -44,6 +45,7 @@ struct key_ring {
 	size_t count;
 	size_t first;     /* the one that seals */
 	struct key *keys; /* KEYS_MAX, mapped */
+	const struct key *expanded; /* the one in the context; NULL: none */
 };
 
 static bool
@@ -269,13 +271,15 @@ bind_part(struct bound *bound, const char *part)
 /* Set key, nonce and associated data; `direction` is EVP_CipherInit's: 1 seals, 0 opens. Naming the cipher again would
  * free the context's memory and ask for it anew. */
 static bool
-begin(const struct key_ring *ring, const struct key *key, const struct seal_context *context, const uint8_t *nonce,
+begin(struct key_ring *ring, const struct key *key, const struct seal_context *context, const uint8_t *nonce,
       int direction)
 {
 	const char *const parts[] = {context->environment, context->organization, context->user,      context->service,
 				     context->field,       context->issuer,       context->client_id, key->id};
 	struct bound bound = {.context = ring->context};
-	bound.good = EVP_CipherInit_ex2(ring->context, NULL, key->bytes, nonce, direction, NULL) == 1;
+	bound.good = EVP_CipherInit_ex2(ring->context, NULL, ring->expanded != key ? key->bytes : NULL, nonce,
+					direction, NULL) == 1;
+	ring->expanded = bound.good ? key : NULL;
 	for (size_t i = 0; bound.good && i < sizeof parts / sizeof parts[0]; i++)
 		bind_part(&bound, parts[i]);
 	if (bound.good)
@@ -283,16 +287,27 @@ begin(const struct key_ring *ring, const struct key *key, const struct seal_cont
 	return bound.good;
 }
 
-/* Forget the expanded key, and a failure too: libraries that share OpenSSL's error queue would take it for theirs. */
-static void
-end(const struct key_ring *ring, bool good)
+void
+key_ring_rest(struct key_ring *ring)
 {
-	if (EVP_CipherInit_ex2(ring->context, NULL, no_key, NULL, 1, NULL) != 1 || !good)
+	if (ring->expanded == NULL)
+		return;
+	ring->expanded = NULL;
+	if (EVP_CipherInit_ex2(ring->context, NULL, no_key, NULL, 1, NULL) != 1)
 		ERR_clear_error();
 }
 
+/* Forget a failure: libraries that share OpenSSL's error queue would take it for theirs. */
+static bool
+ended(bool good)
+{
+	if (!good)
+		ERR_clear_error();
+	return good;
+}
+
 char *
-seal(struct arena *arena, const struct key_ring *ring, const struct seal_context *context, const char *plain)
+seal(struct arena *arena, struct key_ring *ring, const struct seal_context *context, const char *plain)
 {
 	size_t len = strnlen(plain, PLAIN_MAX + 1);
 	if (len > PLAIN_MAX)
@@ -303,18 +318,16 @@ seal(struct arena *arena, const struct key_ring *ring, const struct seal_context
 	random_bytes(nonce, NONCE_SIZE);
 
 	int done = 0;
-	bool sealed = begin(ring, key, context, nonce, 1) &&
-		      EVP_CipherUpdate(ring->context, text, &done, (const uint8_t *)plain, (int)len) == 1 &&
-		      EVP_CipherFinal_ex(ring->context, text + len, &done) == 1 &&
-		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, text + len) == 1;
-	end(ring, sealed);
-	if (!sealed)
+	if (!ended(begin(ring, key, context, nonce, 1) &&
+		   EVP_CipherUpdate(ring->context, text, &done, (const uint8_t *)plain, (int)len) == 1 &&
+		   EVP_CipherFinal_ex(ring->context, text + len, &done) == 1 &&
+		   EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, text + len) == 1))
 		return NULL;
 	return arena_format(arena, "%s.%s", key->id, text_base64url(arena, nonce, NONCE_SIZE + len + TAG_SIZE));
 }
 
 char *
-seal_open(struct arena *arena, const struct key_ring *ring, const struct seal_context *context, const char *sealed)
+seal_open(struct arena *arena, struct key_ring *ring, const struct seal_context *context, const char *sealed)
 {
 	const char *id = seal_key_id(arena, sealed);
 	const struct key *key = id == NULL ? NULL : find_key(ring, id);
@@ -331,12 +344,10 @@ seal_open(struct arena *arena, const struct key_ring *ring, const struct seal_co
 
 	char *plain = arena_alloc(arena, len + 1);
 	int done = 0;
-	bool opened = begin(ring, key, context, nonce, 0) &&
-		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag) == 1 &&
-		      EVP_CipherUpdate(ring->context, (uint8_t *)plain, &done, text, (int)len) == 1 &&
-		      EVP_CipherFinal_ex(ring->context, (uint8_t *)plain + len, &done) == 1;
-	end(ring, opened);
-	if (!opened) {
+	if (!ended(begin(ring, key, context, nonce, 0) &&
+		   EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag) == 1 &&
+		   EVP_CipherUpdate(ring->context, (uint8_t *)plain, &done, text, (int)len) == 1 &&
+		   EVP_CipherFinal_ex(ring->context, (uint8_t *)plain + len, &done) == 1)) {
 		/* Until the tag has been compared this is not the plain text, whatever it looks like. */
 		crypto_wipe(plain, len);
 		return NULL;

@@ -46,11 +46,14 @@ const char *key_ring_first(const struct key_ring *ring);
 /* A new line for a key ring, `id` chosen from the date and random digits. */
 char *key_ring_new_line(struct arena *arena);
 
+/* Wipe what a key was expanded to for the values so far: before the process waits for anything. */
+void key_ring_rest(struct key_ring *ring);
+
 /* Seal `plain`; NULL only when it has more than 64 KiB, or OpenSSL fails. */
-char *seal(struct arena *arena, const struct key_ring *ring, const struct seal_context *context, const char *plain);
+char *seal(struct arena *arena, struct key_ring *ring, const struct seal_context *context, const char *plain);
 
 /* Open what `seal` made for the same context; NULL when it is anything else (unknown key, other context, damaged). */
-char *seal_open(struct arena *arena, const struct key_ring *ring, const struct seal_context *context,
+char *seal_open(struct arena *arena, struct key_ring *ring, const struct seal_context *context,
 		const char *sealed);
 
 /* Copy the key id of a sealed value, or NULL when it has no such form. Says nothing about whether it opens. */

@@ -43,7 +43,7 @@ static const char *
 seal_again(const struct app *app, struct arena *arena, const struct sealed *sealed, const char *field,
 	   const char *value)
 {
-	const struct key_ring *ring = app->config->keys;
+	struct key_ring *ring = app->config->keys;
 	const struct seal_context context =
 	    store_seal_context(app, &sealed->principal, field, sealed->issuer, sealed->client_id);
 	const char *plain = seal_open(arena, ring, &context, value);

@@ -13,6 +13,7 @@
 #include "common/metrics.h"
 #include "common/redis.h"
 #include "common/resolve.h"
+#include "common/seal.h"
 #include "common/text.h"
 #include "fcgi/config.h"
 #include "fcgi/guess.h"
@@ -98,10 +99,12 @@ look_at_memory(void *arg)
 }
 
 static bool
-flush_log(void *arg)
+end_turn(void *arg)
 {
-	(void)arg;
+	const struct worker *worker = arg;
+
 	log_flush();
+	key_ring_rest(worker->settings->config->keys);
 	return false;
 }
 
@@ -144,7 +147,7 @@ open_worker(struct worker *worker)
 	if (worker->fibers == NULL || !open_app(worker))
 		return false;
 	worker->reserve = arena_open(WORKER_ARENA_FIRST, WORKER_ARENA_MAX, NULL, NULL);
-	worker->log_hook = loop_hook_open(worker->loop, flush_log, NULL);
+	worker->log_hook = loop_hook_open(worker->loop, end_turn, worker);
 	worker->listen_timer = loop_timer_open(worker->loop, worker_listen_again, worker);
 	worker->partial_timer = loop_timer_open(worker->loop, worker_look_at_partial, worker);
 	worker->wait_timer = loop_timer_open(worker->loop, worker_look_at_waiting, worker);

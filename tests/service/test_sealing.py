@@ -8,7 +8,7 @@ import secrets
 import pytest
 
 from checks import calls, dump, key, make_due
-from harness import SERVICE, good, problem, write_file
+from harness import SANITIZED, SERVICE, good, problem, write_file
 
 TOKENS = ("access_token", "refresh_token")
 UNREADABLE = ("unknown", "tokens_unreadable")
@@ -138,6 +138,33 @@ def test_the_key_ring(make_product):
     ring(f"k2:{base64.b64encode(secrets.token_bytes(32)).decode()}\n" + first)
     assert verdict(ada.validate("acme")) == UNREADABLE, "another key of the same name opens nothing"
     assert verdict(bob.validate("acme")) == ("valid", None)
+
+
+def places_of(pid, secret):
+    """The mappings of a process that hold these bytes, each as often as it does."""
+    found = []
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            span, rights, *_ = line.split()
+            if rights.startswith("rw"):
+                start, end = (int(at, 16) for at in span.split("-"))
+                found += [line] * os.pread(memory.fileno(), end - start, start).count(secret)
+    return found
+
+
+@pytest.mark.skipif(SANITIZED or os.geteuid() != 0, reason="reads the memory of processes, which must not be terabytes")
+def test_a_key_lies_in_one_place(duo):
+    """Between two turns of the loop a worker has its key in the locked mapping alone, though it just used it."""
+    ada = duo.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    with open(duo.keys_file, encoding="ascii") as file:
+        used = base64.b64decode(file.readline().split(":")[1])
+    for _ in range(20):
+        make_due(duo, "ada")
+        assert verdict(ada.validate("acme")) == ("valid", None)
+    for host in duo.hosts:
+        for worker in host.workers():
+            assert len(places_of(worker, used)) == 1, places_of(worker, used)
 
 
 def test_another_environment_opens_nothing(make_product):

@@ -499,6 +499,53 @@ keys_are_kept_out_of_core_files(void **state)
 	assert_true(found);
 }
 
+#ifndef __SANITIZE_ADDRESS__ /* which has a heap of its own */
+static bool
+heap_holds(const void *bytes, size_t len)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	char line[512];
+	bool holds = false;
+	assert_non_null(maps);
+	while (fgets(line, sizeof line, maps) != NULL) {
+		char *end;
+		const char *from = (const char *)strtoull(line, &end, 16);
+		if (strstr(line, "[heap]") != NULL)
+			holds = memmem(from, (size_t)((const char *)strtoull(end + 1, NULL, 16) - from), bytes, len) !=
+				NULL;
+	}
+	fclose(maps);
+	return holds;
+}
+
+/* OpenSSL's expanded key begins with the key itself. */
+static void
+leaves_no_key_behind_when_it_rests(void **state)
+{
+	(void)state;
+	struct key_ring *both = open_ring("k1:" KEY_1 "\nk3:MzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzM=\n");
+	struct key_ring *other = open_ring("k3:MzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzMzM=\n");
+	char *first = seal(arena, both, &place, secret);
+	uint8_t key[32];
+	memset(key, 0x33, sizeof key);
+	assert_false(heap_holds(key, sizeof key));
+	char *sealed = seal(arena, other, &place, secret);
+	assert_true(heap_holds(key, sizeof key));
+	key_ring_rest(other);
+	assert_false(heap_holds(key, sizeof key));
+	assert_string_equal(seal_open(arena, both, &place, sealed), secret);
+	assert_string_equal(seal_open(arena, both, &place, first), secret);
+	assert_false(heap_holds(key, sizeof key));
+	key_ring_rest(both);
+	key_ring_rest(both);
+	assert_string_equal(seal_open(arena, both, &place, first), secret);
+	assert_string_equal(seal_open(arena, other, &place, sealed), secret);
+	key_ring_close(other);
+	key_ring_close(both);
+	assert_false(heap_holds(key, sizeof key));
+}
+#endif
+
 static void
 makes_new_lines(void **state)
 {
@@ -535,6 +582,9 @@ main(void)
 	    cmocka_unit_test(locks_what_a_child_learns),
 #endif
 	    cmocka_unit_test(keys_are_kept_out_of_core_files),
+#ifndef __SANITIZE_ADDRESS__
+	    cmocka_unit_test(leaves_no_key_behind_when_it_rests),
+#endif
 	    cmocka_unit_test(makes_new_lines),
 	};
 	return cmocka_run_group_tests_name("seal", tests, open_all, close_all);
