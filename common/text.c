@@ -164,6 +164,12 @@ text_number(char *out, int64_t value)
 	size_t n = 0;
 	uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
 
+	if (value >= 0 && value < 100) { /* as most are: lengths of words */
+		if (value > 9)
+			*out++ = (char)('0' + value / 10);
+		*out++ = (char)('0' + value % 10);
+		return out;
+	}
 	if (value < 0)
 		*out++ = '-';
 	do {
@@ -221,32 +227,37 @@ decode(struct arena *arena, const char *text, size_t digits, const char *alphabe
 	uint8_t values[256];
 	uint8_t wrong = 0;
 	uint32_t bits = 0;
-	size_t i = 0;
+	const size_t rest = digits % 4;
 
-	if (digits % 4 == 1)
+	if (rest == 1)
 		return NULL;
 	memset(values, NO_DIGIT, sizeof values);
 	for (uint8_t value = 0; value < 64; value++)
 		values[(unsigned char)alphabet[value]] = value;
 	uint8_t *bytes = arena_alloc(arena, digits / 4 * 3 + 3);
 	uint8_t *out = bytes;
-	for (; i < digits; i++) {
+	for (const char *end = text + digits - rest; text < end; text += 4) {
+		uint8_t a = values[(unsigned char)text[0]];
+		uint8_t b = values[(unsigned char)text[1]];
+		uint8_t c = values[(unsigned char)text[2]];
+		uint8_t d = values[(unsigned char)text[3]];
+
+		wrong |= a | b | c | d;
+		*out++ = (uint8_t)(a << 2 | b >> 4);
+		*out++ = (uint8_t)(b << 4 | c >> 2);
+		*out++ = (uint8_t)(c << 6 | d);
+	}
+	for (size_t i = 0; i < rest; i++) {
 		uint8_t value = values[(unsigned char)text[i]];
 
 		wrong |= value;
 		bits = bits << 6 | value;
-		if (i % 4 == 3) {
-			*out++ = (uint8_t)(bits >> 16);
-			*out++ = (uint8_t)(bits >> 8);
-			*out++ = (uint8_t)bits;
-			bits = 0;
-		}
 	}
-	/* Two or three digits are left, or none: one or two bytes, and then bits that must be zero. */
-	if (i % 4 == 2) {
+	/* Two or three digits were left, or none: one or two bytes, and then bits that must be zero. */
+	if (rest == 2) {
 		*out++ = (uint8_t)(bits >> 4);
 		bits &= 0xf;
-	} else if (i % 4 == 3) {
+	} else if (rest == 3) {
 		*out++ = (uint8_t)(bits >> 10);
 		*out++ = (uint8_t)(bits >> 2);
 		bits &= 0x3;

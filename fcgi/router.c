@@ -91,11 +91,7 @@ router_name(size_t index)
 static size_t
 segment_length(const char *path)
 {
-	size_t len = 0;
-
-	while (path[len] != '\0' && path[len] != '/')
-		len++;
-	return len;
+	return (size_t)(strchrnul(path, '/') - path);
 }
 
 /* Where the value of the placeholder that `pattern` begins with goes. */
