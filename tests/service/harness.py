@@ -268,6 +268,12 @@ def problem(answer, status, code):
     return body
 
 
+def unit_environment(name):
+    """What the systemd unit sets this variable to: a run means what it means where the service is installed."""
+    with open(os.path.join(REPOSITORY, "deploy/systemd/integrations.service"), encoding="ascii") as file:
+        return re.search(f"^Environment={name}=(.*)$", file.read(), re.MULTILINE).group(1)
+
+
 class Product:
     def __init__(self, directory, *, environment=None, hosts=1, workers=2, redis_arguments=(), api_proxy=False,
                  server_conf="", nginx_settings=(), nginx_conf=None, services=None):
@@ -354,6 +360,7 @@ class Product:
             PROVIDER_CA_FILE=self.stand_in.ca_file,
             PROVIDER_ALLOW_LOOPBACK="1",
             LOG_LEVEL="debug",
+            GLIBC_TUNABLES=unit_environment("GLIBC_TUNABLES"),
             ASAN_OPTIONS=f"log_path={reports}/address:detect_leaks=1:strict_string_checks=1",
             UBSAN_OPTIONS=f"log_path={reports}/undefined:print_stacktrace=1",
         )
