@@ -26,34 +26,35 @@ const char *store_seal_open(const struct app *app, struct arena *arena, const st
 
 /*
  * The fields that a read of a record and of its tokens asks for, in this order, in C and in Lua: the enums below and
- * the macros belong together. What else a record holds (organization_id, user_id, service) repeats its key for people
- * who look into Redis.
+ * the macros belong together. Behind STORE_RECORD_BRIEF there is what only members read. What else a record holds
+ * (organization_id, user_id, service) repeats its key for people who look into Redis.
  */
 #define STORE_RECORD_FIELDS(X)                                                                                         \
 	X("id")                                                                                                        \
 	X("status")                                                                                                    \
-	X("status_reason")                                                                                             \
 	X("oauth_user_id")                                                                                             \
-	X("oauth_email")                                                                                               \
 	X("scopes")                                                                                                    \
-	X("missing_scopes")                                                                                            \
 	X("connected_at")                                                                                              \
 	X("updated_at")                                                                                                \
-	X("validated_at")                                                                                              \
-	X("generation")
+	X("generation")                                                                                                \
+	X("status_reason")                                                                                             \
+	X("oauth_email")                                                                                               \
+	X("missing_scopes")                                                                                            \
+	X("validated_at")
 
 enum store_record_field {
 	STORE_RECORD_ID,
 	STORE_RECORD_STATUS,
-	STORE_RECORD_STATUS_REASON,
 	STORE_RECORD_OAUTH_USER_ID,
-	STORE_RECORD_OAUTH_EMAIL,
 	STORE_RECORD_SCOPES,
-	STORE_RECORD_MISSING_SCOPES,
 	STORE_RECORD_CONNECTED_AT,
 	STORE_RECORD_UPDATED_AT,
-	STORE_RECORD_VALIDATED_AT,
 	STORE_RECORD_GENERATION,
+	STORE_RECORD_BRIEF,
+	STORE_RECORD_STATUS_REASON = STORE_RECORD_BRIEF,
+	STORE_RECORD_OAUTH_EMAIL,
+	STORE_RECORD_MISSING_SCOPES,
+	STORE_RECORD_VALIDATED_AT,
 	STORE_RECORD_COUNT
 };
 

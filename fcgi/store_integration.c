@@ -21,7 +21,7 @@
 
 static const char *const record_fields[] = {STORE_RECORD_FIELDS(FIELD_NAME)};
 static const char *const credential_fields[] = {STORE_CREDENTIAL_FIELDS(FIELD_NAME)};
-static struct resp_tail record_tail, credential_tail;
+static struct resp_tail record_tail, brief_tail, credential_tail;
 
 _Static_assert(sizeof record_fields / sizeof *record_fields == STORE_RECORD_COUNT, "record fields and enum differ");
 _Static_assert(sizeof credential_fields / sizeof *credential_fields == STORE_CREDENTIAL_COUNT,
@@ -61,6 +61,7 @@ store_integration_prepare(void)
 	redis_script_prepare(&read_script);
 	redis_script_prepare(&hand_out_script);
 	resp_tail_prepare(&record_tail, STORE_RECORD_COUNT, record_fields);
+	resp_tail_prepare(&brief_tail, STORE_RECORD_BRIEF, record_fields);
 	resp_tail_prepare(&credential_tail, STORE_CREDENTIAL_COUNT, credential_fields);
 }
 
@@ -270,13 +271,14 @@ is_torn(const struct stored *stored)
 
 /* Three plain reads cost Redis a quarter of a script; somebody may write between two of them. */
 static const struct error *
-read_apart(struct app *app, struct arena *arena, const struct principal *principal, struct stored *out)
+read_apart(struct app *app, struct arena *arena, const struct principal *principal, bool brief, struct stored *out)
 {
 	struct redis_batch batch;
 	const struct error *err;
 
 	redis_batch_init(&batch, arena);
-	store_record_add(&batch, principal);
+	redis_add_hmget(&batch, store_key_connection(arena, "integration", principal),
+			brief ? &brief_tail : &record_tail);
 	redis_add_hmget(&batch, store_key_connection(arena, "credential", principal), &credential_tail);
 	redis_add(&batch, "EXISTS", store_key_member(arena, "removed", principal), NULL);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
@@ -329,7 +331,7 @@ read_tokens(struct app *app, struct arena *arena, const struct provider *provide
 	const struct error *err;
 
 	if (apart) {
-		err = read_apart(app, arena, principal, out);
+		err = read_apart(app, arena, principal, hand_out != NULL && hand_out->brief, out);
 		if (err != NULL || !is_torn(out))
 			return err;
 	}

@@ -108,7 +108,9 @@ look(struct token_attempt *attempt, enum token_verdict *verdict, bool *settled)
 {
 	struct request *request = attempt->request;
 	const struct token_wish *wish = attempt->wish;
-	const struct hand_out hand_out = {.expires_at = clock_wall() + wish->minimum_seconds, .scopes = wish->scopes};
+	const struct hand_out hand_out = {.expires_at = clock_wall() + wish->minimum_seconds,
+					  .scopes = wish->scopes,
+					  .brief = attempt->first_generation == NULL};
 	const struct error *error;
 	bool found;
 
