@@ -43,8 +43,8 @@ struct key_ring {
 	EVP_CIPHER *cipher;
 	EVP_CIPHER_CTX *context;
 	size_t count;
-	size_t first;     /* the one that seals */
-	struct key *keys; /* KEYS_MAX, mapped */
+	size_t first;               /* the one that seals */
+	struct key *keys;           /* KEYS_MAX, mapped */
 	const struct key *expanded; /* the one in the context; NULL: none */
 };
 

@@ -53,8 +53,7 @@ void key_ring_rest(struct key_ring *ring);
 char *seal(struct arena *arena, struct key_ring *ring, const struct seal_context *context, const char *plain);
 
 /* Open what `seal` made for the same context; NULL when it is anything else (unknown key, other context, damaged). */
-char *seal_open(struct arena *arena, struct key_ring *ring, const struct seal_context *context,
-		const char *sealed);
+char *seal_open(struct arena *arena, struct key_ring *ring, const struct seal_context *context, const char *sealed);
 
 /* Copy the key id of a sealed value, or NULL when it has no such form. Says nothing about whether it opens. */
 char *seal_key_id(struct arena *arena, const char *sealed);

@@ -583,9 +583,13 @@ def test_action_that_fails_in_another_organization(visitor, person):
 def test_slow_action_while_another_organization_loads(visitor, person):
     visitor.open_connected(person)
     visitor.inject({"method": "POST", "path": ACTION, "delay": 8}, {"path": "globex/integrations$", "delay": 8})
+    # Each sentence: a moment later the next one, that the list is slow too, stands in its place.
+    visitor.js("window.said = []; const status = document.querySelector('#status');"
+               "new MutationObserver(() => said.push(status.textContent)).observe(status, { childList: true, subtree: true });")
     visitor.click("Validate")
     switch_to(visitor, "globex")
-    visitor.wait_text("In acme: Google is slow to answer.", "#status", 8)
+    slow = "In acme: Google is slow to answer. Still waiting…"
+    visitor.wait(lambda: slow in visitor.js("return window.said"), slow, 8)
     assert not visitor.all("article") and visitor.all(".skeleton")
 
 

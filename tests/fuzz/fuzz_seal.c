@@ -34,7 +34,7 @@ open_as_ring(struct arena *arena, const char *text)
 
 /* The first half of the text is the secret, the second the user. */
 static void
-seal_and_open(struct arena *arena, const struct key_ring *ring, const char *text)
+seal_and_open(struct arena *arena, struct key_ring *ring, const char *text)
 {
 	size_t half = strlen(text) / 2;
 	const char *plain = arena_copy(arena, text, half);

@@ -197,8 +197,7 @@ ask_now(void *arg)
 	ask->arena = arena_open(1024, ask->limit > 0 ? ask->limit : 1024 * 1024, NULL, NULL);
 	redis_batch_init(&ask->batch, ask->arena);
 	redis_add(&ask->batch, ask->words[0], ask->words[1], ask->words[2], NULL);
-	ask->error =
-	    ask->shares ? redis_run_shared(redis, &ask->batch) : redis_run(redis, &ask->batch, ask->reads);
+	ask->error = ask->shares ? redis_run_shared(redis, &ask->batch) : redis_run(redis, &ask->batch, ask->reads);
 	ask->ms = clock_monotonic_ms() - begun;
 	ask->over = true;
 }
