@@ -158,7 +158,7 @@ scale: $(PROGRAM) ; /usr/bin/python3 -B tests/load/scale.py
 bench-plot: ; /usr/bin/python3 -B tests/load/bench_plot.py
 races: $(PROGRAM) ; CROWD_ROUNDS=200 ROTATIONS=1000 RACES=1000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
 	tests/service/test_refresh_once.py tests/service/test_races.py
-soak: ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
+soak: $(PROGRAM) ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
 torture: $(PROGRAM) drill-tools ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills \
 	--ignore-glob='*/test_chaos*'
 chaos: $(PROGRAM) ; tests/drills/chaos.sh $(SEED)
