@@ -20,8 +20,8 @@ struct loop_io;
 struct loop_signal;
 struct loop_timer;
 
-/* The first chunk of a request's arena: a token needs some nine thousand bytes, a list half of that. */
-#define WORKER_ARENA_FIRST ((size_t)12 * 1024)
+/* The first chunk of a request's arena: a token needs some eight thousand bytes, a list half of that. */
+#define WORKER_ARENA_FIRST ((size_t)10 * 1024)
 #define WORKER_ARENA_MAX ((size_t)1024 * 1024)
 
 enum connection_state {
