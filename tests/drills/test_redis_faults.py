@@ -19,6 +19,7 @@ from checks import key
 from drill import SHARE, Drill
 from harness import SANITIZED, wait_until
 from processes import NotReached
+from programs import Caller
 from redis_faults import FAULTS, QUIET
 from redis_proxy import step
 from redis_requests import KINDS, Disconnect, List, Mcps, Me, Place, Refused, Token
@@ -252,6 +253,8 @@ class Crowd:
         place.anew()
         self.people = [kind(place) for kind in CROWD]
         for person in self.people:
+            if isinstance(person, Token):
+                person.caller = Caller(place)
             person.begin()
         rounds = {kind: learn(place, kind(place)) for kind in set(CROWD)}
         self.gates = [sum(rounds[kind][number] for kind in CROWD if len(rounds[kind]) > number)
