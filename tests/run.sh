@@ -60,7 +60,7 @@ stage() {
 	stand-in) python_tests stand-in tests/google ;;
 	service)
 		make -j"$(nproc)" &&
-			python_tests service -n 3 "${SIDE_BY_SIDE[@]}" tests/service "${ALONE[@]/#/--ignore=}"
+			python_tests service -n 4 "${SIDE_BY_SIDE[@]}" tests/service "${ALONE[@]/#/--ignore=}"
 		;;
 	drills) make -j"$(nproc)" all drill-tools && python_tests drills -n 2 "${SIDE_BY_SIDE[@]}" tests/drills ;;
 	load) make -j"$(nproc)" && python_tests load "${ALONE[@]}" ;;
