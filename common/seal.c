@@ -277,9 +277,9 @@ begin(struct key_ring *ring, const struct key *key, const struct seal_context *c
 	const char *const parts[] = {context->environment, context->organization, context->user,      context->service,
 				     context->field,       context->issuer,       context->client_id, key->id};
 	struct bound bound = {.context = ring->context};
-	bound.good = EVP_CipherInit_ex2(ring->context, NULL, ring->expanded != key ? key->bytes : NULL, nonce,
-					direction, NULL) == 1;
-	ring->expanded = bound.good ? key : NULL;
+	const uint8_t *bytes = ring->expanded != key ? key->bytes : NULL;
+	ring->expanded = key;
+	bound.good = EVP_CipherInit_ex2(ring->context, NULL, bytes, nonce, direction, NULL) == 1;
 	for (size_t i = 0; bound.good && i < sizeof parts / sizeof parts[0]; i++)
 		bind_part(&bound, parts[i]);
 	if (bound.good)
@@ -297,13 +297,12 @@ key_ring_rest(struct key_ring *ring)
 		ERR_clear_error();
 }
 
-/* Forget a failure: libraries that share OpenSSL's error queue would take it for theirs. */
-static bool
-ended(bool good)
+/* Nobody knows what it left in the context, and libraries that share OpenSSL's error queue would take it for theirs. */
+static void
+forget_failure(struct key_ring *ring)
 {
-	if (!good)
-		ERR_clear_error();
-	return good;
+	key_ring_rest(ring);
+	ERR_clear_error();
 }
 
 char *
@@ -318,11 +317,14 @@ seal(struct arena *arena, struct key_ring *ring, const struct seal_context *cont
 	random_bytes(nonce, NONCE_SIZE);
 
 	int done = 0;
-	if (!ended(begin(ring, key, context, nonce, 1) &&
-		   EVP_CipherUpdate(ring->context, text, &done, (const uint8_t *)plain, (int)len) == 1 &&
-		   EVP_CipherFinal_ex(ring->context, text + len, &done) == 1 &&
-		   EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, text + len) == 1))
+	bool sealed = begin(ring, key, context, nonce, 1) &&
+		      EVP_CipherUpdate(ring->context, text, &done, (const uint8_t *)plain, (int)len) == 1 &&
+		      EVP_CipherFinal_ex(ring->context, text + len, &done) == 1 &&
+		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, text + len) == 1;
+	if (!sealed) {
+		forget_failure(ring);
 		return NULL;
+	}
 	return arena_format(arena, "%s.%s", key->id, text_base64url(arena, nonce, NONCE_SIZE + len + TAG_SIZE));
 }
 
@@ -344,10 +346,12 @@ seal_open(struct arena *arena, struct key_ring *ring, const struct seal_context 
 
 	char *plain = arena_alloc(arena, len + 1);
 	int done = 0;
-	if (!ended(begin(ring, key, context, nonce, 0) &&
-		   EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag) == 1 &&
-		   EVP_CipherUpdate(ring->context, (uint8_t *)plain, &done, text, (int)len) == 1 &&
-		   EVP_CipherFinal_ex(ring->context, (uint8_t *)plain + len, &done) == 1)) {
+	bool opened = begin(ring, key, context, nonce, 0) &&
+		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag) == 1 &&
+		      EVP_CipherUpdate(ring->context, (uint8_t *)plain, &done, text, (int)len) == 1 &&
+		      EVP_CipherFinal_ex(ring->context, (uint8_t *)plain + len, &done) == 1;
+	if (!opened) {
+		forget_failure(ring);
 		/* Until the tag has been compared this is not the plain text, whatever it looks like. */
 		crypto_wipe(plain, len);
 		return NULL;
