@@ -74,8 +74,9 @@ def fires(proxy, drill, what):
         wait_until(lambda: proxy.fired, what, 3)
         drill.fired += 1
     except NotReached:
+        sent = [step(command.words) for command in proxy.commands]
         proxy.disarm()
-        drill.wrong("stuck", f"{what}: the fault did not fire")
+        drill.wrong("stuck", f"{what}: the fault did not fire; sent were {sent}")
     return proxy.fired
 
 
