@@ -656,14 +656,13 @@ close_first_answer_second(void)
 }
 
 static void
-reads_are_repeated_once(void **state)
+three_reads_are_repeated(bool shared)
 {
 	struct ask asks[3] = {0};
 
-	(void)state;
 	peer.got = close_first_answer_second;
 	for (size_t i = 0; i < 3; i++) {
-		asks[i] = (struct ask){.words = {"GET", "key"}, .reads = true};
+		asks[i] = (struct ask){.words = {"GET", "key"}, .reads = true, .shares = shared};
 		on_loop_start(ask_now, &asks[i]);
 	}
 	on_loop_finish(2000);
@@ -671,7 +670,15 @@ reads_are_repeated_once(void **state)
 		assert_null(asks[i].error);
 	assert_int_equal(peer.accepted, 2);
 	forget(asks, 3);
+}
 
+static void
+reads_are_repeated_once(void **state)
+{
+	struct ask asks[1];
+
+	(void)state;
+	three_reads_are_repeated(false);
 	peer_close();
 	peer.got = close_at_once;
 	asks[0] = (struct ask){.words = {"GET", "key"}, .reads = true};
@@ -972,19 +979,8 @@ nobody_shares_what_is_written(void **state)
 static void
 those_who_share_a_lost_reply_ask_again(void **state)
 {
-	struct ask asks[3] = {0};
-
 	(void)state;
-	peer.got = close_first_answer_second;
-	for (size_t i = 0; i < 3; i++) {
-		asks[i] = (struct ask){.words = {"GET", "key"}, .shares = true};
-		on_loop_start(ask_now, &asks[i]);
-	}
-	on_loop_finish(2000);
-	for (size_t i = 0; i < 3; i++)
-		assert_null(asks[i].error);
-	assert_int_equal(peer.accepted, 2);
-	forget(asks, 3);
+	three_reads_are_repeated(true);
 }
 
 static void
