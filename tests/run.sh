@@ -5,7 +5,7 @@
 #   tests/run.sh unit service    these
 #
 # Stages: lint, unit, stand-in, fuzz (the stored inputs), service, drills (a share of them), load, browser, unit-sanitize,
-# service-sanitize (a quarter of them; make sanitize: all). The last line counts all tests of all stages; the status is 0 only
+# service-sanitize (a fifth of them; make sanitize: all). The last line counts all tests of all stages; the status is 0 only
 # when none failed. Logs, and what the services of the tests wrote, are kept in build/test.
 set -uo pipefail
 shopt -s nullglob
@@ -66,7 +66,7 @@ stage() {
 	load) make -j"$(nproc)" && python_tests load "${ALONE[@]}" ;;
 	service-sanitize)
 		make -j"$(nproc)" SANITIZE=1 &&
-			SERVICE_SHARE=${SERVICE_SHARE:-25} INTEGRATIONS_BIN=$PWD/build/sanitize/integrations \
+			SERVICE_SHARE=${SERVICE_SHARE:-20} INTEGRATIONS_BIN=$PWD/build/sanitize/integrations \
 				python_tests service-sanitize -n 2 "${SIDE_BY_SIDE[@]}" tests/service
 		;;
 	browser) make -j"$(nproc)" && python_tests browser -n 2 "${SIDE_BY_SIDE[@]}" tests/browser ;;
