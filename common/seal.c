@@ -290,7 +290,7 @@ begin(struct key_ring *ring, const struct key *key, const struct seal_context *c
 void
 key_ring_rest(struct key_ring *ring)
 {
-	if (ring->expanded == NULL)
+	if (ring == NULL || ring->expanded == NULL)
 		return;
 	ring->expanded = NULL;
 	if (EVP_CipherInit_ex2(ring->context, NULL, no_key, NULL, 1, NULL) != 1)

@@ -46,7 +46,7 @@ const char *key_ring_first(const struct key_ring *ring);
 /* A new line for a key ring, `id` chosen from the date and random digits. */
 char *key_ring_new_line(struct arena *arena);
 
-/* Wipe what the last key was expanded to: at the end of a turn of the loop. Closing the ring does it, too. */
+/* Wipe what the last key was expanded to: at the end of each turn of the loop. Closing the ring does it, too. */
 void key_ring_rest(struct key_ring *ring);
 
 /* Seal `plain`; NULL only when it has more than 64 KiB, or OpenSSL fails. */

@@ -13,6 +13,7 @@
 #include "common/metrics.h"
 #include "common/redis.h"
 #include "common/resolve.h"
+#include "common/seal.h"
 #include "common/text.h"
 #include "fcgi/app.h"
 #include "fcgi/cmd.h"
@@ -31,6 +32,7 @@ struct run {
 	struct fibers *fibers;
 	struct app_metrics *series;
 	struct arena *arena;
+	struct loop_hook *turn_hook;
 	int (*fn)(struct app *, struct arena *, void *);
 	void *arg;
 	int status;
@@ -95,6 +97,15 @@ open_metrics(struct run *run)
 	return true;
 }
 
+static bool
+end_turn(void *arg)
+{
+	const struct run *run = arg;
+
+	key_ring_rest(run->config->keys);
+	return false;
+}
+
 /* Hooks run in the order of their opening: the fiber first, then what it asked of Redis and providers. */
 static bool
 open_run(struct run *run, enum config_need need)
@@ -116,7 +127,8 @@ open_run(struct run *run, enum config_need need)
 		return false;
 	app->http = http_open(app->loop, app->resolver, &http);
 	run->arena = arena_open(ARENA_FIRST, ARENA_LIMIT, no_memory, NULL);
-	return open_stores(run, need) && app->http != NULL && run->arena != NULL;
+	run->turn_hook = loop_hook_open(app->loop, end_turn, run);
+	return open_stores(run, need) && app->http != NULL && run->arena != NULL && run->turn_hook != NULL;
 }
 
 static void
@@ -125,6 +137,7 @@ close_run(struct run *run)
 	struct app *app = &run->app;
 
 	arena_close(run->arena);
+	loop_hook_close(run->turn_hook);
 	http_close(app->http);
 	if (app->sessions != app->redis)
 		redis_close(app->sessions);

@@ -1,6 +1,7 @@
 """Sealed values open only where they were sealed: not for another user, organization, service, field, client or key."""
 
 import base64
+import glob
 import itertools
 import os
 import secrets
@@ -8,7 +9,8 @@ import secrets
 import pytest
 
 from checks import calls, dump, key, make_due
-from harness import SANITIZED, SERVICE, good, problem, write_file
+from cluster import Later, Person
+from harness import SANITIZED, SERVICE, good, problem, wait_until, write_file
 
 TOKENS = ("access_token", "refresh_token")
 UNREADABLE = ("unknown", "tokens_unreadable")
@@ -152,7 +154,10 @@ def places_of(pid, secret):
     return found
 
 
-@pytest.mark.skipif(SANITIZED or os.geteuid() != 0, reason="reads the memory of processes, which must not be terabytes")
+reads_memory = pytest.mark.skipif(SANITIZED or os.geteuid() != 0, reason="reads the memory of processes, which must not be terabytes")
+
+
+@reads_memory
 def test_a_key_lies_in_one_place(duo):
     """Between two turns of the loop a worker has its key in the locked mapping alone, though it just used it."""
     ada = duo.session("ada", {"acme": "member"})
@@ -164,7 +169,36 @@ def test_a_key_lies_in_one_place(duo):
         assert verdict(ada.validate("acme")) == ("valid", None)
     for host in duo.hosts:
         for worker in host.workers():
-            assert len(places_of(worker, used)) == 1, places_of(worker, used)
+            wait_until(lambda pid=worker: len(places_of(pid, used)) == 1, "the worker has only the locked one")
+
+
+def pid_of(*arguments):
+    """Of the command that this process has started."""
+    for path in glob.glob(f"/proc/{os.getpid()}/task/*/children"):
+        with open(path, encoding="ascii") as file:
+            for pid in file.read().split():
+                with open(f"/proc/{pid}/cmdline", encoding="utf-8") as words:
+                    if tuple(words.read().split("\0")[1:-1]) == arguments:
+                        return int(pid)
+    return None
+
+
+@reads_memory
+def test_a_command_that_waits_has_a_key_in_one_place(cluster):
+    Person(cluster, "sealed").connect()
+    fresh = secrets.token_bytes(32)
+    cluster.product.scanner.record(fresh, "a new key")
+    with open(cluster.product.keys_file, encoding="ascii") as file:
+        ring = file.read()
+    write_file(cluster.product.keys_file, f"k8:{base64.b64encode(fresh).decode()}\n{ring}", 0o600)
+    admin = f"unix://{cluster.proxy.admin_path}"
+    held = cluster.proxy.hold("script of credential")
+    rotating = Later(cluster.product.command, "keys", "rotate", environment={"REDIS_URL": admin, "REDIS_ADMIN_URL": admin})
+    held.wait()
+    wait_until(lambda: len(places_of(pid_of("keys", "rotate"), fresh)) == 1, "the command has only the locked one")
+    held.release()
+    assert "k8" in rotating.answer(60).stdout
+    write_file(cluster.product.keys_file, f"{ring}k8:{base64.b64encode(fresh).decode()}\n", 0o600)
 
 
 def test_another_environment_opens_nothing(make_product):
