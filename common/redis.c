@@ -274,7 +274,7 @@ append_all(struct redis *redis, const struct redis_waiter *waiter)
 	return true;
 }
 
-/* Send commands [from, to) and wait for their replies. `shared`: one command, whose reply may be somebody else's. */
+/* Send commands [from, to) and wait for their replies. `shared`: of one command, which may be a copy of another's. */
 static enum redis_end
 run_range(struct redis *redis, struct redis_batch *batch, size_t from, size_t to, bool shared)
 {
@@ -353,6 +353,8 @@ redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
 const struct error *
 redis_run_shared(struct redis *redis, struct redis_batch *batch)
 {
+	if (batch->count != 1)
+		abort(); /* callers know how much they ask for */
 	return run(redis, batch, true, true);
 }
 

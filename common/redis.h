@@ -104,8 +104,9 @@ void redis_add_script(struct redis_batch *batch, const struct redis_script *scri
 const struct error *redis_run(struct redis *redis, struct redis_batch *batch, bool reads);
 
 /*
- * The same for one command that reads and that many fibers want at once: those of one turn of the loop send it once,
- * and each gets the reply in its own arena. Nobody joins what is written already, so the reply is as new as one's own.
+ * The same for a batch of one command that reads and that many fibers want at once: those of one turn of the loop send
+ * it once, and each gets the reply in its own arena. Nobody joins what is written already, so the reply is as new as
+ * one's own.
  */
 const struct error *redis_run_shared(struct redis *redis, struct redis_batch *batch);
 

@@ -65,10 +65,16 @@ store_integration_prepare(void)
 	resp_tail_prepare(&credential_tail, STORE_CREDENTIAL_COUNT, credential_fields);
 }
 
+static void
+add_record(struct redis_batch *batch, const struct principal *principal, const struct resp_tail *fields)
+{
+	redis_add_hmget(batch, store_key_connection(batch->arena, "integration", principal), fields);
+}
+
 void
 store_record_add(struct redis_batch *batch, const struct principal *principal)
 {
-	redis_add_hmget(batch, store_key_connection(batch->arena, "integration", principal), &record_tail);
+	add_record(batch, principal, &record_tail);
 }
 
 static const char *
@@ -277,8 +283,7 @@ read_apart(struct app *app, struct arena *arena, const struct principal *princip
 	const struct error *err;
 
 	redis_batch_init(&batch, arena);
-	redis_add_hmget(&batch, store_key_connection(arena, "integration", principal),
-			brief ? &brief_tail : &record_tail);
+	add_record(&batch, principal, brief ? &brief_tail : &record_tail);
 	redis_add_hmget(&batch, store_key_connection(arena, "credential", principal), &credential_tail);
 	redis_add(&batch, "EXISTS", store_key_member(arena, "removed", principal), NULL);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
