@@ -53,8 +53,8 @@ let holder = null;
 const running = new Map();
 const slow = new Set();
 
-function keyOf(service, organization = page.organization) {
-  return `${organization}/${service.service}`;
+function keyOf(service) {
+  return `${page.organization}/${service.service}`;
 }
 
 // Before what is said of an action: where it was, unless that is what the visitor looks at.
