@@ -44,13 +44,20 @@ decode(char *text)
 	return true;
 }
 
+/* What is before the @ in user:pass@host/db or user:pass@/path; *rest is behind it afterwards. */
 static const char *
-parse_credentials(struct redis_target *target, const char *from, const char *at)
+take_credentials(struct redis_target *target, const char **rest)
 {
-	const char *colon = memchr(from, ':', (size_t)(at - from));
+	const char *from = *rest;
+	const char *at = memrchr(from, '@', strcspn(from, "/"));
+	const char *colon;
 
+	if (at == NULL)
+		return NULL;
+	*rest = at + 1;
+	colon = memchr(from, ':', (size_t)(at - from));
 	if (colon == NULL)
-		return "has a user without a password; write redis://user:password@host:port/db";
+		return "has a user without a password; write user:password@ before the host or the path";
 	if (colon > from)
 		target->user = part(from, colon);
 	target->password = part(colon + 1, at);
@@ -74,17 +81,9 @@ parse_tcp(struct redis_target *target, const char *rest)
 {
 	const char *slash = strchr(rest, '/');
 	const char *end = slash != NULL ? slash : rest + strlen(rest);
-	const char *at = memrchr(rest, '@', (size_t)(end - rest));
-	const char *mistake;
 	const char *colon;
 	uint64_t port = 6379;
 
-	if (at != NULL) {
-		mistake = parse_credentials(target, rest, at);
-		if (mistake != NULL)
-			return mistake;
-		rest = at + 1;
-	}
 	if (*rest == '[') { /* an IPv6 address */
 		const char *close = memchr(rest, ']', (size_t)(end - rest));
 
@@ -123,7 +122,7 @@ parse_unix(struct redis_target *target, const char *rest)
 	if (target->path == NULL)
 		return no_memory;
 	if (target->path[0] != '/' || strlen(target->path) >= sizeof((struct sockaddr_un *)0)->sun_path)
-		return "needs an absolute path of at most 107 bytes; write unix:///path/to/redis.sock";
+		return "needs an absolute path of at most 107 bytes; write unix://[user:password@]/path/to/redis.sock";
 	if (query != NULL && strncmp(query, "?db=", 4) != 0)
 		return "may carry ?db=NUMBER and nothing else";
 	return query != NULL ? take_db(target, query + 4) : NULL;
@@ -145,18 +144,22 @@ redis_target_free(struct redis_target *target)
 const char *
 redis_target_parse(struct redis_target *target, const char *url)
 {
+	bool is_tcp = strncmp(url, "redis://", 8) == 0;
 	const char *mistake;
 	uint64_t db;
 
 	memset(target, 0, sizeof *target);
-	if (strncmp(url, "redis://", 8) == 0)
-		mistake = parse_tcp(target, url + 8);
-	else if (strncmp(url, "unix://", 7) == 0)
-		mistake = parse_unix(target, url + 7);
-	else if (strncmp(url, "redis+sentinel://", 17) == 0 || strncmp(url, "redis+cluster://", 16) == 0)
+	if (is_tcp || strncmp(url, "unix://", 7) == 0) {
+		const char *rest = url + (is_tcp ? 8 : 7);
+
+		mistake = take_credentials(target, &rest);
+		if (mistake == NULL)
+			mistake = is_tcp ? parse_tcp(target, rest) : parse_unix(target, rest);
+	} else if (strncmp(url, "redis+sentinel://", 17) == 0 || strncmp(url, "redis+cluster://", 16) == 0) {
 		mistake = "Sentinel and Cluster are not built yet; give one server as redis:// or unix://";
-	else
-		mistake = "is neither redis://host:port/db nor unix:///path";
+	} else {
+		mistake = "is neither redis://[user:pass@]host:port/db nor unix://[user:pass@]/path";
+	}
 	if (mistake == NULL && target->db != NULL && !text_to_number(target->db, 1000000, &db))
 		mistake = "has a database that is no number";
 	return mistake;

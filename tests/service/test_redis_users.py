@@ -62,6 +62,24 @@ def test_workers_neither_scan_nor_write_who_may_call(login):
         refused(workers.execute_command, *command)
 
 
+def test_users_by_the_unix_socket(make_product):
+    product = make_product()
+    server = product.redis_server
+    own, admin = (f"unix://{name}:{server.password}@{server.socket}?db=0" for name in ("integrations", "integrations-admin"))
+    (host,) = product.hosts
+    host.serve.environment = {**host.serve.environment, "REDIS_URL": own, "REDIS_ADMIN_URL": admin}
+    host.restart()
+    clients = [client for client in product.redis.client_list() if client["user"] != "operator"]
+    assert {(client["user"], client["addr"].split(":")[0]) for client in clients} == {("integrations", server.socket)}
+    ada = product.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    assert [record["service"] for record in good(ada.integrations("acme"))["integrations"]] == ["google"]
+    done = product.command("check", environment={"REDIS_URL": own, "REDIS_ADMIN_URL": admin})
+    assert "ok: REDIS_URL: Redis answers" in done.stdout and "ok: REDIS_ADMIN_URL: Redis answers" in done.stdout
+    done = product.command("check", environment={"REDIS_URL": own.replace(server.password, "MARKER-wrong")}, check=False)
+    assert "FAIL: REDIS_URL: Redis does not answer" in done.stdout and "MARKER" not in done.stdout + done.stderr
+
+
 def test_the_operator_may_everything(login):
     operator = login("operator")
     assert operator.info("persistence")["aof_enabled"] == 1

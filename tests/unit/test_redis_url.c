@@ -39,6 +39,9 @@ good_urls(void **state)
 	    {"redis://:pass-MARKER@h", NULL, "h", 6379, NULL, "pass-MARKER", NULL},
 	    {"unix:///run/redis.sock", "/run/redis.sock", NULL, 0, NULL, NULL, NULL},
 	    {"unix:///run/redis.sock?db=1", "/run/redis.sock", NULL, 0, NULL, NULL, "1"},
+	    {"unix:///run/redis@host.sock", "/run/redis@host.sock", NULL, 0, NULL, NULL, NULL},
+	    {"unix://user:p%2Fss-MARKER@/run/redis.sock?db=1", "/run/redis.sock", NULL, 0, "user", "p/ss-MARKER", "1"},
+	    {"unix://:pass-MARKER@/run/redis.sock", "/run/redis.sock", NULL, 0, NULL, "pass-MARKER", NULL},
 	};
 
 	(void)state;
@@ -80,6 +83,10 @@ bad_urls(void **state)
 	    {"redis://[::1]:/0", "has a port"},
 	    {"redis://host/db", "has a database"},
 	    {"unix://relative", "needs an absolute path"},
+	    {"unix://user:pass-MARKER@relative", "needs an absolute path"},
+	    {"unix://user:pass-MARKER@", "needs an absolute path"},
+	    {"unix://user@/run/redis.sock", "has a user without a password"},
+	    {"unix://:%zz@/run/redis.sock", "has a broken percent-escape"},
 	    {"unix:///a?x=1", "may carry ?db="},
 	    {"redis+cluster://a:1", "Sentinel and Cluster"},
 	    {"redis+sentinel://a:1/m/0", "Sentinel and Cluster"},
