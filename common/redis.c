@@ -371,7 +371,7 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 
 	if (waiter == NULL) {
 		redis_count(redis, redis_series.unsent, batch->count);
-		redis_complain(redis, "redis_not_sent", what);
+		redis_complain(redis, "redis_not_sent", what, NULL);
 		return false;
 	}
 	waiter->arena = redis->scratch;

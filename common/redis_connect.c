@@ -6,11 +6,15 @@
 #include "common/loop.h"
 #include "common/resolve.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 #include <sys/socket.h>
+
+static const char no_memory[] = "no memory";
 
 struct redis_connect_waiter {
 	struct fiber *fiber;
@@ -18,29 +22,38 @@ struct redis_connect_waiter {
 	struct redis_connect_waiter *next;
 };
 
+static bool
+fail(struct redis *redis, const char *cause)
+{
+	redis->failed_by = cause;
+	return false;
+}
+
 /* To `address`; NULL: to the unix socket. */
-static redisContext *
+static bool
 open_socket(struct redis *redis, const char *address)
 {
 	redisContext *context = address != NULL ? redisConnectNonBlock(address, (int)redis->target.port)
 						: redisConnectUnixNonBlock(redis->target.path);
+	int error = errno;
+	redisReader *reader;
 
-	if (context != NULL && context->err != 0) {
+	if (context == NULL)
+		return fail(redis, no_memory);
+	if (context->err != 0) {
 		redisFree(context);
-		context = NULL;
+		return fail(redis, strerror(error));
 	}
-	if (context != NULL) {
-		redisReader *reader = redis_reader_open(redis);
-
-		if (reader == NULL) {
-			redisFree(context);
-			return NULL;
-		}
-		redisReaderFree(context->reader);
-		context->reader = reader;
-		(void)fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+	reader = redis_reader_open(redis);
+	if (reader == NULL) {
+		redisFree(context);
+		return fail(redis, no_memory);
 	}
-	return context;
+	redisReaderFree(context->reader);
+	context->reader = reader;
+	(void)fcntl(context->fd, F_SETFD, FD_CLOEXEC);
+	redis->context = context;
+	return true;
 }
 
 /* Wait until the socket is connected. */
@@ -53,16 +66,18 @@ connect_wait(struct redis *redis, int64_t deadline_ms)
 
 	redis->io = loop_io_open(redis->loop, redis->context->fd, LOOP_WRITE, redis_ready, redis);
 	if (redis->io == NULL)
-		return false;
+		return fail(redis, no_memory);
 	redis->connector = fiber_current();
 	redis->connector_woken = false;
 	while (!redis->connector_woken && fiber_park_until(deadline_ms))
 		continue;
 	redis->connector = NULL;
 	if (!redis->connector_woken)
-		return false;
-	if (getsockopt(redis->context->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
-		return false;
+		return fail(redis, "it did not answer in time");
+	if (getsockopt(redis->context->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+		error = errno;
+	if (error != 0)
+		return fail(redis, strerror(error));
 	redis->context->flags |= REDIS_CONNECTED;
 	if (redis->target.path == NULL) {
 		(void)setsockopt(redis->context->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -82,12 +97,16 @@ connect_any(struct redis *redis, int64_t deadline_ms)
 	bool over_tcp = redis->target.path == NULL;
 	struct resolved found = {.count = 1};
 
+	redis->failed_by = NULL;
 	if (over_tcp && !resolve(redis->resolver, redis->target.host, deadline_ms, &found))
-		return false;
+		return fail(redis, "its name has no address");
 	for (size_t i = 0; i < found.count && loop_now_ms(redis->loop) < deadline_ms; i++) {
-		redis->context = open_socket(redis, over_tcp ? found.address[redis->next_address % found.count] : NULL);
-		if (redis->context != NULL && connect_wait(redis, deadline_ms))
+		const char *address = over_tcp ? found.address[redis->next_address % found.count] : NULL;
+
+		if (open_socket(redis, address) && connect_wait(redis, deadline_ms)) {
+			redis->failed_by = NULL;
 			return true;
+		}
 		redis_drop(redis, REDIS_LOST, NULL);
 		redis->next_address++;
 	}
@@ -149,7 +168,7 @@ connect_now(struct redis *redis)
 	} else {
 		redis_count(redis, redis_series.connect_failed, 1);
 		redis_drop(redis, REDIS_LOST, NULL);
-		redis_complain(redis, "redis_unreachable", "Redis cannot be reached");
+		redis_complain(redis, "redis_unreachable", "Redis cannot be reached", redis->failed_by);
 	}
 	waiter = redis->connect_waiters;
 	redis->connect_waiters = NULL;

@@ -60,7 +60,8 @@ struct redis {
 	const char *name;
 	struct redis_target target;
 	enum redis_state state;
-	size_t next_address; /* of the host's, counted on where one failed */
+	size_t next_address;   /* of the host's, counted on where one failed */
+	const char *failed_by; /* static: why no connection to the last address came about; NULL: one did */
 	struct redisContext *context;
 	struct loop_io *io;
 	struct loop_timer *timer;
@@ -119,8 +120,8 @@ void redis_mark_text(char text[REDIS_MARK_SIZE], uint64_t mark);
 /* Close the connection; every batch in the queue ends as `end`. `message` is for the log; NULL: nothing to say. */
 void redis_drop(struct redis *redis, enum redis_end end, const char *message);
 
-/* A log line about the connection, at most one a second. */
-void redis_complain(struct redis *redis, const char *event, const char *message);
+/* A log line about the connection, at most one a second. `cause`: why, where it is known, else NULL. */
+void redis_complain(struct redis *redis, const char *event, const char *message, const char *cause);
 
 /* A log line about an error reply to `what`: its first word, and what to do. */
 void redis_log_error_reply(struct redis *redis, const char *what, const struct redis_reply *reply);

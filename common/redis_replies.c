@@ -117,7 +117,7 @@ redis_reader_open(struct redis *redis)
 /* ---- ends ---- */
 
 void
-redis_complain(struct redis *redis, const char *event, const char *message)
+redis_complain(struct redis *redis, const char *event, const char *message, const char *cause)
 {
 	struct log_line line;
 	int64_t now = loop_now_ms(redis->loop);
@@ -128,6 +128,7 @@ redis_complain(struct redis *redis, const char *event, const char *message)
 	log_begin(&line, LOG_LEVEL_ERROR, event);
 	log_text(&line, "connection", redis->name);
 	log_text(&line, "message", message);
+	log_text(&line, "cause", cause);
 	log_text(&line, "action",
 		 "check that Redis runs and that REDIS_URL is right; requests get 503 until it answers");
 	log_end(&line);
@@ -223,7 +224,7 @@ redis_drop(struct redis *redis, enum redis_end end, const char *message)
 	redis->marks = 0;
 	loop_timer_clear(redis->timer);
 	if (message != NULL)
-		redis_complain(redis, "redis_connection_lost", message);
+		redis_complain(redis, "redis_connection_lost", message, NULL);
 	while (waiter != NULL) {
 		struct redis_waiter *next = waiter->next;
 

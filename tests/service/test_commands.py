@@ -118,10 +118,19 @@ def test_check_names_what_is_wrong(product, tmp_path):
     (found,) = [line for line in done.stdout.splitlines() if line.startswith("FAIL:")]
     assert "token_endpoint" in found and "->" in found
 
-    done = product.command("check", environment={"REDIS_URL": "redis://127.0.0.1:1/0"}, check=False)
-    assert done.returncode == 1 and "FAIL: REDIS_URL: Redis does not answer" in done.stdout
     done = product.command("check", environment={"PROVIDER_CA_FILE": ""}, check=False)
     assert done.returncode == 1 and "FAIL: google:" in done.stdout
+
+
+@pytest.mark.parametrize("url, cause", [
+    ("redis://127.0.0.1:1/0", "Connection refused"),
+    ("redis://no.such.host.invalid/0", "its name has no address"),
+    ("unix:///no/such/redis.sock", "No such file or directory"),
+])
+def test_check_says_why_redis_cannot_be_reached(product, url, cause):
+    done = product.command("check", environment={"REDIS_URL": url}, check=False)
+    assert done.returncode == 1 and "FAIL: REDIS_URL: Redis does not answer" in done.stdout
+    assert f'"cause":"{cause}"' in done.stderr
 
 
 # session
