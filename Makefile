@@ -151,6 +151,7 @@ test-service: ; tests/run.sh service
 test-browser: ; tests/run.sh browser
 sanitize: ; SERVICE_SHARE=100 tests/run.sh unit-sanitize service-sanitize
 fresh: ; tests/fresh.sh
+booted: ; tests/booted.sh
 screenshots: ; tests/browser/screenshots.sh
 lighthouse: ; tests/browser/lighthouse.sh
 bench: ; tests/load/bench.sh
@@ -168,5 +169,5 @@ coverage: ; tests/coverage.sh
 valgrind: ; tests/valgrind.sh
 clean: ; rm -rf build
 
-.PHONY: all unit-tests drill-tools lint format install run test test-unit test-service test-browser sanitize fresh screenshots \
+.PHONY: all unit-tests drill-tools lint format install run test test-unit test-service test-browser sanitize fresh booted screenshots \
 	lighthouse bench scale bench-plot races soak torture chaos mutants fuzz fuzz-targets coverage valgrind clean

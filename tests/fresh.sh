@@ -5,19 +5,8 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/.."
-checkout=$PWD
-suite=bookworm
-base=$checkout/build/fresh/base.tar
-logs=$checkout/build/fresh
-
-fail() {
-	echo "fresh.sh: $1" >&2
-	exit 1
-}
-
-[ "$(id -u)" = 0 ] || fail "needs root: chroot and mounts"
-command -v debootstrap >/dev/null || fail "needs debootstrap: apt-get install debootstrap"
-mkdir -p "$logs"
+# shellcheck source=tests/bare.sh
+. tests/bare.sh
 
 system=$(mktemp -d "${TMPDIR:-/tmp}/integrations-fresh.XXXXXX")
 running=
@@ -36,28 +25,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-if [ ! -s "$base" ]; then
-	mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' | awk -v suite=$suite '$2 == suite && $3 == "main" { print $1; exit }')
-	[ -n "$mirror" ] || fail "apt names no mirror for $suite"
-	echo "Making a bare Debian ($suite)"
-	debootstrap --variant=minbase --include=git,ca-certificates "$suite" "$system" "$mirror" >"$logs/debootstrap.log" 2>&1 ||
-		fail "debootstrap failed: see $logs/debootstrap.log"
-	tar cf "$base.new" -C "$system" .
-	mv "$base.new" "$base"
-else
-	tar xf "$base" -C "$system"
-fi
-
-# The way to the mirror is this machine's; so is the resolver.
-rm -rf "$system/etc/apt/sources.list.d" "$system/etc/apt/apt.conf.d" "$system/etc/apt/trusted.gpg.d"
-cp -aL /etc/apt/. "$system/etc/apt/"
-rm -f "$system/etc/resolv.conf"
-cp -L /etc/resolv.conf /etc/hosts "$system/etc/"
-[ ! -d /usr/local/share/ca-certificates ] || cp -aL /usr/local/share/ca-certificates/. "$system/usr/local/share/ca-certificates/"
-for signed in /usr/share/keyrings/*; do
-	[ -e "$system$signed" ] || cp -L "$signed" "$system/usr/share/keyrings/"
-done
-
+unpack_bare "$system"
 mount -t proc proc "$system/proc"
 mount --rbind /sys "$system/sys"
 mount --make-rslave "$system/sys"
@@ -67,16 +35,8 @@ mkdir "$system/source"
 mount --bind "$checkout" "$system/source"
 mount -o remount,bind,ro "$system/source"
 
-# Only what reaches the registries.
-passed_on=()
-for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
-	[ -z "${!name:-}" ] || passed_on+=("$name=${!name}")
-done
-command -v npm >/dev/null && passed_on+=("npm_config_registry=$(npm config get registry 2>/dev/null)")
-
 # Everything in it is started by this, the program itself without a shell between, so that its pid is ours to end.
-enter=(chroot "$system" /usr/bin/env -i HOME=/root LANG=C.UTF-8
-	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "${passed_on[@]}")
+enter=(chroot "$system" /usr/bin/env -i "${inside_environment[@]}")
 
 "${enter[@]}" update-ca-certificates >/dev/null 2>&1 || true
 "${enter[@]}" git -c safe.directory='*' clone -q file:///source /srv/integrations
