@@ -36,7 +36,7 @@ HELLO_PROCESSES = (2, 4, 8)
 WORKERS = (1, 2)
 VALIDATIONS = 100  # a second
 PROVIDER_SECONDS = 0.5
-BESIDE = {"a": "return", "b": "hello", "c": "list"}  # the rows that others are compared with, each the best of its kind
+BESIDE = {"a": "return", "b": "hello", "c": "list", "i": "bare"}  # the rows that others are compared with, each the best of its kind
 PACE = 10  # milliseconds between two requests of a connection, where rates have to be alike
 CALLER_KEY = "caller-MARKER-of-the-bench"
 SETTINGS = {"LIMIT_AUTH_LINK": "0", "LIMIT_VALIDATE": "0", "LOG_LEVEL": "info"}
@@ -75,6 +75,7 @@ class Bench:
         self.directory = directory
         self.seconds = seconds
         self.hellos = {}
+        self.bare = None
         self.products = {}
         self.files = {}
 
@@ -86,7 +87,7 @@ class Bench:
             home = os.path.join(self.directory, f"workers{workers}")
             os.makedirs(home)
             product = Product(home, workers=workers, environment=SETTINGS, redis_arguments=("--appendonly", "no"),
-                              server_conf=self._locations())
+                              server_conf=self._locations(), nginx_conf=self._nginx_conf)
             self.products[workers] = product.start()
         self.product = self.products[WORKERS[-1]]
         for processes in HELLO_PROCESSES:
@@ -97,17 +98,27 @@ class Bench:
         for processes, hello in self.hellos.items():
             wait_until(lambda each=processes: os.path.exists(self._hello_socket(each)), f"{hello.name} listens")
             os.chmod(self._hello_socket(processes), 0o777)
+        redis_server = self.products[1].redis_server
+        self.bare = Process("bare", [os.path.join(RESULTS, "bare"), self._bare_socket(), redis_server.socket, str(self._body_length())],
+                            os.path.join(self.directory, "bare.log"),
+                            {**minimal_environment(), "REDIS_PASSWORD": redis_server.password}).start()
+        wait_until(lambda: os.path.exists(self._bare_socket()), "bare listens")
+        os.chmod(self._bare_socket(), 0o777)
         for workers, product in self.products.items():
             self._seed(workers, product)
 
     def stop(self):
         for product in self.products.values():
             product.stop(check=False)
-        for hello in self.hellos.values():
-            hello.stop()
+        for process in (*self.hellos.values(), self.bare):
+            if process is not None:
+                process.stop()
 
     def _hello_socket(self, processes):
         return os.path.join(self.directory, f"hello{processes}.sock")
+
+    def _bare_socket(self):
+        return os.path.join(self.directory, "bare.sock")
 
     @staticmethod
     def _body_length():
@@ -118,7 +129,15 @@ class Bench:
         for processes in HELLO_PROCESSES:
             text += (f"location = /bench/hello{processes} {{ include /etc/nginx/fastcgi_params; "
                      f"fastcgi_pass unix:{self._hello_socket(processes)}; }}\n")
-        return text
+        return text + ("location /bench/bare/ { fastcgi_pass_request_headers off; fastcgi_param REQUEST_METHOD $request_method; "
+                       "fastcgi_param REQUEST_URI $request_uri; fastcgi_param HTTP_AUTHORIZATION $http_authorization; "
+                       "fastcgi_keep_conn on; fastcgi_pass bare; }\n")
+
+    def _nginx_conf(self, host):
+        """The shipped one, with kept connections to the bare program."""
+        with open(os.path.join(host.directory, "nginx", "integrations.conf"), encoding="utf-8") as file:
+            return file.read().replace(
+                "http {", f"http {{\n\tupstream bare {{ server unix:{self._bare_socket()}; keepalive 512; }}", 1)
 
     def _seed(self, workers, product):
         everybody = crowd.sign_in(product, PEOPLE)
@@ -132,6 +151,7 @@ class Bench:
             "return": [get(product, "/bench/return")],
             "constant": [get(product, "/healthz")],
             "list": [get(product, each.list_path, each.token) for each in everybody],
+            "bare": [get(product, f"/bench/bare/{each.organization}", each.token) for each in everybody],
             "mcps": [get(product, f"{organization}{each.organization}/mcps", each.token) for each in everybody],
             "auth_link": [get(product, f"{each.service_path()}/auth_link", each.token) for each in everybody],
             "token": [self._token_request(product, each) for each in everybody],
@@ -231,6 +251,8 @@ class Bench:
                 # Next to the lists that it is compared with: the machine changes from minute to minute.
                 yield (f"token{workers}-{connections}", "d", f"token, {workers} workers, c={connections}",
                        lambda w=workers, c=connections: self.wrk("token", c, w, internal=True))
+            yield (f"bare-{connections}", "i", f"the bare reads of a list, c={connections}",
+                   lambda c=connections: self.wrk("bare", c, 1, backend=[self.bare.pid]))
         yield "constant-64", "c", "constant answer of a worker, c=64", lambda: self.wrk("constant", 64, internal=True)
         yield "mcps-64", "e", "mcps, c=64", lambda: self.wrk("mcps", 64)
         yield "auth_link-64", "f", "auth_link, c=64", lambda: self.wrk("auth_link", 64)
@@ -269,9 +291,9 @@ def summary(results):
 
 def show(rows, results):
     print(f"{'':37} {'requests/s: median (least-most)':>32} {'p50 ms':>7} {'p99 ms':>7} {'errors':>6}   "
-          f"CPU us: {'nginx':>6} {'worker':>6} {'redis':>6} {'all':>6}   {'rate/(a)':>8} {'rate/(b)':>8} {'CPU/(b)':>8} {'rate/(c)':>8}")
+          f"CPU us: {'nginx':>6} {'worker':>6} {'redis':>6} {'all':>6}   {'rate/(a)':>8} {'rate/(b)':>8} {'CPU/(b)':>8} {'rate/(c)':>8} {'CPU/(i)':>8}")
     for name, row in rows.items():
-        ratios = [f"{row[key]:8.2f}" if key in row else " " * 8 for key in ("rate_to_a", "rate_to_b", "cpu_to_b", "rate_to_c")]
+        ratios = [f"{row[key]:8.2f}" if key in row else " " * 8 for key in ("rate_to_a", "rate_to_b", "cpu_to_b", "rate_to_c", "cpu_to_i")]
         cpu = row["cpu"]
         print(f"({row['letter']}) {row['what']:<33} {spread([each['rate'] for each in results[name]['rounds']]):>32} "
               f"{row['p50']['median']:7.2f} {row['p99']['median']:7.2f} {row['errors']:6}   "

@@ -41,7 +41,7 @@ def rates(picture, rows):
         picture.y += BAR + GAP
         rate = row["rate"]
         picture.text(LEFT - 8, picture.y, row["what"], "end")
-        picture.bar(LEFT, picture.y - BAR + 2, rate["median"] * scale, "#6b9e78" if row["letter"] not in "ab" else "#b9b9b9")
+        picture.bar(LEFT, picture.y - BAR + 2, rate["median"] * scale, "#6b9e78" if row["letter"] not in "abi" else "#b9b9b9")
         picture.line(LEFT + rate["min"] * scale, LEFT + rate["max"] * scale, picture.y - BAR / 2 + 2)
         picture.text(LEFT + rate["max"] * scale + 8, picture.y, f"{rate['median']:,.0f}")
 
