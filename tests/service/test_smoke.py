@@ -10,6 +10,17 @@ def test_health(product):
     problem(product.request("GET", "/healthz"), 404, "route_not_found")
 
 
+def test_metrics_name_each_series_once(product, ada):
+    """What Prometheus could not take: the same name and labels twice."""
+    ada.connect("acme")
+    ada.validate("acme")
+    ada.disconnect("acme")
+    lines = product.request("GET", "/metrics", internal=True).text.splitlines()
+    series = [line.rsplit(" ", 1)[0] for line in lines]
+    assert len(series) == len(set(series)), sorted(each for each in series if series.count(each) > 1)
+    assert sum('status="200"' in each and "{service}\"" in each for each in series) == 2
+
+
 def test_nobody_is_signed_in(product):
     answer = product.request("GET", "/api/me")
     problem(answer, 401, "unauthenticated")
