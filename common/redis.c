@@ -201,11 +201,12 @@ redis_open(struct loop *loop, struct resolver *resolver, struct metrics *metrics
 	redis->name = name;
 	redis->end = &redis->head;
 	redis->held_end = &redis->held;
+	redis->reconnect = fibers_open(loop, 1);
 	redis->timer = loop_timer_open(loop, check_age, redis);
 	redis->hook = loop_hook_open(loop, flush, redis);
 	redis->scratch = arena_open(1024, SCRATCH_MAX, NULL, NULL);
-	if (redis_target_parse(&redis->target, url) != NULL || redis->timer == NULL || redis->hook == NULL ||
-	    redis->scratch == NULL) {
+	if (redis_target_parse(&redis->target, url) != NULL || redis->reconnect == NULL || redis->timer == NULL ||
+	    redis->hook == NULL || redis->scratch == NULL) {
 		redis_close(redis);
 		return NULL;
 	}
@@ -221,6 +222,7 @@ redis_close(struct redis *redis)
 		redis_drop(redis, REDIS_LOST, NULL);
 	loop_timer_close(redis->timer);
 	loop_hook_close(redis->hook);
+	fibers_close(redis->reconnect); /* it may be waiting for what was closed above */
 	arena_close(redis->scratch);
 	redis_target_free(&redis->target);
 	free(redis);
@@ -358,6 +360,19 @@ redis_run_shared(struct redis *redis, struct redis_batch *batch)
 	return run(redis, batch, true, true);
 }
 
+static void
+connect_alone(void *arg)
+{
+	(void)redis_be_up(arg);
+}
+
+static void
+connected_alone(void *arg, bool abandoned)
+{
+	(void)arg;
+	(void)abandoned;
+}
+
 bool
 redis_send(struct redis *redis, struct redis_batch *batch, const char *what)
 {
@@ -371,7 +386,10 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 
 	if (waiter == NULL) {
 		redis_count(redis, redis_series.unsent, batch->count);
-		redis_complain(redis, "redis_not_sent", what, NULL);
+		if (redis->state == REDIS_UP)
+			redis_complain(redis, "redis_not_sent", what, no_memory);
+		else if (redis->state == REDIS_DOWN) /* who connects says why it fails; nobody else might try */
+			(void)fiber_start(redis->reconnect, connect_alone, connected_alone, redis);
 		return false;
 	}
 	waiter->arena = redis->scratch;

@@ -112,7 +112,7 @@ const struct error *redis_run_shared(struct redis *redis, struct redis_batch *ba
 
 /*
  * Send the batch and do not wait; an error is counted and logged under `what`. Never parks; works on the loop's stack,
- * too. False (and counted) when there is no connection now.
+ * too. False (and counted) when there is no connection now; one is made, for what is sent later.
  */
 bool redis_send(struct redis *redis, struct redis_batch *batch, const char *what);
 

@@ -21,6 +21,7 @@
 #define REDIS_MARK_SIZE 24
 
 struct fiber;
+struct fibers;
 struct loop_hook;
 struct loop_io;
 struct loop_timer;
@@ -76,11 +77,12 @@ struct redis {
 	struct redis_connect_waiter *connect_waiters; /* fibers that wait for the one that connects */
 	struct fiber *connector;                      /* waits for the socket to become writable */
 	bool connector_woken;
-	int64_t took_more_ms;  /* when the socket last took what it had not taken at once */
-	struct resp out;       /* commands to be written */
-	bool dirty;            /* something was appended in this turn */
-	struct arena *scratch; /* replies that nobody reads */
-	int64_t complained_ms; /* last log line about the connection: at most one a second */
+	int64_t took_more_ms;     /* when the socket last took what it had not taken at once */
+	struct resp out;          /* commands to be written */
+	bool dirty;               /* something was appended in this turn */
+	struct arena *scratch;    /* replies that nobody reads */
+	struct fibers *reconnect; /* one, for what is sent without waiting while there is no connection */
+	int64_t complained_ms;    /* last log line about the connection: at most one a second */
 };
 
 /* One set of series per process. */

@@ -20,6 +20,7 @@
 
 #define KEY_SIZE 256 /* the longest kind, and ids of 64, 64 and 32 characters, are 193 */
 #define ARENA_SIZE 4096
+#define RENEW_AGAIN_MS 100
 
 struct lease {
 	struct app *app;
@@ -49,27 +50,30 @@ store_lease_prepare(void)
 	redis_script_prepare(&release_script);
 }
 
-static void
+static bool
 send_script(struct lease *lease, const struct redis_script *script, const char *what)
 {
 	struct redis_batch batch;
 	const char *const keys[] = {lease->key, NULL};
 	const char *const arguments[] = {lease->owner, arena_format(lease->arena, "%d", STORE_LEASE_MS), NULL};
+	bool sent;
 
 	redis_batch_init(&batch, lease->arena);
 	redis_add_script(&batch, script, keys, arguments);
-	(void)redis_send(lease->app->redis, &batch, what);
+	sent = redis_send(lease->app->redis, &batch, what);
 	arena_reset(lease->arena);
+	return sent;
 }
 
-/* One that could not be sent is made up for by the next: the lease lasts four times as long. */
+/* One that got lost is made up for by the next: the lease lasts four times as long. One that could not be sent is sent
+ * as soon as there is a connection again: an owner that waits for the provider asks Redis for nothing else. */
 static void
 renew(void *arg)
 {
 	struct lease *lease = arg;
+	bool sent = send_script(lease, &renew_script, "lease renewal");
 
-	send_script(lease, &renew_script, "lease renewal");
-	loop_timer_set(lease->timer, STORE_LEASE_RENEW_MS);
+	loop_timer_set(lease->timer, sent ? STORE_LEASE_RENEW_MS : RENEW_AGAIN_MS);
 }
 
 static void
@@ -87,7 +91,7 @@ give_back(void *arg)
 {
 	struct lease *lease = arg;
 
-	send_script(lease, &release_script, "lease release");
+	(void)send_script(lease, &release_script, "lease release");
 	lease_close(lease);
 }
 

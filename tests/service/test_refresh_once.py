@@ -29,6 +29,30 @@ def good_tokens(answers):
     return token
 
 
+# One owner
+
+
+def test_redis_stands_still_while_the_provider_is_asked(make_product):
+    """The owner of the lease loses its connection, and has nothing to ask for but the renewal: it stays the owner."""
+    product = make_product(hosts=2, workers=1)
+    product.stand_in.settings(personality="rotating")
+    product.session("ada", {"acme": "member"}).connect("acme")
+    caller = Caller(product)
+    make_due(product, "ada")
+    hold = product.stand_in.fault("refresh", "hold")
+    begun = time.monotonic()
+    asked = Later(caller.token, "ada", host=1)
+    product.stand_in.wait_fired(hold)
+    product.redis_server.pause()
+    wait_until(lambda: time.monotonic() > begun + 2, "a renewal, and half a second in which it is not answered")
+    product.redis_server.resume()
+    wait_until(lambda: time.monotonic() > begun + 6, "more than a lease lasts")
+    assert product.redis.pttl(key("refresh_lease", "ada")) > 0
+    product.stand_in.release(hold)
+    good(asked.answer())
+    assert product.stand_in.counters()["refreshes"] == 1
+
+
 # A crowd
 
 
