@@ -230,6 +230,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	enum token_verdict verdict;
 	const struct error *error;
 	bool found;
+	bool barred = false;
 	bool done = false;
 
 	/* Another account's connection is not touched, not even to refresh it. */
@@ -253,7 +254,9 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	credential->refresh_token_kept = true;
 	credential->handed_out_until = stored.handed_out_until;
 	error = store_integration_refresh(app, request->arena, request->provider, integration, credential,
-					  record.generation, true, &done);
+					  record.generation, true, &barred, &done);
+	if (error == NULL && barred)
+		return &error_organization_forbidden;
 	if (error == NULL && !done) /* somebody else changed the connection at this moment */
 		error = &error_offline_access_missing;
 	return error;

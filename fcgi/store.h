@@ -246,11 +246,12 @@ const struct error *store_integration_connect(struct app *app, struct arena *are
  * Store refreshed tokens and their scopes, if the generation is still `generation` (compare-and-set in one step). With
  * `judged` the provider has named their account, and status and e-mail address are stored too; without, those stay what
  * they are by now: a validation does not change the generation. *stored is false when the record has changed or is
- * gone. On success integration->generation is the new one.
+ * gone, or where `barred` is given (NULL: that is no matter) and the member was removed: *barred says so. On success
+ * integration->generation is the new one.
  */
 const struct error *store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
 					      struct integration *integration, const struct credential *credential,
-					      const char *generation, bool judged, bool *stored);
+					      const char *generation, bool judged, bool *barred, bool *stored);
 
 /*
  * Store status, status_reason, updated_at and, where `answered`, validated_at, if the generation is still

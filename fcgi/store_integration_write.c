@@ -60,17 +60,19 @@ static struct redis_script connect_script = {
 	      "return {outcome, id, connected, record, tokens}\n",
 };
 
-/* KEYS: record, tokens. ARGV: generation, judged, number of words of the record, its fields and values, the tokens'. */
+/* KEYS: record, tokens. ARGV: generation, judged, tombstone ("": whoever is barred meanwhile is no reason to lose what
+ * the provider gave), number of words of the record, its fields and values, the tokens'. */
 static struct redis_script refresh_script = {
-    .form = "[0,1]",
-    .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
+    .form = "[0,2]",
+    .source = "if ARGV[3] ~= '' and redis.call('EXISTS', ARGV[3]) == 1 then return 2 end\n"
+	      "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
 	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
-	      "local last = 3 + tonumber(ARGV[3])\n"
+	      "local last = 4 + tonumber(ARGV[4])\n"
 	      "local handed = redis.call('HGET', KEYS[2], 'handed_out_until')\n"
 	      "if ARGV[2] == '1' then\n"
 	      "  redis.call('HDEL', KEYS[1], 'status_reason', 'oauth_email', 'validated_at')\n"
 	      "end\n"
-	      "redis.call('HSET', KEYS[1], unpack(ARGV, 4, last))\n"
+	      "redis.call('HSET', KEYS[1], unpack(ARGV, 5, last))\n"
 	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n" KEEP_HANDED_OUT "return 1\n",
 };
 
@@ -85,12 +87,13 @@ static struct redis_script status_script = {
 };
 
 /*
- * KEYS: record, tokens. ARGV: expiry. Whatever tokens are stored by now, the one that was handed out lives on, so the
- * generation is not compared; the latest expiry stays.
+ * KEYS: record, tokens. ARGV: expiry, tombstone, the connection's id. Whatever tokens of this connection are stored by
+ * now, the one that was handed out lives on, so the generation is not compared; the latest expiry stays.
  */
 static struct redis_script handed_out_script = {
     .form = "[0,1]",
-    .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
+    .source = "if redis.call('EXISTS', ARGV[2]) == 1 then return 0 end\n"
+	      "if redis.call('HGET', KEYS[1], 'id') ~= ARGV[3] then return 0 end\n"
 	      "local until_now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0') or 0\n"
 	      "if until_now < tonumber(ARGV[1]) then redis.call('HSET', KEYS[2], 'handed_out_until', ARGV[1]) end\n"
 	      "return 1\n",
@@ -316,7 +319,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 const struct error *
 store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
 			  struct integration *integration, const struct credential *credential, const char *generation,
-			  bool judged, bool *stored)
+			  bool judged, bool *barred, bool *stored)
 {
 	const struct principal *principal = &integration->principal;
 	const char *const keys[] = {store_key_connection(arena, "integration", principal),
@@ -335,12 +338,16 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 	add_record_state(&record, arena, &changed);
 	if ((err = add_credential(&tokens, app, arena, provider, &changed, credential)) != NULL)
 		return err;
-	const char *const head[] = {generation, judged ? "1" : "0", number(arena, (int64_t)record.count)};
+	const char *const head[] = {generation, judged ? "1" : "0",
+				    barred != NULL ? store_key_member(arena, "removed", principal) : "",
+				    number(arena, (int64_t)record.count)};
 	reply = store_run_script(app, arena, &refresh_script, keys,
 				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
 	if (reply == NULL)
 		return err;
 	*stored = reply->integer == 1;
+	if (barred != NULL)
+		*barred = reply->integer == 2;
 	if (*stored)
 		*integration = changed;
 	return NULL;
@@ -401,7 +408,7 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 {
 	const struct principal *principal = &integration->principal;
 	const char *keys[3] = {0};
-	const char *arguments[2] = {0};
+	const char *arguments[4] = {0};
 	const struct redis_reply *reply;
 	const struct error *err;
 
@@ -411,6 +418,8 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 	keys[0] = store_key_connection(arena, "integration", principal);
 	keys[1] = store_key_connection(arena, "credential", principal);
 	arguments[0] = number(arena, credential->expires_at);
+	arguments[1] = store_key_member(arena, "removed", principal);
+	arguments[2] = integration->id;
 	reply = store_run_script(app, arena, &handed_out_script, keys, arguments, false, &err);
 	*noted = reply != NULL && reply->integer == 1;
 	return err;

@@ -88,9 +88,6 @@ take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, i
 		record->scopes = provider_canonical_scopes(request->arena, request->provider, &scopes);
 		record->missing_scopes = provider_missing_scopes(request->arena, request->provider, &record->scopes);
 	}
-	if (attempt->wish->scopes != NULL &&
-	    words_minus(request->arena, attempt->wish->scopes, &record->scopes).count == 0)
-		credential->handed_out_until = credential->expires_at;
 	if (named) {
 		char now[CLOCK_RFC3339_SIZE];
 
@@ -134,7 +131,7 @@ store_tokens(struct token_attempt *attempt, const char *generation, bool named, 
 	for (;;) {
 		const struct error *error =
 		    store_integration_refresh(app, request->arena, request->provider, attempt->record,
-					      attempt->credential, generation, named, stored);
+					      attempt->credential, generation, named, NULL, stored);
 		struct integration record;
 		struct credential credential;
 		bool found;

@@ -278,7 +278,7 @@ def step(words):
         return "delete"
     if arguments[0].startswith("removed:"):
         return "read" if len(arguments) in (1, 5) else "connect"
-    return {1: "handed_out", 2: "refused"}.get(len(arguments), "refresh")
+    return {3: "handed_out", 2: "refused"}.get(len(arguments), "refresh")
 
 
 def kind(key):

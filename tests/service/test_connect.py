@@ -484,6 +484,21 @@ def test_no_refresh_token_of_another_account(duo, ada, replace, code):
     assert calls(duo)["refreshes"] == 0 and live(duo, "grace", "access") == 0 and live(duo, "ada") == 1
 
 
+def test_barred_while_the_stored_refresh_token_is_tried(duo, ada):
+    """That somebody was removed is asked in the step that stores."""
+    ada.connect("acme")
+    document = ada.authorize("acme")
+    duo.stand_in.fault("exchange", "answer", omit=["refresh_token"])
+    hold = duo.stand_in.fault("refresh", "hold")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        post = pool.submit(ada.callback, "acme", document)
+        duo.stand_in.wait_fired(hold)
+        duo.redis.set("removed:{acme:ada}", "1")
+        duo.stand_in.release(hold)
+        problem(post.result(), 403, "organization_forbidden")
+    assert [entry["event"] for _, entry in duo.redis.xrange("events:{acme}")] == ["connected"]
+
+
 # A reconnection that fails
 
 

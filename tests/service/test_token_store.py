@@ -140,6 +140,41 @@ def test_a_refresh_overtakes_the_note(cluster, person):
     assert cluster.redis.hget(key("credential", "member"), "handed_out_until") == str(now + 100)
 
 
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_note_on_the_connection_that_came_after(cluster, person, replaces):
+    """The disconnect, or the replacement, was acknowledged: no program gets a token of before any more."""
+    other = Person(cluster, "other")
+    sharing = Person(cluster, "sharing")
+    sharing.account = person.account
+    sharing.connect()  # so that nothing is revoked: the old token works on at the provider
+    good(person.ask().answer())
+    cluster.redis.hset(key("credential", "member"), "handed_out_until", 0)
+    document = person.session.authorize("acme", account=other.account, replace="true" if replaces else None)
+    held = cluster.proxy.hold("handed_out", pid=cluster.worker(1))
+    asking = person.ask()
+    held.wait()
+    if not replaces:
+        assert good(person.session.disconnect("acme", host=0))["access_until"] is None
+    new = good(person.session.callback("acme", document, host=2))["integration"]
+    held.release()
+    assert good(asking.answer())["oauth_user_id"] == new["oauth_user_id"]
+
+
+def test_barred_while_the_token_is_refreshed(cluster, person):
+    make_due(cluster.product, "member")
+    held = cluster.proxy.hold("refresh", pid=cluster.worker(1))
+    asking = person.ask()
+    held.wait()
+    cluster.redis.set("removed:{acme:member}", "1")
+    held.release()
+    problem(asking.answer(), 403, "organization_forbidden")
+    # What the provider gave is stored all the same, for `remove` to revoke.
+    assert calls(cluster.product)["refreshes"] == 1
+    cluster.redis.delete("removed:{acme:member}")
+    good(person.ask().answer())
+    assert calls(cluster.product)["refreshes"] == 1
+
+
 def test_a_later_note_overtakes(cluster, person):
     """Of two tokens that were handed out the one that lives longer counts, whichever is noted last."""
     now = int(time.time())
