@@ -26,6 +26,7 @@
 #define POLL_MS 20 /* for another process's refresh, and up to as much again: at first; later less often */
 #define POLL_MOST_MS 100
 #define JITTER_MOST_S 60
+#define SKEW_S 60      /* that the clocks of two hosts may differ by */
 #define JITTER_SHARE 5 /* of what was asked for */
 
 /* With less time than this the provider is not asked: an answer too late may be lost tokens. */
@@ -93,8 +94,8 @@ is_due(const struct token_attempt *attempt)
 	int64_t left = credential->expires_at - clock_wall();
 	int64_t life = credential->expires_at - credential->issued_at;
 
-	if (left <= 0)
-		return true;
+	if (left <= 0 || credential->issued_at > clock_wall() + SKEW_S)
+		return true; /* issued in a time to come: by a clock that was wrong, and so is the expiry */
 	if (wish->force)
 		return text_equal(attempt->record->generation, attempt->first_generation);
 	if (tokens_is_refused(credential, wish))

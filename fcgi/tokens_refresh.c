@@ -60,6 +60,8 @@ names_another(const struct token_attempt *attempt, const struct oauth2_tokens *t
 	if (tokens->id_token == NULL || provider->jwks_uri == NULL)
 		return false;
 	claims = jwt_claims_unverified(attempt->request->arena, tokens->id_token);
+	if (claims == NULL)
+		return false; /* it names nobody */
 	*named = json_string(claims, "iss") != NULL &&
 		 words_contain(&provider->id_token_issuers, json_string(claims, "iss")) &&
 		 oauth2_is_audience(claims, provider->client.id) &&
@@ -164,22 +166,29 @@ remember_ms(const struct http_response *response)
 	return (seconds > 0 ? seconds * 1000 : REMEMBER_MS) + (int64_t)random_below(REMEMBER_MS);
 }
 
+/* *again: the refresh token was refused when another had taken its place, which says nothing about the connection. */
 static const struct error *
-note_failure(struct token_attempt *attempt, enum token_verdict verdict, const struct http_response *response)
+note_failure(struct token_attempt *attempt, enum token_verdict verdict, const struct http_response *response,
+	     bool *again)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
 	const struct error *error = NULL;
-	bool stored;
+	bool stored = true;
 
-	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->principal,
-			   tokens_meaning(verdict)->reason, request->request_id);
-	store_failure_note(app, request->arena, attempt->record, (int)verdict, remember_ms(response));
 	if (verdict == TOKEN_DEAD && !attempt->wish->leave_record) {
 		attempt->record->status = tokens_meaning(verdict)->status;
 		attempt->record->status_reason = tokens_meaning(verdict)->reason;
 		error = store_integration_status(app, request->arena, attempt->record, true, &stored);
 	}
+	*again = error == NULL && !stored;
+	if (*again) {
+		attempt->overtaken = attempt->record->generation;
+		return NULL;
+	}
+	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->principal,
+			   tokens_meaning(verdict)->reason, request->request_id);
+	store_failure_note(app, request->arena, attempt->record, (int)verdict, remember_ms(response));
 	return error;
 }
 
@@ -215,7 +224,7 @@ tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool 
 	if (*verdict == TOKEN_GOOD)
 		take_tokens(attempt, &tokens, issued_at, named);
 	else if (*verdict == TOKEN_IDENTITY || !take_refresh_token(attempt, &tokens))
-		return note_failure(attempt, *verdict, &response);
+		return note_failure(attempt, *verdict, &response, again);
 	error = store_tokens(attempt, generation, named, &stored);
 	if (error != NULL)
 		return error;
@@ -223,7 +232,7 @@ tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool 
 	if (!stored)
 		attempt->overtaken = generation;
 	if (stored && *verdict != TOKEN_GOOD)
-		return note_failure(attempt, *verdict, &response);
+		return note_failure(attempt, *verdict, &response, again);
 	if (stored) {
 		store_event_append(app, request->arena, "refreshed", request->actor, &request->principal, "ok",
 				   request->request_id);

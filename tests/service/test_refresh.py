@@ -7,7 +7,7 @@ import pytest
 
 from checks import CALENDAR, DRIVE, GMAIL, IDENTITY, calls, dump, fingerprint, key, make_due
 from harness import good, problem, wait_until
-from programs import EVERY_SCOPE, Caller
+from programs import EVERY_SCOPE, Caller, entries
 
 
 @pytest.fixture
@@ -284,8 +284,8 @@ def test_scopes_follow_the_provider(duo, ada, caller):
 
 
 @pytest.mark.parametrize("fault", [{"claims": {"sub": "108123000000000000999"}}, {"claims": {"sub": None}}, {"claims": {"iss": "https://evil.example"}},
-                                   {"claims": {"aud": "another-client"}}, {"sign": "garbage"}],
-                         ids=["another sub", "no sub", "another iss", "another aud", "garbage"])
+                                   {"claims": {"aud": "another-client"}}],
+                         ids=["another sub", "no sub", "another iss", "another aud"])
 def test_an_id_token_of_somebody_else(duo, ada, caller, fault):
     ada.connect("acme")
     first = caller.fresh("ada")["access_token"]
@@ -302,6 +302,64 @@ def test_an_id_token_of_somebody_else(duo, ada, caller, fault):
     answer = good(ada.validate("acme"))
     assert (answer["integration"]["status"], answer["integration"]["status_reason"]) == ("unknown", "identity_changed")
     assert duo.redis.hget(key("credential", "ada"), "access_token") and duo.stand_in.honours(access_token=first)
+
+
+def test_a_token_that_is_another_accounts_is_nobodys(duo, ada, caller):
+    """A validation has found that out. Another one that finds the right account ends it."""
+    ada.connect("acme")
+    caller.fresh("ada")
+    fault = duo.stand_in.fault("userinfo", "answer", set={"sub": "108123000000000000999"})
+    assert good(ada.validate("acme"))["integration"]["status_reason"] == "identity_changed"
+    duo.stand_in.clear_faults(fault)
+    before = calls(duo)
+    problem(caller.token("ada"), 409, "reconnect_required")
+    make_due(duo, "ada")
+    problem(caller.token("ada"), 409, "reconnect_required")
+    assert calls(duo) == before
+    assert good(ada.validate("acme"))["is_valid"]
+    caller.fresh("ada")
+
+
+def test_an_id_token_that_names_nobody(duo, ada, caller):
+    """It says of nobody else that the tokens are theirs, and a provider that rotates has forgotten the old one."""
+    duo.stand_in.settings(personality="rotating")
+    ada.connect("acme")
+    make_due(duo, "ada")
+    duo.stand_in.fault("refresh", "id_token", sign="garbage")
+    caller.fresh("ada")
+    make_due(duo, "ada")
+    caller.fresh("ada")
+    assert duo.stand_in.counters()["reuse_detections"] == 0
+
+
+def test_tokens_of_a_time_to_come(duo, ada, caller):
+    """Some clock was ahead when they were stored: when they end nobody knows."""
+    ada.connect("acme")
+    now = int(time.time())
+    duo.redis.hset(key("credential", "ada"), mapping={"issued_at": now + 86400, "expires_at": now + 86400 + 3599})
+    before = calls(duo)["refreshes"]
+    caller.fresh("ada")
+    assert calls(duo)["refreshes"] == before + 1
+    assert abs(int(credential(duo)["issued_at"]) - now) < 60
+    caller.fresh("ada")
+    assert calls(duo)["refreshes"] == before + 1
+
+
+def test_the_end_of_tokens_that_are_gone(duo, ada, caller):
+    """Connected again while the refresh of the old tokens was refused: that says nothing about the new ones."""
+    ada.connect("acme")
+    document = ada.authorize("acme")
+    make_due(duo, "ada")
+    hold = duo.stand_in.fault("refresh", "hold")
+    duo.stand_in.fault("refresh", "error", error="invalid_grant", status=400)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(caller.fresh, "ada")
+        duo.stand_in.wait_fired(hold)
+        good(ada.callback("acme", document))
+        duo.stand_in.release(hold)
+        token = asked.result()["access_token"]
+    assert caller.fresh("ada")["access_token"] == token
+    assert [entry["event"] for entry in entries(duo)] == ["connected", "reconnected"]
 
 
 def test_an_id_token_is_not_needed(duo, ada, caller):

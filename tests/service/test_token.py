@@ -400,7 +400,7 @@ def test_what_a_failure_says_in_the_audit(product, connected, caller):
     product.stand_in.fault("refresh", "error", error="invalid_grant")
     answer = caller.token("ada")
     problem(answer, 409, "reconnect_required")
-    failed = [entry for entry in entries(product) if entry["event"] == "refresh_failed"]
+    failed = wait_until(lambda: [entry for entry in entries(product) if entry["event"] == "refresh_failed"], "nobody waited for it")
     assert [(entry["actor"], entry["user"], entry["outcome"], entry["request_id"]) for entry in failed] == [
         ("caller:runtime", "ada", "grant_revoked", answer.headers["X-Request-Id"])]
 
