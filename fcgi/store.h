@@ -205,7 +205,7 @@ const struct error *store_integration_changed(struct app *app, struct arena *are
 struct hand_out {
 	int64_t expires_at; /* or later */
 	const struct words *scopes;
-	bool brief; /* a record without email, reason, missing scopes and validated_at will do: none is to be stored */
+	bool brief; /* a record without email, missing scopes and validated_at will do: none is to be stored */
 };
 
 /*

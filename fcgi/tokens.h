@@ -76,6 +76,10 @@ void tokens_discard(struct app *app, struct request *request, const struct grant
 /* Has a refusal forced a refresh in the last `rest_seconds`? A time to come is none: some clock was wrong. */
 bool tokens_rest(const struct credential *credential, int64_t rest_seconds);
 
+/* Has a validation found that the provider takes the stored token for another account's? It is nobody's to have then.
+ */
+bool tokens_are_of_another(const struct integration *record);
+
 struct token_wish {
 	int64_t minimum_seconds; /* refresh when less is left, but never before half of the token's life is over */
 	const char

@@ -76,6 +76,12 @@ tokens_rest(const struct credential *credential, int64_t rest_seconds)
 }
 
 bool
+tokens_are_of_another(const struct integration *record)
+{
+	return text_equal(record->status_reason, meanings[TOKEN_IDENTITY].reason);
+}
+
+bool
 tokens_is_refused(const struct credential *credential, const struct token_wish *wish)
 {
 	char hash[CRYPTO_SHA256_HEX];
@@ -135,6 +141,8 @@ look(struct token_attempt *attempt, enum token_verdict *verdict, bool *settled)
 		*verdict = TOKEN_FOREIGN;
 	else if (text_equal(attempt->record->status, "invalid") && (!attempt->wish->ask_again || attempt->waited))
 		*verdict = TOKEN_DEAD;
+	else if (tokens_are_of_another(attempt->record) && !attempt->wish->ask_again)
+		*verdict = TOKEN_IDENTITY;
 	else if (!is_due(attempt))
 		*verdict = TOKEN_GOOD;
 	else

@@ -36,7 +36,7 @@ is_still_stored(struct app *app, struct request *request, const struct integrati
 	error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal, NULL,
 					      &record, &credential, &found);
 	*still = error == NULL && found && !record.member_removed && text_equal(record.generation, read->generation) &&
-		 !text_equal(record.status, "invalid");
+		 !text_equal(record.status, "invalid") && !tokens_are_of_another(&record);
 	return error;
 }
 
