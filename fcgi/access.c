@@ -7,6 +7,7 @@
 #include "common/text.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/store.h"
 
@@ -146,6 +147,16 @@ bool
 access_caller_has(const struct request *request, const char *mcp)
 {
 	return words_contain(&request->caller.mcps, mcp);
+}
+
+bool
+access_caller_serves(const struct request *request, const struct provider *provider)
+{
+	for (size_t i = 0; i < provider->mcp_count; i++) {
+		if (access_caller_has(request, provider->mcps[i].mcp))
+			return true;
+	}
+	return false;
 }
 
 const struct error *

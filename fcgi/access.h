@@ -6,6 +6,7 @@
 
 struct app;
 struct error;
+struct provider;
 struct request;
 
 /*
@@ -30,6 +31,7 @@ const struct error *access_forbid_caller(struct app *app, struct request *reques
 
 /* The caller's MCPs include `mcp`. */
 bool access_caller_has(const struct request *request, const char *mcp);
+bool access_caller_serves(const struct request *request, const struct provider *provider);
 
 /*
  * An AI teammate in the gateway: a session for that use as bearer (a cookie is no credential here) with access to

@@ -66,16 +66,6 @@ read_scopes(struct arena *arena, const struct json *body, struct words *scopes)
 	return NULL;
 }
 
-static bool
-serves_one_of(const struct request *request, const struct provider *provider)
-{
-	for (size_t i = 0; i < provider->mcp_count; i++) {
-		if (access_caller_has(request, provider->mcps[i].mcp))
-			return true;
-	}
-	return false;
-}
-
 /* The scopes of those MCPs of the service that the caller serves, after aliases. */
 static struct words
 scopes_of_caller(struct request *request, const struct provider *provider)
@@ -130,8 +120,6 @@ route_token(struct app *app, struct request *request, struct response *response)
 	struct words wanted;
 	const struct error *error;
 
-	if (!serves_one_of(request, request->provider))
-		return access_forbid_caller(app, request, "mcp");
 	error = read_minimum(request->json, &wish);
 	if (error == NULL)
 		error = read_refused(request->json, &wish);

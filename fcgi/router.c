@@ -235,12 +235,13 @@ check_target(struct app *app, struct request *request, const struct captures *ca
 	if (request->provider == NULL)
 		return &error_service_not_found;
 	request->principal.service = request->provider->service;
-	if (captures->user == NULL)
+	if (captures->user == NULL) /* a caller's route alone names one */
 		return NULL;
-	if (!text_is_id(captures->user))
-		return &error_integration_not_found;
-	request->principal.user = captures->user;
-	return NULL;
+	if (text_is_id(captures->user))
+		request->principal.user = captures->user;
+	if (!access_caller_serves(request, request->provider))
+		return access_forbid(app, request, "mcp");
+	return request->principal.user != NULL ? NULL : &error_integration_not_found;
 }
 
 /* Everything before the route, in the order of refusals. */

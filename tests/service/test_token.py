@@ -104,9 +104,10 @@ def test_outside_its_lists(product, connected, name):
     lists, organization = FORBIDDEN[name]
     caller = Caller(product, **lists)
     with watched(product) as commands:
-        present, absent = caller.token("ada", organization), caller.token("nobody", organization)
-    problem(present, 403, "caller_forbidden")
-    problem(absent, 403, "caller_forbidden")
+        answers = [caller.token("ada", organization), caller.token("nobody", organization), caller.token("no%20id", organization),
+                   caller.token("ada", organization, data="no JSON")]
+    for each in answers:
+        problem(each, 403, "caller_forbidden")
     words = [word for command in commands for word in command]
     assert not any(word.startswith(("integration:", "credential:", "removed:", "refresh_lease:")) for word in words), commands
 
