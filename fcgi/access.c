@@ -15,7 +15,7 @@
 #include <strings.h>
 
 #define TOKEN_MAX 512
-#define REFUSALS_NOTED 20 /* a minute, per caller's key */
+#define REFUSALS_NOTED 20 /* a minute, per caller's key or session */
 
 /* The token of `Authorization: Bearer TOKEN`, "" when it is malformed, NULL when there is no bearer. */
 static const char *
@@ -99,10 +99,10 @@ program_token(const struct request *request)
 
 /*
  * Asking for what is refused costs nothing, so a caller could fill Redis with entries of the audit; the log has every
- * request. Only an organization that is named in the caller's list is known to be one.
+ * request. Only an organization that is named in the caller's list, or in a session, is known to be one.
  */
 const struct error *
-access_forbid_caller(struct app *app, struct request *request, const char *outcome)
+access_forbid(struct app *app, struct request *request, const char *outcome)
 {
 	const char *organization = request->principal.organization;
 	int64_t retry_after;
@@ -111,7 +111,7 @@ access_forbid_caller(struct app *app, struct request *request, const char *outco
 				     &retry_after) != NULL ||
 	    retry_after > 0)
 		return &error_caller_forbidden;
-	if (words_contain(&request->caller.organizations, organization))
+	if (request->session.role != NULL || words_contain(&request->caller.organizations, organization))
 		store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->principal,
 				   outcome, request->request_id);
 	else
@@ -140,7 +140,7 @@ access_caller(struct app *app, struct request *request, const char *organization
 	if (words_contain(&request->caller.organizations, "*") ||
 	    words_contain(&request->caller.organizations, organization))
 		return NULL;
-	return access_forbid_caller(app, request, "organization");
+	return access_forbid(app, request, "organization");
 }
 
 bool

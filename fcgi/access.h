@@ -26,10 +26,10 @@ const struct error *access_user(struct app *app, struct request *request);
  */
 const struct error *access_caller(struct app *app, struct request *request, const char *organization);
 
-/* Refuse what a caller asked for, with an entry in the audit if it is not one of too many: error_caller_forbidden. */
-const struct error *access_forbid_caller(struct app *app, struct request *request, const char *outcome);
+/* Refuse what a program asked for, with an entry in the audit if it is not one of too many: error_caller_forbidden. */
+const struct error *access_forbid(struct app *app, struct request *request, const char *outcome);
 
-/* The caller's MCPs include `mcp`. */
+/* The caller's MCPs include `mcp`; one of those that need `provider`. */
 bool access_caller_has(const struct request *request, const char *mcp);
 bool access_caller_serves(const struct request *request, const struct provider *provider);
 

@@ -35,7 +35,7 @@ struct request {
 	const char *sec_fetch_site;
 	const char *content_type;
 	const char *request_id;
-	const char *gateway_code; /* SERVER_GATEWAY: the code of a refusal to be answered */
+	const char *gateway_code; /* SERVER_GATEWAY: a refusal to be answered, or how the upstream failed */
 	enum server server;
 	const char *body;
 	size_t body_len;
@@ -57,6 +57,7 @@ struct request {
 
 	/* for the answer */
 	const struct error *error; /* what went wrong, for the log; NULL: nothing */
+	bool told;                 /* the log and the metrics have this request already */
 	const char *detail;        /* overrides the error's sentence; NULL: does not */
 	int64_t retry_after;       /* seconds; 0: the default of the error, if any */
 	const char *allow;         /* Allow of a 405 */

@@ -3,7 +3,8 @@
  * that, where does it go, and with which token. The answer's headers are for nginx alone; its location is internal.
  *
  * auth_request knows 2xx, 401 and 403. So a refusal is one of these with its code in a header, and nginx comes back
- * with that code (GATEWAY_CODE) to have the problem body with the true status made here.
+ * with that code (GATEWAY_CODE) to have the problem body with the true status made here. It also comes back when the
+ * upstream was not to be had (upstream_unreachable), or refused the token (provider_refused_token).
  */
 #include "fcgi/route.h"
 
@@ -101,7 +102,7 @@ route_gateway_mcp(struct app *app, struct request *request, struct response *res
 	if (mcp == NULL)
 		return &error_route_not_found;
 	if (!session_has(request, mcp->mcp))
-		return &error_caller_forbidden;
+		return access_forbid(app, request, "mcp");
 	return hand_over(app, request, response, &mcp->scopes, mcp->upstream);
 }
 
@@ -149,11 +150,11 @@ route_gateway_proxy(struct app *app, struct request *request, struct response *r
 	if (provider->api_base == NULL || !is_plain(request->rest) || !is_allowed(provider, request->rest))
 		return &error_route_not_found;
 	/* The token opens everything that was granted, so the session must be good for all of it. */
-	if (provider->mcp_count == 0)
+	if (provider->mcp_count == 0) /* no provider file leads to this */
 		return &error_caller_forbidden;
 	for (size_t i = 0; i < provider->mcp_count; i++) {
 		if (!session_has(request, provider->mcps[i].mcp))
-			return &error_caller_forbidden;
+			return access_forbid(app, request, "mcp");
 	}
 	upstream = arena_format(request->arena, "%s%s%s%s", provider->api_base, request->rest,
 				request->query[0] != '\0' ? "?" : "", request->query);
@@ -167,5 +168,8 @@ route_gateway_refusal(struct app *app, struct request *request, struct response 
 
 	(void)app;
 	(void)response;
+	if (text_equal(request->gateway_code, "upstream_unreachable"))
+		return &error_provider_unreachable;
+	request->told = true;
 	return error != NULL ? error : &error_internal;
 }

@@ -129,7 +129,7 @@ route_token(struct app *app, struct request *request, struct response *response)
 		return error;
 	wanted = provider_canonical_scopes(request->arena, request->provider, &wanted);
 	if (!may_have(request, &wanted))
-		return access_forbid_caller(app, request, "scope");
+		return access_forbid(app, request, "scope");
 	error = tokens_hand_out(app, request, &wish, &wanted, &handed);
 	return error != NULL ? error : answer(request, response, &handed);
 }

@@ -272,8 +272,7 @@ refuse(struct app *app, struct request *request, struct response *response, cons
 	}
 }
 
-/* A refusal that nginx brings back to have it spelled out; that an upstream refused the token is found out by asking.
- */
+/* What nginx brings back to have it spelled out; that an upstream refused the token is found out by asking. */
 static bool
 is_refusal(const struct request *request)
 {

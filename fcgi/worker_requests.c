@@ -78,7 +78,7 @@ job_free(struct job *job)
 }
 
 static void
-log_request(const struct job *job, int64_t microseconds)
+log_request(const struct job *job, int status, int64_t microseconds)
 {
 	static const char *const methods[] = {"GET", "HEAD", "POST", "DELETE", "other"};
 	const struct request *request = &job->request;
@@ -88,7 +88,7 @@ log_request(const struct job *job, int64_t microseconds)
 	log_text(&line, "request_id", request->request_id);
 	log_text(&line, "method", methods[request->method]);
 	log_text(&line, "route", router_name(job->route));
-	log_number(&line, "status", job->response.status);
+	log_number(&line, "status", status);
 	log_text(&line, "code", request->error != NULL ? request->error->code : NULL);
 	log_number(&line, "duration_us", microseconds);
 	log_text(&line, "organization", request->principal.organization);
@@ -97,15 +97,24 @@ log_request(const struct job *job, int64_t microseconds)
 	log_end(&line);
 }
 
+/* For the log and the metrics. nginx is told only 401 or 403 of a refusal at the gateway. */
+static void
+tell(const struct job *job)
+{
+	int64_t microseconds = clock_monotonic_us() - job->started_us;
+	int status = job->request.error != NULL ? job->request.error->status : job->response.status;
+
+	log_request(job, status, microseconds);
+	series_request(&job->worker->app, job->route, job->request.method, status, microseconds);
+}
+
 static void
 answer(struct job *job)
 {
-	struct worker *worker = job->worker;
 	struct connection *connection = job->connection;
-	int64_t microseconds = clock_monotonic_us() - job->started_us;
 
-	log_request(job, microseconds);
-	series_request(&worker->app, job->route, job->request.method, job->response.status, microseconds);
+	if (!job->request.told)
+		tell(job);
 	if (connection->gone)
 		gateway_drop(connection->gateway);
 	if (connection->gone || !gateway_answer(connection->gateway, &job->response))

@@ -15,6 +15,7 @@ import pytest
 
 from harness import Product, good, problem
 from processes import REPOSITORY, Process, minimal_environment, wait_until
+from programs import entries
 from upstream import NameServer, Upstream, answer
 
 TIMEOUT = 2  # seconds that an MCP may be silent, in these tests
@@ -876,6 +877,52 @@ def test_the_service_s_log_names_the_route(gateway, agent):
     problem(call(agent, "unknown"), 404, "route_not_found")
     wait_until(lambda: any(line.get("route") == "/mcp/{organization_id}/{mcp}" and line.get("code") == "route_not_found"
                            for line in gateway.log()), "the refusal is logged")
+
+
+@pytest.mark.parametrize("what, status, code, user", [
+    ("nobody", 401, "unauthenticated", None), ("not connected", 404, "integration_not_found", "grace"),
+    ("not an mcp of the session", 403, "caller_forbidden", "grace"), ("no upstream", 502, "provider_unreachable", "ada")])
+def test_a_refusal_is_told_once_and_as_it_is(gateway, agent, what, status, code, user):
+    """nginx asks twice, and a worker first says 401 or 403, whatever the refusal is."""
+    def counted():
+        text = gateway.request("GET", "/metrics", internal=True).text
+        return {line.split('status="')[1][:3]: int(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                if line.startswith('integrations_http_requests_total{route="/mcp/{organization_id}/{mcp}",method="POST"')}
+
+    before = counted()
+    if what == "nobody":
+        answer = gateway.request("POST", "/mcp/acme/gmail", bearer="MARKER-of-nobody", json=CALL)
+    elif what == "no upstream":
+        answer = call(agent, "closed")
+    else:
+        grace = gateway.teammate("grace", mcps="gmail" if what == "not connected" else "google_drive")
+        answer = call(grace)
+    problem(answer, status, code)
+    expected = {(status, code, user)}
+    if what == "no upstream":  # a second thing to say: the first was that the request may pass
+        expected = {(200, None, user), (status, code, None)}
+    told = {each: n - before.get(each, 0) for each, n in counted().items() if n != before.get(each, 0)}
+    assert told == {str(each): 1 for each, _, _ in expected}
+
+    def lines():
+        return [(line["status"], line.get("code"), line.get("user")) for line in gateway.log()
+                if line.get("request_id") == answer.headers["X-Request-Id"]]
+
+    wait_until(lambda: len(lines()) >= len(expected), "the log, which is written after the answer")
+    assert set(lines()) == expected and len(lines()) == len(expected)
+
+
+def test_a_teammate_who_tries_other_mcps_is_in_the_audit(gateway, ada):  # pylint: disable=unused-argument
+    agent = gateway.teammate(mcps="gmail")
+    first = problem(call(agent, "google_drive"), 403, "caller_forbidden")["request_id"]
+    second = problem(agent.get("/proxy/acme/google/gmail/v1/x"), 403, "caller_forbidden")["request_id"]
+
+    def refused():
+        return [entry for entry in entries(gateway) if entry["event"] == "caller_forbidden"]
+
+    wait_until(lambda: len(refused()) == 2, "both entries, which nothing waited for")
+    assert [(each["actor"], each["user"], each["service"], each["outcome"], each["request_id"]) for each in refused()] == \
+        [("user:ada", "ada", "google", "mcp", number) for number in (first, second)]
 
 
 # The command

@@ -51,12 +51,10 @@ ask(size_t mcp_count, const char *session_mcps)
 }
 
 static void
-every_mcp_is_needed(void **state)
+every_mcp_will_do(void **state)
 {
 	(void)state;
 	assert_null(ask(2, "files mail more"));
-	assert_ptr_equal(ask(2, "mail"), &error_caller_forbidden);
-	assert_ptr_equal(ask(2, ""), &error_caller_forbidden);
 }
 
 static void
@@ -71,7 +69,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(every_mcp_is_needed),
+	    cmocka_unit_test(every_mcp_will_do),
 	    cmocka_unit_test(none_is_not_every_one),
 	};
 
