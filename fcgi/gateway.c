@@ -220,7 +220,6 @@ static const struct param texts[] = {
     PARAM("HTTP_HOST", host),
     PARAM("REQUEST_HOST", target_host),
     PARAM("HTTP_AUTHORIZATION", authorization),
-    PARAM("HTTP_COOKIE", cookie),
     PARAM("HTTP_ORIGIN", origin),
     PARAM("HTTP_SEC_FETCH_SITE", sec_fetch_site),
     PARAM("CONTENT_TYPE", content_type),
@@ -253,6 +252,18 @@ keep(struct arena *arena, const char *bytes, size_t len)
 	return kept;
 }
 
+/*
+ * The cookies of other applications come along, in whatever encoding: of ours, access.c takes visible ASCII alone.
+ * False without memory.
+ */
+static bool
+copy_cookie(struct arena *arena, struct request *request, const char *value)
+{
+	if (value[0] != '\0')
+		request->cookie = keep(arena, value, strlen(value));
+	return value[0] == '\0' || request->cookie != NULL;
+}
+
 /* Copy one value into *copied; what is not valid UTF-8 makes the request broken, and counts as absent. False without
  * memory. */
 static bool
@@ -269,20 +280,21 @@ copy(struct arena *arena, struct request *request, const char *value, const char
 	return *copied != NULL;
 }
 
-/* The path and the query behind it. False without memory. */
+/* The path and the query behind it: what is wrong with the query leaves the path. False without memory. */
 static bool
 take_uri(struct arena *arena, struct request *request, const char *value)
 {
-	const char *uri;
-	size_t path_len;
+	size_t path_len = strcspn(value, "?");
+	const char *query;
 
-	if (!copy(arena, request, value, &uri))
-		return false;
-	if (uri == NULL)
+	if (!text_is_utf8(value, path_len)) {
+		request->broken = &error_request_invalid;
 		return true;
-	path_len = strcspn(uri, "?");
-	request->path = keep(arena, uri, path_len);
-	request->query = uri[path_len] == '?' ? uri + path_len + 1 : "";
+	}
+	if (!copy(arena, request, value[path_len] == '?' ? value + path_len + 1 : "", &query))
+		return false;
+	request->path = keep(arena, value, path_len);
+	request->query = query != NULL ? query : "";
 	return request->path != NULL;
 }
 
@@ -301,6 +313,8 @@ take_param(struct arena *arena, struct request *request, const char *name, size_
 		request->method = method_of(value);
 	} else if (name_len == 11 && memcmp(name, "REQUEST_URI", 11) == 0) {
 		return take_uri(arena, request, value);
+	} else if (name_len == 11 && memcmp(name, "HTTP_COOKIE", 11) == 0) {
+		return copy_cookie(arena, request, value);
 	} else if (name_len == 19 && memcmp(name, "INTEGRATIONS_SERVER", 19) == 0) {
 		request->server = text_equal(value, "internal")  ? SERVER_INTERNAL
 				  : text_equal(value, "gateway") ? SERVER_GATEWAY

@@ -57,6 +57,8 @@ def credentials(token):
         "half a bearer": (bearer[:-1], None, 401),
         "a bearer of 512 bytes": ("Bearer " + "x" * 512, None, 401),
         "a bearer of 7,000 bytes": ("Bearer " + "x" * 7000, None, 401),
+        "beside a cookie of another application that is no UTF-8": (None, f"theme=caf\xe9; {cookie}", 200),
+        "a cookie that is no UTF-8": (None, f"{cookie}\xe9", 401),
         "an empty cookie": (None, "session=", 401),
         "an empty cookie in quotes": (None, 'session=""', 401),
         "an unknown cookie": (None, cookie + "x", 401),
