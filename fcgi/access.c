@@ -203,13 +203,24 @@ access_same_origin(struct app *app, const struct request *request)
 	return NULL;
 }
 
+/* As nginx writes it in $host: without a port, an IPv6 address in brackets. */
+static bool
+is_host(const struct url *url, const char *host)
+{
+	size_t len = strlen(url->host);
+
+	if (strchr(url->host, ':') == NULL)
+		return text_equal_nocase(host, url->host);
+	return host != NULL && host[0] == '[' && strncasecmp(host + 1, url->host, len) == 0 &&
+	       strcmp(host + 1 + len, "]") == 0;
+}
+
 const struct error *
 access_host(struct app *app, const struct request *request)
 {
 	const struct url *public_url = &app->config->public_url;
 
-	if (!text_equal_nocase(request->host, public_url->authority) ||
-	    !text_equal_nocase(request->target_host, public_url->host))
+	if (!text_equal_nocase(request->host, public_url->authority) || !is_host(public_url, request->target_host))
 		return &error_misdirected;
 	return NULL;
 }

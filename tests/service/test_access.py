@@ -235,6 +235,12 @@ def test_host_names_of_the_api(product):
     assert by_name(product, "/api/me", version="1.0")[0] == 421
 
 
+def test_an_address_instead_of_a_name(make_product):
+    product = make_product(environment={"PUBLIC_URL": "http://[::1]:8080"})
+    for host, status in (("[::1]:8080", 401), ("[::1]", 421), ("[::2]:8080", 421), ("[::1]:80", 421)):
+        assert product.request("GET", "/api/me", headers={"Host": host}).status_code == status, host
+
+
 def test_pages_redirect_to_the_one_address(product):
     for path in ("/integrations", "/mcps", "/integrations/google/callback?code=x&state=y", "/integrations-assets/style.css"):
         assert by_name(product, path, product.public_url[7:])[0] == 200
