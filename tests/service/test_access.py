@@ -248,6 +248,9 @@ def test_pages_redirect_to_the_one_address(product):
             status, head, _ = by_name(product, path, host)
             assert status == 308
             assert f"\r\nLocation: {product.public_url}{path}\r\n" in head + "\r\n"
+    for path in ("/integrations", "/mcps"):
+        status, head, _ = by_name(product, f"{path}/", product.public_url[7:])
+        assert status == 308 and f"\r\nLocation: {product.public_url}{path}\r\n" in head + "\r\n"
 
 
 # Methods
@@ -287,7 +290,7 @@ def test_paths(product, ada):
     for path in ("/api", "/api/", "/api/me/", "/api//me", "/API/me", "/api/Me", "/api/organizations", "/api/organizations/acme",
                  base + "/", base + "/google/", base + "/google/auth_link/", base + "/google/authlink",
                  base + "/google/callback/x", "/api/organizations//integrations", "/api/organizations/acme/mcps/gmail",
-                 "/nothing", "/integrations/", "/integrations/google", "/integrations/Google/callback", "/.git/config",
+                 "/nothing", "/integrations/x", "/integrations/google", "/integrations/Google/callback", "/.git/config",
                  "/integrations-assets/", "/integrations-assets/nothing.js", "/internal/", "/healthz", "/readyz", "/metrics",
                  "/none", "/integrations-problem/overloaded"):
         problem(ada.get(path), 404, "route_not_found")
