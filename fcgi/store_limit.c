@@ -21,7 +21,7 @@ static struct redis_script count_script = {
 	      "local used = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
 	      "if used >= limit then\n"
 	      "  local left = redis.call('PTTL', KEYS[1])\n"
-	      "  if left > 0 then return left end\n"
+	      "  if left > 0 and left <= ARGV[2] * 1000 then return left end\n"
 	      "  redis.call('DEL', KEYS[1])\n"
 	      "end\n"
 	      "if redis.call('INCR', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end\n"

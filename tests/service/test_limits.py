@@ -75,6 +75,13 @@ def test_a_count_without_an_end_holds_nobody_for_ever(limited, ada):
     assert limited.redis.pttl("integrations:limit:auth_link:{acme:ada}") > 0
 
 
+def test_a_window_that_ends_too_late_is_over(limited, ada):
+    """As when Redis' clock was set back."""
+    limited.redis.set("integrations:limit:auth_link:{acme:ada}", AUTH_LINK, ex=3600)
+    good(ada.auth_link("acme"))
+    assert 0 < limited.redis.pttl("integrations:limit:auth_link:{acme:ada}") <= 60_000
+
+
 def test_nought_is_off(duo):
     """The product of this fixture has both limits off."""
     ada = duo.session("ada", {"acme": "member"})
