@@ -81,7 +81,8 @@ tokens_let_go(struct app *app, struct request *request, const struct integration
 	      const struct credential *credential, enum grant_use *use, bool *revoked)
 {
 	const char *issuer = credential->issuer != NULL ? credential->issuer : request->provider->issuer;
-	const char *token = credential->state == CREDENTIAL_OPEN ? credential->refresh_token : NULL;
+	bool known = record->oauth_user_id[0] != '\0'; /* else nobody can tell who shares the grant */
+	const char *token = credential->state == CREDENTIAL_OPEN && known ? credential->refresh_token : NULL;
 	const struct error *error;
 
 	*revoked = false;

@@ -86,6 +86,15 @@ def test_a_damaged_record_still_counts(product, ada, bob):
     assert good(ada.disconnect("acme"))["revocation"] == "not_revoked"
 
 
+def test_nobody_can_tell_whose_it_is(product, ada, bob):
+    """The record has lost its account: who shares the grant cannot be looked up."""
+    ada.connect("acme")
+    bob.connect("acme")
+    product.redis.hdel(key("integration", "ada"), "oauth_user_id")
+    assert good(ada.disconnect("acme"))["revocation"] == "not_revoked"
+    assert good(bob.validate("acme"))["is_valid"] is True
+
+
 def test_replacing_lets_go_as_disconnecting_does(product, ada, bob):
     ada.connect("acme")
     ada.connect("acme", account="grace", replace="true")
