@@ -54,13 +54,19 @@ read_client_value(struct config_reader *reader, const char *service, const char 
 	return value;
 }
 
+/* What the settings say of a service; `provider` is NULL where its file has mistakes, for these are told all the same.
+ */
 static void
-read_client(struct config_reader *reader, struct provider *provider)
+read_client(struct config_reader *reader, const char *service, struct provider *provider)
 {
 	struct config *config = reader->config;
+	const char *id = read_client_value(reader, service, "CLIENT_ID", false);
+	const char *secret = read_client_value(reader, service, "CLIENT_SECRET", true);
 
-	provider->client.id = read_client_value(reader, provider->service, "CLIENT_ID", false);
-	provider->client.secret = read_client_value(reader, provider->service, "CLIENT_SECRET", true);
+	if (provider == NULL)
+		return;
+	provider->client.id = id;
+	provider->client.secret = secret;
 	if (config->public_url.origin != NULL)
 		provider->redirect_uri = arena_format(config->arena, "%s/integrations/%s/callback",
 						      config->public_url.origin, provider->service);
@@ -96,13 +102,12 @@ read_provider(struct config_reader *reader, const char *service)
 
 	if (text != NULL)
 		provider = provider_parse(config->arena, service, text, len, config->provider_allow_loopback, &mistake);
-	if (provider == NULL) {
+	if (provider == NULL)
 		config_mistake(reader, "PROVIDERS_DIR",
 			       arena_format(config->arena, "%s%s: %s", service, SUFFIX, mistake));
-		return;
-	}
-	read_client(reader, provider);
-	config->providers[config->provider_count++] = provider;
+	else
+		config->providers[config->provider_count++] = provider;
+	read_client(reader, service, provider);
 }
 
 static int

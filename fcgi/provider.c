@@ -1,5 +1,5 @@
 /*
- * A provider file is read by a walk over its JSON tree that stops at the first mistake. What a member means is decided
+ * A provider file is read by a walk over its JSON tree that notes every mistake. What a member means is decided
  * here once: defaults are filled in, MCP scopes are kept after aliases (as they are compared), what is asked for as
  * written (as the provider documents it).
  */
@@ -19,8 +19,9 @@ struct parser {
 	struct arena *arena;
 	const char *service;
 	bool allow_loopback;
-	const char *where;   /* "", or the MCP that is being read */
-	const char *mistake; /* the first one */
+	const char *where;    /* "", or the MCP that is being read */
+	const char *mistaken; /* the member that the last one is about, with where it is */
+	const char *mistakes; /* NULL: none */
 };
 
 #define MEMBERS                                                                                                        \
@@ -33,8 +34,13 @@ struct parser {
 static void
 fail(struct parser *parser, const char *member, const char *what)
 {
-	if (parser->mistake == NULL)
-		parser->mistake = arena_format(parser->arena, "`%s%s` %s", parser->where, member, what);
+	const char *name = arena_join(parser->arena, parser->where, member, NULL);
+
+	if (text_equal(name, parser->mistaken)) /* what follows from a mistake is none */
+		return;
+	parser->mistaken = name;
+	parser->mistakes = arena_format(parser->arena, "%s%s`%s` %s", parser->mistakes != NULL ? parser->mistakes : "",
+					parser->mistakes != NULL ? "; " : "", name, what);
 }
 
 static void
@@ -306,7 +312,7 @@ parse_identity(struct parser *parser, const struct json *object, struct provider
 	provider->id_token_issuers = words_or(parser, object, "id_token_issuers", provider->issuer);
 	provider->iss_required = boolean_or(parser, object, "iss_required", false);
 	provider->id_token_algs = words_or(parser, object, "id_token_algs", "RS256");
-	if (provider->id_token_issuers.count == 0)
+	if (provider->id_token_issuers.count == 0 && provider->issuer[0] != '\0')
 		fail(parser, "id_token_issuers", "is empty");
 	if (provider->id_token_algs.count == 0 ||
 	    words_minus(parser->arena, &provider->id_token_algs, &known).count > 0)
@@ -409,7 +415,7 @@ parse_mcps(struct parser *parser, const struct json *object, struct provider *pr
 		most += asked[i].count;
 	}
 	parser->where = "";
-	if (parser->mistake != NULL)
+	if (parser->mistakes != NULL)
 		return;
 	check_mcp_names(parser, provider);
 	provider->all_scopes = words_open(parser->arena, most);
@@ -448,8 +454,8 @@ provider_parse(struct arena *arena, const char *service, const char *text, size_
 	/* The proxy asks for sessions that are good for all of them: none would make it anybody's. */
 	if (provider->api_base != NULL && provider->mcp_count == 0)
 		fail(&parser, "api_base", "needs `mcps`");
-	*mistake = parser.mistake;
-	return parser.mistake == NULL ? provider : NULL;
+	*mistake = parser.mistakes;
+	return parser.mistakes == NULL ? provider : NULL;
 }
 
 /* ---- scopes ---- */
