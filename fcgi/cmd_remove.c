@@ -150,10 +150,13 @@ static int
 restore(struct app *app, struct arena *arena, void *arg)
 {
 	const struct options *options = arg;
+	const struct principal principal = {.organization = options->organization, .user = options->user};
 	bool existed;
 
 	if (store_member_restore(app, arena, options->organization, options->user, &existed) != NULL)
 		return cmd_store_failed();
+	if (existed)
+		store_event_append(app, arena, "removed", ACTOR, &principal, "lifted", random_id(arena));
 	printf(existed ? "%s can connect again in %s.\n" : "%s was not removed from %s.\n", options->user,
 	       options->organization);
 	return CMD_OK;

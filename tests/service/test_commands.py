@@ -336,7 +336,9 @@ def test_remove_and_restore(product, ada, bob):
                if entry["event"] == "removed" and entry["actor"] == "operator"]
     assert removed == [("ada", None, "barred"), ("ada", "google", "revoked")], "once each, though it was run twice"
     assert "service -  outcome barred" in product.command("events", "--org", "acme").stdout
-    product.command("restore", "--org", "acme", "--user", "ada")
+    for _ in range(2):
+        assert not product.command("restore", "--org", "acme", "--user", "ada").stderr
+    assert [(entry["user"], entry["outcome"]) for entry in entries(product) if entry["event"] == "removed"][2:] == [("ada", "lifted")]
     assert ada.connect("acme", account="ada")["status"] == "valid"
 
 
