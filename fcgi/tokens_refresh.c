@@ -48,25 +48,32 @@ verdict_of(struct request *request, enum oauth2_failure failure, const struct ht
 	return TOKEN_UNREACHABLE;
 }
 
-/* After a refresh iss and sub must be what they were, and aud us (OpenID Connect Core 12.2). The answer came straight
- * from the provider over TLS, which may stand for the signature here (3.1.3.7, 6). */
-static bool
-names_another(const struct token_attempt *attempt, const struct oauth2_tokens *tokens, bool *named)
+/*
+ * After a refresh iss and sub must be what they were, and aud us (OpenID Connect Core 12.2). The answer came straight
+ * from the provider over TLS, which may stand for the signature here (3.1.3.7, 6). TOKEN_GOOD, and whether they are
+ * *named ours; TOKEN_IDENTITY: another's; TOKEN_UNREACHABLE: the provider says something that nobody can read.
+ */
+static enum token_verdict
+judge_account(const struct token_attempt *attempt, const struct oauth2_tokens *tokens, bool *named)
 {
-	const struct provider *provider = attempt->request->provider;
+	struct request *request = attempt->request;
+	const struct provider *provider = request->provider;
 	const struct json *claims;
 
 	*named = false;
 	if (tokens->id_token == NULL || provider->jwks_uri == NULL)
-		return false;
-	claims = jwt_claims_unverified(attempt->request->arena, tokens->id_token);
-	if (claims == NULL)
-		return false; /* it names nobody */
+		return TOKEN_GOOD;
+	claims = jwt_claims_unverified(request->arena, tokens->id_token);
+	if (claims == NULL) {
+		provider_complain(request, provider, ENDPOINT_REFRESH, 200, "id_token",
+				  "its id_token is none: look at the provider's status page; stored tokens are kept");
+		return TOKEN_UNREACHABLE;
+	}
 	*named = json_string(claims, "iss") != NULL &&
 		 words_contain(&provider->id_token_issuers, json_string(claims, "iss")) &&
 		 oauth2_is_audience(claims, provider->client.id) &&
 		 text_equal(json_string(claims, "sub"), attempt->record->oauth_user_id);
-	return !*named;
+	return *named ? TOKEN_GOOD : TOKEN_IDENTITY;
 }
 
 static void
@@ -219,8 +226,13 @@ tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool 
 
 		*verdict = verdict_of(request, failure, &response, code);
 	}
-	if ((*verdict == TOKEN_GOOD || tokens.refresh_token != NULL) && names_another(attempt, &tokens, &named))
-		*verdict = TOKEN_IDENTITY; /* and nothing of it is stored: it may be another account's */
+	if (*verdict == TOKEN_GOOD || tokens.refresh_token != NULL) {
+		enum token_verdict account = judge_account(attempt, &tokens, &named);
+
+		if (account == TOKEN_IDENTITY || *verdict == TOKEN_GOOD)
+			*verdict = account;
+	}
+	/* Of what may be another account's nothing is stored. */
 	if (*verdict == TOKEN_GOOD)
 		take_tokens(attempt, &tokens, issued_at, named);
 	else if (*verdict == TOKEN_IDENTITY || !take_refresh_token(attempt, &tokens))
