@@ -1,4 +1,4 @@
-"""A picture of build/bench/bench.json: requests a second and CPU for each row. Writes build/bench/bench.svg."""
+"""A picture of build/bench/bench.json, requests a second and CPU for each row: bench.svg, which the README shows."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def main():
     picture.text(10, picture.y, f"{here['cpu']}, {here['cores']} cores, Linux {here['kernel']}, nginx {here['nginx']}; {seen['time'][:10]}")
     rates(picture, rows)
     costs(picture, rows)
-    path = os.path.normpath(os.path.join(RESULTS, "bench.svg"))
+    path = os.path.join(HERE, "bench.svg")
     with open(path, "w", encoding="utf-8") as file:
         file.write(picture.svg())
     print(path)
