@@ -118,8 +118,6 @@ class Case:
             return
         assert met_name == self.name, f"{self.what}: this time it was {met_name}"
         opened, met = proxy.opened, proxy.fault_link
-        # What was sent with the command, Redis has done, too.
-        self.behind = sum(command.link == met for command in proxy.commands[self.at:])
         proxy.disarm()
         if took > kind.seconds * PATIENCE:
             drill.wrong("stuck", f"{self.what}: {took:.1f} s")
@@ -131,7 +129,7 @@ class Case:
         if fault.closes and not self.is_possible() and is_used_again(proxy, self.fault, self.at):
             drill.wrong("failed_open", f"{self.what}: the connection went on being used")
         if not self.is_possible():
-            self.compare(drill, good)
+            self.compare(drill, good, proxy, met)
         self.repeat(place, drill, answer, good)
         if place.hosts[0].workers() != workers:
             drill.wrong("deaths", self.what)
@@ -163,15 +161,17 @@ class Case:
             drill.wrong("failed_open", f"{self.what}: {answer.status_code} {answer.text[:300]}")
         return False
 
-    def compare(self, drill, good):
-        """Before or after, and nothing between."""
+    def compare(self, drill, good, proxy, met):
+        """Before or after, and nothing between. What was sent with the command, Redis has done, too: what of that is seen
+        in the store has come through the proxy by then."""
         kept = self.kind.stored()
+        behind = sum(command.link == met for command in proxy.commands[self.at:])
         if kept["integration"] and not kept["named"]:
             drill.wrong("lost", f"{self.what}: the connection is not among those that use its grant")
         kept.pop("named")
         states = [{name: value for name, value in state.items() if name != "named"} for state in self.states]
         after = self.at if self.fault.forwarded else self.at - 1
-        if kept not in ([states[-1]] if good else states[after:after + 2 + self.behind if self.behind else after + 1]):
+        if kept not in ([states[-1]] if good else states[after:after + 2 + behind if behind else after + 1]):
             known = [number for number, state in enumerate(states) if state == kept]
             drill.wrong("lost", f"{self.what}: stored is {known or kept}, not as after {after}"
                         f" (answer {'good' if good else 'refused'})")
