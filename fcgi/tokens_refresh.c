@@ -54,7 +54,8 @@ verdict_of(struct request *request, enum oauth2_failure failure, const struct ht
  * *named ours; TOKEN_IDENTITY: another's; TOKEN_UNREACHABLE: the provider says something that nobody can read.
  */
 static enum token_verdict
-judge_account(const struct token_attempt *attempt, const struct oauth2_tokens *tokens, bool *named)
+judge_account(const struct token_attempt *attempt, const struct http_response *response,
+	      const struct oauth2_tokens *tokens, bool *named)
 {
 	struct request *request = attempt->request;
 	const struct provider *provider = request->provider;
@@ -65,7 +66,7 @@ judge_account(const struct token_attempt *attempt, const struct oauth2_tokens *t
 		return TOKEN_GOOD;
 	claims = jwt_claims_unverified(request->arena, tokens->id_token);
 	if (claims == NULL) {
-		provider_complain(request, provider, ENDPOINT_REFRESH, 200, "id_token",
+		provider_complain(request, provider, ENDPOINT_REFRESH, response->status, "id_token",
 				  "its id_token is none: look at the provider's status page; stored tokens are kept");
 		return TOKEN_UNREACHABLE;
 	}
@@ -227,7 +228,7 @@ tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool 
 		*verdict = verdict_of(request, failure, &response, code);
 	}
 	if (*verdict == TOKEN_GOOD || tokens.refresh_token != NULL) {
-		enum token_verdict account = judge_account(attempt, &tokens, &named);
+		enum token_verdict account = judge_account(attempt, &response, &tokens, &named);
 
 		if (account == TOKEN_IDENTITY || *verdict == TOKEN_GOOD)
 			*verdict = account;
