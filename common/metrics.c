@@ -71,10 +71,6 @@ add_series(struct metrics *metrics, enum kind kind, const char *name, const char
 {
 	struct series *series = &metrics->series[metrics->count];
 
-	for (size_t i = 0; i < metrics->count; i++) {
-		if (strcmp(metrics->series[i].name, name) == 0 && strcmp(metrics->series[i].labels, labels) == 0)
-			return i;
-	}
 	if (metrics->count == SERIES_MAX)
 		abort(); /* the list of series is fixed at build time */
 	series->kind = kind;

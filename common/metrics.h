@@ -21,8 +21,8 @@ void metrics_close(struct metrics *metrics);
 
 /*
  * Register one series; the result is its index. `name` with its unit as Prometheus wants it, `labels` as they stand
- * between the braces ("" for none); series of one name are registered one after the other. The same name and labels
- * again are the same series. A series that is zero in every slot is not shown when it has labels.
+ * between the braces ("" for none); series of one name are registered one after the other. A series that is zero in
+ * every slot is not shown when it has labels.
  */
 size_t metrics_counter(struct metrics *metrics, const char *name, const char *help, const char *labels);
 size_t metrics_gauge(struct metrics *metrics, const char *name, const char *help, const char *labels);

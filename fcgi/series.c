@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const int statuses[] = {200, 400, 401, 403, 404, 405, 409, 413, 415, 421, 422, 429, 500, 502, 503};
 static const char *const method_names[] = {"GET", "HEAD", "POST", "DELETE", "other"};
@@ -28,13 +29,26 @@ struct app_metrics {
 	struct app_gauges gauges;
 };
 
+/* A pattern with two methods has two routes, one after the other, and its series once. */
+static bool
+has_series_of_previous(size_t route)
+{
+	return route > 0 && strcmp(router_name(route), router_name(route - 1)) == 0;
+}
+
 static void
 register_requests(struct app_metrics *series, struct metrics *metrics)
 {
 	char labels[256];
-	size_t at = 0;
 
 	for (size_t route = 0; route < router_count(); route++) {
+		size_t at = route * METHOD_COUNT * STATUS_COUNT;
+
+		if (has_series_of_previous(route)) {
+			memcpy(series->requests + at, series->requests + at - METHOD_COUNT * STATUS_COUNT,
+			       METHOD_COUNT * STATUS_COUNT * sizeof *series->requests);
+			continue;
+		}
 		for (size_t method = 0; method < METHOD_COUNT; method++) {
 			for (size_t status = 0; status < STATUS_COUNT; status++) {
 				snprintf(labels, sizeof labels, "route=\"%s\",method=\"%s\",status=\"%d\"",
@@ -46,6 +60,10 @@ register_requests(struct app_metrics *series, struct metrics *metrics)
 		}
 	}
 	for (size_t route = 0; route < router_count(); route++) {
+		if (has_series_of_previous(route)) {
+			series->durations[route] = series->durations[route - 1];
+			continue;
+		}
 		snprintf(labels, sizeof labels, "route=\"%s\"", router_name(route));
 		series->durations[route] =
 		    metrics_histogram(metrics, "integrations_http_request_duration_seconds",
