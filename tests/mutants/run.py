@@ -144,7 +144,9 @@ class Lane:
     def attempt(self, mutant):
         """(outcome, what to say about it)"""
         source = Kept(os.path.join(self.tree, mutant.file))
-        built = Kept(os.path.join(self.tree, "build/obj", mutant.file[:-1] + "o"))
+        kept = [source]
+        if mutant.file.endswith(".c"):
+            kept.append(Kept(os.path.join(self.tree, "build/obj", mutant.file[:-1] + "o")))
         mutated = mutant.apply(source.content.decode())
         with open(source.path, "w", encoding="utf-8") as file:
             file.write(mutated)
@@ -154,8 +156,8 @@ class Lane:
                 return ERROR, f"it does not build:\n{said[-2000:]}"
             status, said, which = self.test(mutant.units(), mutant.pytests(), TEST_SECONDS)
         finally:
-            source.restore()
-            built.restore()
+            for each in kept:
+                each.restore()
         if status == 0:
             return SURVIVED, " ".join(mutant.tests)
         if status is None:

@@ -15,9 +15,9 @@ import os
 import re
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
-HEAD = re.compile(r"\[([a-z0-9-]+)\] ((?:fcgi|common)/[a-z0-9_]+\.c)")
+HEAD = re.compile(r"\[([a-z0-9-]+)\] ((?:fcgi|common|nginx|deploy)/(?:[a-z0-9_.-]+/)*[a-z0-9_.-]+)")
 UNIT = re.compile(r"tests/unit/(test_[a-z0-9_]+)\.c")
-PYTEST = re.compile(r"tests/(?:service|drills)/test_[a-z0-9_]+\.py(::.+)?")
+PYTEST = re.compile(r"tests/(?:service|drills|browser)/test_[a-z0-9_]+\.py(::.+)?")
 
 
 class Wrong(Exception):

@@ -573,6 +573,34 @@ def test_what_is_no_http_is_not_made_http(gateway, agent, raw):
     assert call(agent).status_code == 200
 
 
+# What would be a whole answer, if it were not behind one that is not final.
+SPLIT = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 6\r\n\r\nforged"
+
+
+@pytest.mark.parametrize("byte_by_byte", [False, True])
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 %s x\r\n\r\n" % status for status in
+                                     (b"000", b"001", b"009", b"099", b"100", b"101", b"102", b"103", b"199")] +
+                         [b"HTTP/1.1 103 x\r\n\r\nHTTP/1.1 102 x\r\n\r\n", b"HTTP/1.1 103 x\r\nContent-Length: 200\r\n\r\n",
+                          b"HTTP/1.1 103 x\r\nTransfer-Encoding: chunked\r\n\r\n71\r\n",
+                          b"HTTP/1.0 103 x\r\n\r\n", b"HTTP/1.1 103 x\r\nConnection: keep-alive\r\n\r\n"])
+def test_an_answer_before_the_final_one_does_not_split_it(gateway, proxied, interim, byte_by_byte):
+    """Whatever a client makes of a status below 200: no second head comes behind nginx's own."""
+    def serve(_, connection):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        whole = interim + SPLIT
+        step = 1 if byte_by_byte else len(whole)
+        for at in range(0, len(whole), step):
+            connection.sendall(whole[at:at + step])
+
+    gateway.upstream.behave(serve)
+    for method, path in (("GET", "/mcp/acme/gmail"), ("POST", "/mcp/acme/gmail"), ("GET", "/proxy/acme/rest/one")):
+        received = exchange(gateway, proxied, method, path)
+        assert received.lower().count(b"http/") <= 1, received
+        assert b"HTTP/1.1 200" not in received
+    gateway.upstream.reset()
+    assert call(proxied).status_code == 200
+
+
 def test_an_answer_that_is_cut_off_is_not_whole(gateway, agent):
     gateway.upstream.behave(lambda seen, connection: connection.sendall(answer(body=b"x" * 1000)[:-500]))
     head, body = exchange(gateway, agent, "GET", "/mcp/acme/gmail").split(b"\r\n\r\n")
