@@ -30,7 +30,7 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 	const struct http *http = arg;
 
 	(void)purpose;
-	if (!http->allow_loopback && address_is_private(&address->addr))
+	if (!http->allow_private && address_is_private(&address->addr))
 		return CURL_SOCKET_BAD;
 	return socket(address->family, address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, address->protocol);
 }
@@ -175,7 +175,7 @@ set_options(struct http_call *call, const struct http_request *request, int64_t 
 	SET(CURLOPT_URL, request->url);
 	SET(CURLOPT_PRIVATE, call);
 	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_PROTOCOLS_STR, http->allow_loopback ? "https,http" : "https");
+	SET(CURLOPT_PROTOCOLS_STR, http->allow_private ? "https,http" : "https");
 	SET(CURLOPT_REDIR_PROTOCOLS_STR, "https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_PROXY, "");
@@ -287,7 +287,7 @@ http_send(struct http *http, struct arena *arena, const struct http_request *req
 
 	*response = (struct http_response){.retry_after = -1, .max_age = -1};
 	if (!url_parse(arena, request->url, &url) ||
-	    (text_equal(url.scheme, "http") && !(http->allow_loopback && url_is_loopback(&url)))) {
+	    (text_equal(url.scheme, "http") && !(http->allow_private && url_is_loopback(&url)))) {
 		*why = "the address is not allowed";
 		return error;
 	}

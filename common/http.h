@@ -24,7 +24,7 @@ struct resolver;
 
 struct http_settings {
 	const char *ca_file; /* NULL: the system's */
-	bool allow_loopback; /* loopback and private addresses, and http to loopback, may be called */
+	bool allow_private;  /* loopback and private addresses, and http to loopback, may be called */
 	const char *user_agent;
 };
 

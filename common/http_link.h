@@ -52,7 +52,7 @@ struct http {
 	size_t acts;     /* and how many sockets were looked after in it */
 	struct trust *trust;
 	char *user_agent;
-	bool allow_loopback;
+	bool allow_private;
 };
 
 /* Hand a call with all its options to libcurl and park until it is over, which it is by `until_ms` (loop_now_ms). */

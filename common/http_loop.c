@@ -246,7 +246,7 @@ http_open(struct loop *loop, struct resolver *resolver, const struct http_settin
 		return NULL;
 	http->loop = loop;
 	http->resolver = resolver;
-	http->allow_loopback = settings->allow_loopback;
+	http->allow_private = settings->allow_private;
 	http->to_start_end = &http->to_start;
 	http->trust = trust_open(settings->ca_file != NULL ? settings->ca_file : HTTP_SYSTEM_CA_FILE);
 	http->user_agent = strdup(settings->user_agent);

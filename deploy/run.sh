@@ -145,7 +145,7 @@ wait_for redis "Redis" redis_answers
 
 if [ -n "$real_google" ]; then
 	PROVIDERS_DIR=${PROVIDERS_DIR:-$checkout/deploy/providers}
-	PROVIDER_ALLOW_LOOPBACK=${PROVIDER_ALLOW_LOOPBACK:-0}
+	PROVIDER_ALLOW_PRIVATE=${PROVIDER_ALLOW_PRIVATE:-${PROVIDER_ALLOW_LOOPBACK:-0}}
 else
 	start google /usr/bin/python3 "$checkout/tests/google/stand_in.py" --directory "$RUN_DIR/google" \
 		--https-port 0 --http-port 0 --redirect-uri "$PUBLIC_URL/integrations/google/callback"
@@ -156,7 +156,7 @@ else
 	GOOGLE_CLIENT_SECRET_FILE=$RUN_DIR/google/client-secret
 	PROVIDERS_DIR=${PROVIDERS_DIR:-$RUN_DIR/google/providers}
 	PROVIDER_CA_FILE=${PROVIDER_CA_FILE:-$RUN_DIR/google/ca.pem}
-	PROVIDER_ALLOW_LOOPBACK=${PROVIDER_ALLOW_LOOPBACK:-1}
+	PROVIDER_ALLOW_PRIVATE=${PROVIDER_ALLOW_PRIVATE:-${PROVIDER_ALLOW_LOOPBACK:-1}}
 fi
 
 # ---- integrations.env: every setting in force, secrets as files
@@ -193,7 +193,7 @@ redis_url() {
 	redis_url SESSION_REDIS_URL
 	redis_url REDIS_ADMIN_URL
 	for name in LISTEN WORKERS MAX_IN_FLIGHT ENVIRONMENT PROVIDERS_DIR SESSION_COOKIE SIGN_IN_URL PROVIDER_CA_FILE \
-		PROVIDER_ALLOW_LOOPBACK LIMIT_AUTH_LINK LIMIT_VALIDATE LOG_LEVEL; do
+		PROVIDER_ALLOW_PRIVATE LIMIT_AUTH_LINK LIMIT_VALIDATE LOG_LEVEL; do
 		setting "$name"
 	done
 	secret TOKEN_KEYS

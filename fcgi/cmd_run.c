@@ -112,7 +112,7 @@ open_run(struct run *run, enum config_need need)
 {
 	struct app *app = &run->app;
 	const struct http_settings http = {.ca_file = run->config->provider_ca_file,
-					   .allow_loopback = run->config->provider_allow_loopback,
+					   .allow_private = run->config->provider_allow_private,
 					   .user_agent = "integrations"};
 
 	app->config = run->config;

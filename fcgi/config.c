@@ -10,6 +10,7 @@
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/crypto.h"
+#include "common/log.h"
 #include "common/redis.h"
 #include "common/seal.h"
 #include "common/text.h"
@@ -134,6 +135,20 @@ read_sign_in_url(struct config_reader *reader)
 			       "is neither an address nor a path -> write https://login.example.com/ or /login");
 }
 
+/* The name that this setting has, or had: it allows private networks, too, which the old one did not say. */
+static const char *
+allow_private_name(struct config_reader *reader)
+{
+	static const char name[] = "PROVIDER_ALLOW_PRIVATE";
+	static const char former[] = "PROVIDER_ALLOW_LOOPBACK";
+
+	if (config_setting(reader, name) != NULL || config_setting(reader, former) == NULL)
+		return name;
+	log_message(LOG_LEVEL_WARN, "setting_renamed", "PROVIDER_ALLOW_LOOPBACK is called PROVIDER_ALLOW_PRIVATE now",
+		    "write the new name; the old one is read for one more release");
+	return former;
+}
+
 static void
 read_provider_settings(struct config_reader *reader)
 {
@@ -142,7 +157,7 @@ read_provider_settings(struct config_reader *reader)
 	config->provider_ca_file = config_setting(reader, "PROVIDER_CA_FILE");
 	if (config->provider_ca_file != NULL && access(config->provider_ca_file, R_OK) != 0)
 		config_mistake(reader, "PROVIDER_CA_FILE", "cannot be read -> name a file of CA certificates in PEM");
-	config->provider_allow_loopback = config_number(reader, "PROVIDER_ALLOW_LOOPBACK", 0, 0, 1) == 1;
+	config->provider_allow_private = config_number(reader, allow_private_name(reader), 0, 0, 1) == 1;
 }
 
 static void

@@ -39,7 +39,7 @@ struct config {
 	const char *session_cookie;
 	const char *sign_in_url;      /* NULL: none */
 	const char *provider_ca_file; /* NULL: the system's */
-	bool provider_allow_loopback;
+	bool provider_allow_private;
 	unsigned limit_auth_link; /* a minute; 0: off */
 	unsigned limit_validate;
 	enum log_level log_level;

@@ -101,7 +101,7 @@ read_provider(struct config_reader *reader, const char *service)
 	const char *text = config_file(config->arena, path, false, &len, &mistake);
 
 	if (text != NULL)
-		provider = provider_parse(config->arena, service, text, len, config->provider_allow_loopback, &mistake);
+		provider = provider_parse(config->arena, service, text, len, config->provider_allow_private, &mistake);
 	if (provider == NULL)
 		config_mistake(reader, "PROVIDERS_DIR",
 			       arena_format(config->arena, "%s%s: %s", service, SUFFIX, mistake));

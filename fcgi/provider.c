@@ -18,7 +18,7 @@
 struct parser {
 	struct arena *arena;
 	const char *service;
-	bool allow_loopback;
+	bool allow_private;
 	const char *where;    /* "", or the MCP that is being read */
 	const char *mistaken; /* the member that the last one is about, with where it is */
 	const char *mistakes; /* NULL: none */
@@ -103,8 +103,8 @@ check_url(struct parser *parser, const char *member, const char *text)
 
 	if (!url_parse(parser->arena, text, &url))
 		fail(parser, member, "is not an https URL");
-	else if (url_is_loopback(&url) && !parser->allow_loopback)
-		fail(parser, member, "is on a loopback address; PROVIDER_ALLOW_LOOPBACK=1 allows that");
+	else if (url_is_loopback(&url) && !parser->allow_private)
+		fail(parser, member, "is on a loopback address; PROVIDER_ALLOW_PRIVATE=1 allows that");
 	else if (!text_equal(url.scheme, "https") && !url_is_loopback(&url))
 		fail(parser, member, "is not an https URL");
 }
@@ -428,10 +428,10 @@ parse_mcps(struct parser *parser, const struct json *object, struct provider *pr
 }
 
 struct provider *
-provider_parse(struct arena *arena, const char *service, const char *text, size_t len, bool allow_loopback,
+provider_parse(struct arena *arena, const char *service, const char *text, size_t len, bool allow_private,
 	       const char **mistake)
 {
-	struct parser parser = {.arena = arena, .service = service, .allow_loopback = allow_loopback, .where = ""};
+	struct parser parser = {.arena = arena, .service = service, .allow_private = allow_private, .where = ""};
 	struct provider *provider = arena_alloc(arena, sizeof *provider);
 	const struct json *object = json_read(arena, text, len);
 

@@ -50,10 +50,10 @@ struct provider {
 
 /*
  * Read one file's text. NULL on a mistake, with *mistake a sentence that names each member that has one. Endpoints must
- * be https (or, with allow_loopback, http on loopback). `client` and `redirect_uri` are the caller's to fill.
+ * be https (or, with allow_private, http on loopback). `client` and `redirect_uri` are the caller's to fill.
  */
 struct provider *provider_parse(struct arena *arena, const char *service, const char *text, size_t len,
-				bool allow_loopback, const char **mistake);
+				bool allow_private, const char **mistake);
 
 /* `scopes` with every alias replaced by what it stands for. */
 struct words provider_canonical_scopes(struct arena *arena, const struct provider *provider,

@@ -113,7 +113,7 @@ open_app(struct worker *worker)
 {
 	const struct config *config = worker->settings->config;
 	struct http_settings http = {.ca_file = config->provider_ca_file,
-				     .allow_loopback = config->provider_allow_loopback,
+				     .allow_private = config->provider_allow_private,
 				     .user_agent = "integrations"};
 	struct app *app = &worker->app;
 

@@ -56,7 +56,7 @@ secret() { install -m 0440 -g "$2" /dev/stdin "secrets/$1"; }
 # 5: settings
 client=$(/usr/bin/python3 -c 'import json; print(json.load(open("/srv/google/ports.json"))["client_id"])')
 sed -i -e "s|^PUBLIC_URL=.*|PUBLIC_URL=https://$host|" -e "s|^GOOGLE_CLIENT_ID=.*|GOOGLE_CLIENT_ID=$client|" $settings/integrations.env
-printf '%s\n' PROVIDER_CA_FILE=/etc/ssl/certs/google.pem PROVIDER_ALLOW_LOOPBACK=1 LIMIT_AUTH_LINK=0 LIMIT_VALIDATE=0 >>$settings/integrations.env
+printf '%s\n' PROVIDER_CA_FILE=/etc/ssl/certs/google.pem PROVIDER_ALLOW_PRIVATE=1 LIMIT_AUTH_LINK=0 LIMIT_VALIDATE=0 >>$settings/integrations.env
 cp /srv/google/providers/google.json $settings/providers/
 
 # 6: nginx, into servers that serve something else already

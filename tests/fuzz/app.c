@@ -137,7 +137,7 @@ read_settings(void)
 	snprintf(text, sizeof text, "unix://%s", socket_path);
 	setenv("REDIS_URL", text, 1);
 	setenv("PUBLIC_URL", "https://app.example.com", 1);
-	setenv("PROVIDER_ALLOW_LOOPBACK", "1", 1);
+	setenv("PROVIDER_ALLOW_PRIVATE", "1", 1);
 	setenv("TOKEN_KEYS",
 	       "k1:ERERERERERERERERERERERERERERERERERERERERERE=\nk2:IiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiI=\n", 1);
 	setenv("GOOGLE_CLIENT_ID", "client-1", 1);
@@ -154,7 +154,7 @@ read_settings(void)
 struct app *
 fuzz_app(void)
 {
-	const struct http_settings http = {.allow_loopback = true, .user_agent = "fuzz"};
+	const struct http_settings http = {.allow_private = true, .user_agent = "fuzz"};
 	struct app *app = &run.app;
 
 	if (app->loop != NULL)

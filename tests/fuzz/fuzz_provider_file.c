@@ -5,14 +5,14 @@
 #include "tests/fuzz/fuzz.h"
 
 static void
-check_endpoint(struct arena *arena, const char *endpoint, bool allow_loopback)
+check_endpoint(struct arena *arena, const char *endpoint, bool allow_private)
 {
 	struct url url;
 
 	if (endpoint == NULL)
 		return;
 	must(text_is_visible(endpoint) && url_parse(arena, endpoint, &url));
-	must(text_equal(url.scheme, "https") || (allow_loopback && url_is_loopback(&url)));
+	must(text_equal(url.scheme, "https") || (allow_private && url_is_loopback(&url)));
 }
 
 static void
@@ -23,7 +23,7 @@ check_parameters(const struct oauth2_parameter *parameters, size_t count)
 }
 
 static void
-check(struct arena *arena, const struct provider *provider, bool allow_loopback)
+check(struct arena *arena, const struct provider *provider, bool allow_private)
 {
 	struct words canonical, missing;
 
@@ -32,12 +32,12 @@ check(struct arena *arena, const struct provider *provider, bool allow_loopback)
 	must(provider->userinfo_endpoint != NULL && provider->account_field != NULL && provider->email_field != NULL);
 	must(provider->jwks_uri == NULL || provider->id_token_algs.count > 0);
 	must(!words_contain(&provider->id_token_algs, "none") && !words_contain(&provider->id_token_algs, "HS256"));
-	check_endpoint(arena, provider->authorization_endpoint, allow_loopback);
-	check_endpoint(arena, provider->token_endpoint, allow_loopback);
-	check_endpoint(arena, provider->revocation_endpoint, allow_loopback);
-	check_endpoint(arena, provider->userinfo_endpoint, allow_loopback);
-	check_endpoint(arena, provider->jwks_uri, allow_loopback);
-	check_endpoint(arena, provider->api_base, allow_loopback);
+	check_endpoint(arena, provider->authorization_endpoint, allow_private);
+	check_endpoint(arena, provider->token_endpoint, allow_private);
+	check_endpoint(arena, provider->revocation_endpoint, allow_private);
+	check_endpoint(arena, provider->userinfo_endpoint, allow_private);
+	check_endpoint(arena, provider->jwks_uri, allow_private);
+	check_endpoint(arena, provider->api_base, allow_private);
 	must(provider->api_base == NULL || provider->mcp_count > 0);
 	check_parameters(provider->aliases, provider->alias_count);
 	check_parameters(provider->authorization_parameters, provider->authorization_parameter_count);
@@ -45,7 +45,7 @@ check(struct arena *arena, const struct provider *provider, bool allow_loopback)
 		must(!oauth2_parameter_is_reserved(provider->authorization_parameters[i].name));
 	for (size_t i = 0; i < provider->mcp_count; i++) {
 		must(text_is_name(provider->mcps[i].mcp) && provider->mcps[i].scopes.count > 0);
-		check_endpoint(arena, provider->mcps[i].upstream, allow_loopback);
+		check_endpoint(arena, provider->mcps[i].upstream, allow_private);
 	}
 	canonical = provider_canonical_scopes(arena, provider, &provider->all_scopes);
 	must(canonical.count <= provider->all_scopes.count);
@@ -56,15 +56,15 @@ check(struct arena *arena, const struct provider *provider, bool allow_loopback)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	for (int allow_loopback = 0; allow_loopback < 2; allow_loopback++) {
+	for (int allow_private = 0; allow_private < 2; allow_private++) {
 		struct arena *arena = fuzz_arena();
 		const char *mistake = NULL;
 		const struct provider *provider =
-		    provider_parse(arena, "google", (const char *)data, size, allow_loopback != 0, &mistake);
+		    provider_parse(arena, "google", (const char *)data, size, allow_private != 0, &mistake);
 
 		must((provider == NULL) == (mistake != NULL));
 		if (provider != NULL)
-			check(arena, provider, allow_loopback != 0);
+			check(arena, provider, allow_private != 0);
 	}
 	return 0;
 }

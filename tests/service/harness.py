@@ -358,7 +358,7 @@ class Product:
             GOOGLE_CLIENT_SECRET_FILE=self.stand_in.client_secret_file,
             TOKEN_KEYS_FILE=self.keys_file,
             PROVIDER_CA_FILE=self.stand_in.ca_file,
-            PROVIDER_ALLOW_LOOPBACK="1",
+            PROVIDER_ALLOW_PRIVATE="1",
             LOG_LEVEL="debug",
             GLIBC_TUNABLES=unit_environment("GLIBC_TUNABLES"),
             ASAN_OPTIONS=f"log_path={reports}/address:detect_leaks=1:strict_string_checks=1",

@@ -81,7 +81,7 @@ def installed(product, tmp_path):
     site.write_secret("etc/integrations/keys/token-keys", open(product.keys_file, encoding="utf-8").read())
     shutil.copy(product.environment["GOOGLE_CLIENT_SECRET_FILE"], site.path("etc/integrations/secrets/google-client-secret"))
     shutil.copy(os.path.join(product.providers_dir, "google.json"), site.path("etc/integrations/providers"))
-    names = ("PUBLIC_URL", "GOOGLE_CLIENT_ID", "ENVIRONMENT", "PROVIDER_CA_FILE", "PROVIDER_ALLOW_LOOPBACK")
+    names = ("PUBLIC_URL", "GOOGLE_CLIENT_ID", "ENVIRONMENT", "PROVIDER_CA_FILE", "PROVIDER_ALLOW_PRIVATE")
     with open(site.path("etc/integrations/integrations.env"), "a", encoding="utf-8") as file:
         file.writelines(f"{name}={shlex.quote(product.environment[name])}\n" for name in names)
     return site

@@ -258,7 +258,7 @@ def test_a_provider_on_this_machine(make_product):
         here = f"https://0.0.0.0:{listener.getsockname()[1]}"
         text = json.dumps(product.stand_in.provider)
         product.write_provider(**json.loads(re.sub(r"https?://(localhost|127\.0\.0\.1):\d+", here, text)))
-        product.serve.environment["PROVIDER_ALLOW_LOOPBACK"] = "0"
+        product.serve.environment["PROVIDER_ALLOW_PRIVATE"] = "0"
         product.hosts[0].restart()
         ada = product.session("ada", {"acme": "member"})
         state, = urllib.parse.parse_qs(urllib.parse.urlsplit(ada.begin("acme")).query)["state"]

@@ -131,7 +131,7 @@ fills_in_defaults(void **state)
 	assert_string_equal(config->session_cookie, "__Host-session");
 	assert_null(config->sign_in_url);
 	assert_null(config->provider_ca_file);
-	assert_false(config->provider_allow_loopback);
+	assert_false(config->provider_allow_private);
 	assert_int_equal(config->limit_auth_link, 20);
 	assert_int_equal(config->limit_validate, 20);
 	assert_int_equal(config->log_level, LOG_LEVEL_INFO);
@@ -156,7 +156,7 @@ reads_what_is_set(void **state)
 	setenv("ENVIRONMENT", "demo-1", 1);
 	setenv("SIGN_IN_URL", "/login?next=", 1);
 	setenv("LOG_LEVEL", "debug", 1);
-	setenv("PROVIDER_ALLOW_LOOPBACK", "1", 1);
+	setenv("PROVIDER_ALLOW_PRIVATE", "1", 1);
 	setenv("LISTEN", "", 1); /* empty: not set */
 	struct config *config = good(CONFIG_ALL);
 
@@ -169,9 +169,26 @@ reads_what_is_set(void **state)
 	assert_string_equal(config->environment, "demo-1");
 	assert_string_equal(config->sign_in_url, "/login?next=");
 	assert_int_equal(config->log_level, LOG_LEVEL_DEBUG);
-	assert_true(config->provider_allow_loopback);
+	assert_true(config->provider_allow_private);
 	assert_string_equal(config->listen, "/run/integrations/integrations.sock");
 	assert_string_equal(config->providers[0]->redirect_uri, "http://localhost:8080/integrations/google/callback");
+	config_close(config);
+}
+
+/* Settings files of the version before. */
+static void
+reads_a_former_name(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	setenv("PROVIDER_ALLOW_LOOPBACK", "1", 1);
+	config = good(CONFIG_ALL);
+	assert_true(config->provider_allow_private);
+	config_close(config);
+	setenv("PROVIDER_ALLOW_PRIVATE", "0", 1);
+	config = good(CONFIG_ALL);
+	assert_false(config->provider_allow_private);
 	config_close(config);
 }
 
@@ -219,7 +236,7 @@ names_each_mistake(void **state)
 	    {"SIGN_IN_URL", "//evil.example"},
 	    {"SIGN_IN_URL", "javascript:alert(1)"},
 	    {"PROVIDER_CA_FILE", "/nonexistent/ca.pem"},
-	    {"PROVIDER_ALLOW_LOOPBACK", "yes"},
+	    {"PROVIDER_ALLOW_PRIVATE", "yes"},
 	    {"LIMIT_AUTH_LINK", "many"},
 	    {"LIMIT_VALIDATE", "-1"},
 	    {"LOG_LEVEL", "loud"},
@@ -367,6 +384,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(fills_in_defaults, prepare, clean),
 	    cmocka_unit_test_setup_teardown(reads_what_is_set, prepare, clean),
+	    cmocka_unit_test_setup_teardown(reads_a_former_name, prepare, clean),
 	    cmocka_unit_test_setup_teardown(names_each_mistake, prepare, clean),
 	    cmocka_unit_test_setup_teardown(finds_all_mistakes_at_once, prepare, clean),
 	    cmocka_unit_test_setup_teardown(reads_secrets_from_files, prepare, clean),

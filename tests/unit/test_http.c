@@ -104,7 +104,7 @@ listen_on(int family)
 static int
 open_all(void **state)
 {
-	const struct http_settings settings = {.allow_loopback = true, .user_agent = "test"};
+	const struct http_settings settings = {.allow_private = true, .user_agent = "test"};
 
 	signal(SIGPIPE, SIG_IGN);
 	server = (struct server){.listener = -1, .fd = -1};

@@ -39,9 +39,9 @@ close_arena(void **state)
 }
 
 static struct provider *
-parse(const char *text, bool allow_loopback, const char **mistake)
+parse(const char *text, bool allow_private, const char **mistake)
 {
-	return provider_parse(arena, "example", text, strlen(text), allow_loopback, mistake);
+	return provider_parse(arena, "example", text, strlen(text), allow_private, mistake);
 }
 
 static struct provider *
