@@ -4,7 +4,8 @@
 # To build and to run: the compiler, the libraries, the servers, Python for the stand-in Google.
 # shellcheck disable=SC2034
 PRODUCT_PACKAGES=(gcc make libc6-dev libfcgi-dev libcurl4-openssl-dev libhiredis-dev libyajl-dev libssl-dev libev-dev
-	libseccomp-dev nginx-light libnginx-mod-http-headers-more-filter redis-server python3 python3-cryptography ca-certificates)
+	libseccomp-dev nginx-light libnginx-mod-http-headers-more-filter libnginx-mod-http-lua redis-server python3 python3-cryptography
+	ca-certificates)
 
 # progress LABEL TOTAL: reads a number of finished steps per line, draws a bar; without a terminal a line per tenth.
 progress() {

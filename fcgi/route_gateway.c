@@ -4,7 +4,8 @@
  *
  * auth_request knows 2xx, 401 and 403. So a refusal is one of these with its code in a header, and nginx comes back
  * with that code (GATEWAY_CODE) to have the problem body with the true status made here. It also comes back when the
- * upstream was not to be had (upstream_unreachable), or refused the token (provider_refused_token).
+ * upstream was not to be had (upstream_unreachable), answered without a final status (upstream_no_final_status), or
+ * refused the token (provider_refused_token).
  */
 #include "fcgi/route.h"
 
@@ -17,6 +18,7 @@
 #include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
+#include "fcgi/series.h"
 #include "fcgi/tokens.h"
 
 #include <string.h>
@@ -161,13 +163,32 @@ route_gateway_proxy(struct app *app, struct request *request, struct response *r
 	return hand_over(app, request, response, &none, upstream);
 }
 
+/* nginx dropped an answer without a final status: it would have written the caller's answer, or another member's. */
+static void
+log_split_answer(struct app *app, const struct request *request)
+{
+	struct log_line line;
+
+	series_split_answer(app);
+	log_begin(&line, LOG_LEVEL_WARN, "gateway_split_answer");
+	log_text(&line, "request_id", request->request_id);
+	log_text(&line, "mcp", request->mcp); /* or, of the proxy: */
+	log_text(&line, "service", request->principal.service);
+	log_text(&line, "message", "an upstream's answer has no final status; nginx dropped it");
+	log_text(&line, "action", "ask who runs the upstream for the reason; remove it from the provider file if it goes on");
+	log_end(&line);
+}
+
 const struct error *
 route_gateway_refusal(struct app *app, struct request *request, struct response *response)
 {
 	const struct error *error = error_find(request->gateway_code);
 
-	(void)app;
 	(void)response;
+	if (text_equal(request->gateway_code, "upstream_no_final_status")) {
+		log_split_answer(app, request);
+		return &error_provider_unreachable;
+	}
 	if (text_equal(request->gateway_code, "upstream_unreachable"))
 		return &error_provider_unreachable;
 	request->told = true;

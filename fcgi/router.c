@@ -288,6 +288,8 @@ answer(struct app *app, struct request *request, struct response *response, size
 
 	if (is_refusal(request)) {
 		(void)find(request, index, &captures);
+		request->mcp = captures.mcp;
+		request->principal.service = captures.service;
 		return route_gateway_refusal(app, request, response);
 	}
 	if (request->server != SERVER_INTERNAL)

@@ -25,6 +25,7 @@ struct app_metrics {
 	size_t provider_duration[ENDPOINT_COUNT];
 	size_t overloaded;
 	size_t event_lost;
+	size_t split_answers;
 	size_t log_dropped;
 	struct app_gauges gauges;
 };
@@ -122,6 +123,9 @@ series_open(struct metrics *metrics)
 	    metrics_counter(metrics, "integrations_overloaded_total", "Requests answered 503 after waiting.", "");
 	series->event_lost =
 	    metrics_counter(metrics, "integrations_events_lost_total", "Audit entries that could not be written.", "");
+	series->split_answers =
+	    metrics_counter(metrics, "integrations_gateway_split_answers_total",
+			    "Answers of upstreams without a final status, dropped.", "");
 	series->log_dropped =
 	    metrics_counter(metrics, "integrations_log_lines_dropped_total", "Log lines that stderr did not take.", "");
 	return series;
@@ -186,6 +190,12 @@ series_event_lost(struct app *app)
 {
 	if (app->metrics != NULL)
 		metrics_add(app->metrics, app->series->event_lost, 1);
+}
+
+void
+series_split_answer(struct app *app)
+{
+	metrics_add(app->metrics, app->series->split_answers, 1);
 }
 
 void

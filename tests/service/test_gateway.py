@@ -13,6 +13,7 @@ import urllib.request
 
 import pytest
 
+from checks import metric
 from harness import Product, good, problem
 from processes import REPOSITORY, Process, minimal_environment, wait_until
 from programs import entries
@@ -31,7 +32,7 @@ def mcp(name, upstream=None):
 class Gateway(Product):
     """A product whose provider files lead to an upstream of the tests; a session for each member and each MCP."""
 
-    def __init__(self, directory, **settings):
+    def __init__(self, directory, nginx_more=(), **settings):
         self.names = NameServer("localhost")
         self.upstream = Upstream()
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -45,7 +46,8 @@ class Gateway(Product):
                    "proxyless": {"api_base": None, "api_paths": None}}
         super().__init__(directory, api_proxy=True,
                          services={name: {**members, "mcps": [mcp(f"{name}_mcp")]} for name, members in proxies.items()},
-                         nginx_settings=(f"RESOLVER=127.0.0.1:{self.names.port} ipv6=off", f"GATEWAY_TIMEOUT={TIMEOUT}s"), **settings)
+                         nginx_settings=(f"RESOLVER=127.0.0.1:{self.names.port} ipv6=off", f"GATEWAY_TIMEOUT={TIMEOUT}s", *nginx_more),
+                         **settings)
         self.mcp_port = self.ports.find()
 
     def _environment(self):
@@ -562,43 +564,121 @@ def test_a_stream_without_end_holds_nobody_else(gateway, ada, agent):
     wait_until(lambda: gateway.upstream.open_connections() == 0, "the upstream's connections are closed")
 
 
-@pytest.mark.parametrize("raw", [b"HTTP/1.1 200\tOK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\nhi", b"hTtP/1.1 2000 OK\r\n\r\nhi", b"\0\1\2",
-                                 b" HTTP/1.1 200 OK\r\n\r\nhi", b"HHTTP/TTP/1.1 200 OK\r\n\r\nhi", b"<html>hi"])
-def test_what_is_no_http_is_not_made_http(gateway, agent, raw):
-    """nginx would send it on as it is, head and all."""
-    gateway.upstream.behave(lambda seen, connection: connection.sendall(raw))
-    received = exchange(gateway, agent, "GET", "/mcp/acme/gmail", until=raw[-2:])
-    assert b"http/" not in received.lower()
-    gateway.upstream.reset()
-    assert call(agent).status_code == 200
-
-
+NO_HTTP = [b"HTTP/1.1 200\tOK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\nhi", b"hTtP/1.1 2000 OK\r\n\r\nhi", b"\0\1\2",
+           b" HTTP/1.1 200 OK\r\n\r\nhi", b"HHTTP/TTP/1.1 200 OK\r\n\r\nhi", b"<html>hi"]
 # What would be a whole answer, if it were not behind one that is not final.
 SPLIT = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 6\r\n\r\nforged"
+INTERIM = [*(b"HTTP/1.1 %s x\r\n\r\n" % status for status in (b"000", b"001", b"009", b"099", b"100", b"101", b"102", b"103", b"199")),
+           b"HTTP/1.1 103 x\r\n\r\nHTTP/1.1 102 x\r\n\r\n", b"HTTP/1.1 103 x\r\nContent-Length: 200\r\n\r\n",
+           b"HTTP/1.1 103 x\r\nTransfer-Encoding: chunked\r\n\r\n71\r\n", b"HTTP/1.1 103 x\r\nContent-Encoding: gzip\r\n\r\n",
+           b"HTTP/1.1 103 x\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.0 103 x\r\n\r\n",
+           b"HTTP/1.1 103 x\r\nConnection: keep-alive\r\n\r\n", b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"]
+FORWARDED = [("GET", "/mcp/acme/gmail"), ("POST", "/mcp/acme/gmail"), ("HEAD", "/proxy/acme/rest/one"), ("GET", "/proxy/acme/rest/one")]
 
 
-@pytest.mark.parametrize("byte_by_byte", [False, True])
-@pytest.mark.parametrize("interim", [b"HTTP/1.1 %s x\r\n\r\n" % status for status in
-                                     (b"000", b"001", b"009", b"099", b"100", b"101", b"102", b"103", b"199")] +
-                         [b"HTTP/1.1 103 x\r\n\r\nHTTP/1.1 102 x\r\n\r\n", b"HTTP/1.1 103 x\r\nContent-Length: 200\r\n\r\n",
-                          b"HTTP/1.1 103 x\r\nTransfer-Encoding: chunked\r\n\r\n71\r\n",
-                          b"HTTP/1.0 103 x\r\n\r\n", b"HTTP/1.1 103 x\r\nConnection: keep-alive\r\n\r\n"])
-def test_an_answer_before_the_final_one_does_not_split_it(gateway, proxied, interim, byte_by_byte):
-    """Whatever a client makes of a status below 200: no second head comes behind nginx's own."""
+def upgrading(product, session, method, path):
+    """All that nginx answers on a connection that asked to be kept and offered to be made another protocol's."""
+    with socket.create_connection(("127.0.0.1", product.hosts[0].port), 10) as connection:
+        connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: {product.public_url[7:]}\r\nAuthorization: Bearer {session.token}\r\n"
+                           "Content-Length: 0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n".encode())
+        return read_until(connection)
+
+
+def saying(raw, step, ended):
+    """An upstream that says `raw` and then nothing more."""
     def serve(_, connection):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        whole = interim + SPLIT
-        step = 1 if byte_by_byte else len(whole)
-        for at in range(0, len(whole), step):
-            connection.sendall(whole[at:at + step])
+        for at in range(0, len(raw), step):
+            connection.sendall(raw[at:at + step])
+        ended.wait(10)
+    return serve
 
-    gateway.upstream.behave(serve)
-    for method, path in (("GET", "/mcp/acme/gmail"), ("POST", "/mcp/acme/gmail"), ("GET", "/proxy/acme/rest/one")):
-        received = exchange(gateway, proxied, method, path)
-        assert received.lower().count(b"http/") <= 1, received
-        assert b"HTTP/1.1 200" not in received
+
+@pytest.mark.parametrize("interim", INTERIM)
+@pytest.mark.parametrize("rest", [b"", SPLIT])
+@pytest.mark.parametrize("step", [1, 65536])
+def test_an_answer_without_a_final_status_is_dropped(gateway, proxied, interim, rest, step):
+    """At once, although the upstream holds its connection; 502 from a worker; the client's connection is closed."""
+    before = metric(gateway, "integrations_gateway_split_answers_total")
+    ended = threading.Event()
+    gateway.upstream.behave(saying(interim + rest, step, ended))
+    begun = time.monotonic()
+    for method, path in FORWARDED:
+        head, _, body = upgrading(gateway, proxied, method, path).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 502 ") and b"\r\nConnection: close" in head and b"a=b" not in head
+        assert method == "HEAD" and not body or json.loads(body)["code"] == "provider_unreachable"
+    assert time.monotonic() - begun < TIMEOUT
+    ended.set()
+    wait_until(lambda: gateway.upstream.open_connections() == 0, "the upstream's connections are closed")
+    assert metric(gateway, "integrations_gateway_split_answers_total") == before + len(FORWARDED)
+    wait_until(lambda: [(line.get("mcp"), line.get("service")) for line in gateway.log() if line["event"] == "gateway_split_answer"]
+               [-4:] == [("gmail", None)] * 2 + [(None, "rest")] * 2, "the log names the MCP, or the service of the proxy")
     gateway.upstream.reset()
     assert call(proxied).status_code == 200
+
+
+@pytest.mark.parametrize("raw", NO_HTTP)
+def test_what_is_no_http_is_dropped(gateway, proxied, raw):
+    ended = threading.Event()
+    gateway.upstream.behave(saying(raw, 65536, ended))
+    for method, path in FORWARDED:
+        received = upgrading(gateway, proxied, method, path)
+        assert received == b"" or received.startswith(b"HTTP/1.1 502 ")
+    ended.set()
+    gateway.upstream.reset()
+    assert call(proxied).status_code == 200
+
+
+@pytest.mark.parametrize("raw", [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"HTTP/1.1 204 x\r\n\r\n", b"HTTP/1.1 304 x\r\n\r\n",
+                                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"])
+@pytest.mark.parametrize("step", [1, 65536])
+def test_what_follows_an_answer_is_dropped(gateway, proxied, raw, step):
+    ended = threading.Event()
+    ended.set()
+    gateway.upstream.behave(saying(raw + SPLIT, step, ended))
+    for method, path in FORWARDED:
+        received = exchange(gateway, proxied, method, path)
+        assert received.count(b"HTTP/1.1 ") == 1 and b"forged" not in received and b"a=b" not in received
+        assert received.startswith(raw[:12])
+
+
+@pytest.fixture(scope="module")
+def without_lua(tmp_path_factory):
+    product = Gateway(tmp_path_factory.mktemp("gateway"), nginx_more=("LUA=off",))
+    product.start()
+    yield product
+    product.stop()
+
+
+def connected(product):
+    product.forget()
+    product.upstream.reset()
+    ada = product.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    ada.connect("acme", service="rest")
+    return product.teammate()
+
+
+@pytest.mark.parametrize("raw", NO_HTTP)
+def test_what_is_no_http_is_not_made_http_without_lua(without_lua, raw):
+    """nginx sends it on as it is, head and all."""
+    agent = connected(without_lua)
+    without_lua.upstream.behave(lambda seen, connection: connection.sendall(raw))
+    received = exchange(without_lua, agent, "GET", "/mcp/acme/gmail", until=raw[-2:])
+    assert b"http/" not in received.lower()
+
+
+@pytest.mark.parametrize("interim", INTERIM)
+def test_no_second_head_comes_without_lua(without_lua, interim):
+    """Whatever a client makes of a status below 200: no second head comes behind nginx's own."""
+    agent = connected(without_lua)
+    without_lua.upstream.behave(lambda seen, connection: connection.sendall(interim + SPLIT))
+    for method, path in (("GET", "/mcp/acme/gmail"), ("POST", "/mcp/acme/gmail"), ("GET", "/proxy/acme/rest/one")):
+        received = exchange(without_lua, agent, method, path)
+        assert received.lower().count(b"http/") <= 1, received
+        assert b"HTTP/1.1 200" not in received
+    without_lua.upstream.reset()
+    assert call(agent).status_code == 200
 
 
 def test_an_answer_that_is_cut_off_is_not_whole(gateway, agent):

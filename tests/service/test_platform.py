@@ -22,6 +22,8 @@ pid {run}/nginx.pid;
 error_log {run}/nginx-error.log;
 {user}
 load_module modules/ngx_http_headers_more_filter_module.so;
+load_module modules/ndk_http_module.so;
+load_module modules/ngx_http_lua_module.so;
 events {{}}
 http {{
 	access_log {run}/nginx-platform.log combined;
