@@ -3,7 +3,8 @@
 #   nginx/install.sh DIRECTORY [NAME=VALUE ...]
 # Names: PUBLIC_URL, SOCKET, WWW; ACCESS_LOG (a path, or off: where requests for these locations are logged, whatever else
 # the server logs); for the gateway PROVIDER_CA_FILE (whom its upstreams are trusted by), RESOLVER (the name
-# servers that know them, as nginx writes addresses), GATEWAY_TIMEOUT (how long an MCP may be silent) and LUA (on or off:
+# servers that know them, as nginx writes addresses), GATEWAY_TIMEOUT (how long an MCP may be silent),
+# GATEWAY_STREAM_SECONDS (how long an answer of the gateway may last) and LUA (on or off:
 # whether nginx has its Lua module; the default is on where Debian's is installed); and for a complete
 # configuration from integrations.conf: RUN, PORT, INTERNAL_PORT, WORKERS, USER.
 set -eu
@@ -27,6 +28,7 @@ PROVIDER_CA_FILE=/etc/ssl/certs/ca-certificates.crt
 # Those of this machine. An address with a zone is none that nginx takes.
 RESOLVER=$(awk '$1 == "nameserver" && $2 !~ /%/ { print ($2 ~ /:/ ? "[" $2 "]" : $2) }' /etc/resolv.conf 2>/dev/null | paste -sd ' ')
 GATEWAY_TIMEOUT=1h
+GATEWAY_STREAM_SECONDS=900
 LUA=off
 [ ! -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || LUA=on
 RUN=/run/integrations
@@ -47,6 +49,7 @@ for setting in "$@"; do
 	PROVIDER_CA_FILE=*) PROVIDER_CA_FILE=$value ;;
 	RESOLVER=*) RESOLVER=$value ;;
 	GATEWAY_TIMEOUT=*) GATEWAY_TIMEOUT=$value ;;
+	GATEWAY_STREAM_SECONDS=*) GATEWAY_STREAM_SECONDS=$value ;;
 	LUA=on | LUA=off) LUA=$value ;;
 	RUN=*) RUN=$value ;;
 	PORT=*) PORT=$value ;;
@@ -73,6 +76,17 @@ off) access_log="access_log off;" ;;
 *) fail "ACCESS_LOG is a path that begins with /, or off" ;;
 esac
 
+case $GATEWAY_STREAM_SECONDS in
+"" | *[!0-9]*) fail "GATEWAY_STREAM_SECONDS is a number of seconds" ;;
+esac
+# Half of a stream's time at most, so that a silence never outlasts it.
+case $GATEWAY_TIMEOUT in
+*[0-9]h) silence=$((${GATEWAY_TIMEOUT%h} * 3600)) ;;
+*[0-9]m) silence=$((${GATEWAY_TIMEOUT%m} * 60)) ;;
+*) silence=$((${GATEWAY_TIMEOUT%s})) ;;
+esac
+[ "$silence" -le $((GATEWAY_STREAM_SECONDS / 2)) ] || silence=$((GATEWAY_STREAM_SECONDS / 2))
+
 lua_modules="" gateway_answer=""
 if [ $LUA = on ]; then
 	lua_modules="load_module modules/ndk_http_module.so; load_module modules/ngx_http_lua_module.so;"
@@ -84,7 +98,7 @@ for file in "$source"/*.conf; do
 	sed -e "s|@PUBLIC_URL@|$PUBLIC_URL|g" -e "s|@PUBLIC_HOST@|$host|g" -e "s|@HSTS@|$hsts|g" \
 		-e "s|@ACCESS_LOG@|$access_log|g" -e "s|@PROVIDER_CA_FILE@|$PROVIDER_CA_FILE|g" -e "s|@RESOLVER@|$RESOLVER|g" \
 		-e "s|@LUA_MODULES@|$lua_modules|g" -e "s|@GATEWAY_ANSWER@|$gateway_answer|g" \
-		-e "s|@GATEWAY_TIMEOUT@|$GATEWAY_TIMEOUT|g" -e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" \
+		-e "s|@GATEWAY_SILENCE@|$silence|g" -e "s|@GATEWAY_STREAM_SECONDS@|$GATEWAY_STREAM_SECONDS|g" -e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" \
 		-e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT|g" -e "s|@INTERNAL_PORT@|$INTERNAL_PORT|g" -e "s|@WORKERS@|$WORKERS|g" -e "s|@USER@|$USER|g" \
 		"$file" >"$directory/snippets/${file##*/}"
 done

@@ -681,6 +681,71 @@ def test_no_second_head_comes_without_lua(without_lua, interim):
     assert call(agent).status_code == 200
 
 
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("gateway")
+    product = Gateway(directory, nginx_more=("GATEWAY_STREAM_SECONDS=4",), server_conf=f"listen unix:{directory}/http2 http2;")
+    product.http2 = f"{directory}/http2"
+    product.start()
+    yield product
+    product.stop()
+
+
+@pytest.mark.parametrize("pause", [0.3, 60])
+@pytest.mark.parametrize("path", ["/mcp/acme/gmail", "/proxy/acme/rest/one"])
+@pytest.mark.parametrize("head, end", [(b"", b"\r\n0\r\n\r\n"), (b"Content-Length: 100000\r\n", b"data: x\n\n")])
+def test_every_stream_ends(bounded, head, end, path, pause):
+    """In four seconds, whether the upstream speaks or not: whole where it has no length; the upstream's connection is closed."""
+    if path.startswith("/proxy") and pause == 60:
+        pytest.skip("its upstream may be silent for 30 seconds, whatever the stream's time is")
+    agent = connected(bounded)
+    ended = threading.Event()
+
+    def stream(_, connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + head + b"\r\n")
+        while not ended.is_set():
+            connection.sendall(b"data: x\n\n")
+            ended.wait(pause)
+
+    bounded.upstream.behave(stream)
+    begun = time.monotonic()
+    received = exchange(bounded, agent, "GET", path)
+    assert received.endswith(end) and b"data: x" in received
+    assert 1.5 < time.monotonic() - begun < 4
+    if pause < 1:
+        wait_until(lambda: bounded.upstream.open_connections() == 0, "the upstream's connection is closed")
+    ended.set()
+    wait_until(lambda: bounded.upstream.open_connections() == 0, "the upstream's connection is closed")
+
+
+@pytest.mark.parametrize("pause", [0.3, 60])
+def test_every_stream_ends_in_http2(bounded, pause):
+    """With END_STREAM, without which curl calls an answer partial."""
+    agent = connected(bounded)
+    ended = threading.Event()
+
+    def stream(_, connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        while not ended.is_set():
+            connection.sendall(b"data: x\n\n")
+            ended.wait(pause)
+
+    bounded.upstream.behave(stream)
+    done = subprocess.run(["curl", "-sS", "-m", "8", "--http2-prior-knowledge", "--unix-socket", bounded.http2, "-K", "-",
+                           f"{bounded.public_url}/mcp/acme/gmail"], input=f'header = "Authorization: Bearer {agent.token}"\n',
+                          env=minimal_environment(), capture_output=True, text=True, check=False)
+    ended.set()
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("data: x\n\n")
+    wait_until(lambda: bounded.upstream.open_connections() == 0, "the upstream's connection is closed")
+
+
+def test_a_stream_that_is_cut_off_is_not_whole(gateway, agent):
+    cut = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\ndata: x\n"
+    gateway.upstream.behave(lambda seen, connection: connection.sendall(cut))
+    received = exchange(gateway, agent, "GET", "/mcp/acme/gmail")
+    assert received.startswith(b"HTTP/1.1 200 ") and not received.endswith(b"0\r\n\r\n")
+
+
 def test_an_answer_that_is_cut_off_is_not_whole(gateway, agent):
     gateway.upstream.behave(lambda seen, connection: connection.sendall(answer(body=b"x" * 1000)[:-500]))
     head, body = exchange(gateway, agent, "GET", "/mcp/acme/gmail").split(b"\r\n\r\n")

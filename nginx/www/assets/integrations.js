@@ -233,13 +233,14 @@ async function validate(service, organization) {
 }
 
 function disconnectedWords({ revocation, access_until: until }, name) {
-  if (revocation === 'revoked') return `${name} disconnected. Access was also removed at ${name}.`;
+  const streams = ' A program that was at work may go on for up to 15 minutes.';
+  if (revocation === 'revoked') return `${name} disconnected. Access was also removed at ${name}.${streams}`;
   const clock = until ? clockTime(until) : '';
   const rest = clock ? ` Access that was already handed out ends by ${clock}.` : '';
   if (revocation === 'kept_shared') {
-    return `${name} disconnected here. Access at ${name} was kept, because another of your connections uses this account.${rest}`;
+    return `${name} disconnected here. Access at ${name} was kept, because another of your connections uses this account.${rest}${streams}`;
   }
-  return `${name} disconnected here. Access was not removed at ${name}: to remove it, open the security settings of your ${name} account and remove this application there.${rest}`;
+  return `${name} disconnected here. Access was not removed at ${name}: to remove it, open the security settings of your ${name} account and remove this application there.${rest}${streams}`;
 }
 
 async function disconnect(service, organization) {
