@@ -123,9 +123,8 @@ series_open(struct metrics *metrics)
 	    metrics_counter(metrics, "integrations_overloaded_total", "Requests answered 503 after waiting.", "");
 	series->event_lost =
 	    metrics_counter(metrics, "integrations_events_lost_total", "Audit entries that could not be written.", "");
-	series->split_answers =
-	    metrics_counter(metrics, "integrations_gateway_split_answers_total",
-			    "Answers of upstreams without a final status, dropped.", "");
+	series->split_answers = metrics_counter(metrics, "integrations_gateway_split_answers_total",
+						"Answers of upstreams without a final status, dropped.", "");
 	series->log_dropped =
 	    metrics_counter(metrics, "integrations_log_lines_dropped_total", "Log lines that stderr did not take.", "");
 	return series;

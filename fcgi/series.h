@@ -49,8 +49,8 @@ const char *series_endpoint_name(enum provider_endpoint endpoint);
 void series_request(struct app *app, size_t route, enum method method, int status, int64_t microseconds);
 void series_provider_call(struct app *app, enum provider_endpoint endpoint, enum provider_outcome outcome,
 			  int64_t microseconds);
-void series_overloaded(struct app *app); /* a request that waited too long for its turn */
-void series_event_lost(struct app *app); /* an audit entry that could not be sent */
+void series_overloaded(struct app *app);   /* a request that waited too long for its turn */
+void series_event_lost(struct app *app);   /* an audit entry that could not be sent */
 void series_split_answer(struct app *app); /* an upstream's answer without a final status, dropped by nginx */
 void series_log_dropped(struct app *app, uint64_t lines);
 

@@ -4,7 +4,7 @@
 # Names: PUBLIC_URL, SOCKET, WWW; ACCESS_LOG (a path, or off: where requests for these locations are logged, whatever else
 # the server logs); for the gateway PROVIDER_CA_FILE (whom its upstreams are trusted by), RESOLVER (the name
 # servers that know them, as nginx writes addresses), GATEWAY_TIMEOUT (how long an MCP may be silent),
-# GATEWAY_STREAM_SECONDS (how long an answer of the gateway may last) and LUA (on or off:
+# GATEWAY_STREAM_SECONDS (how long an answer of the gateway may last), GATEWAY_STREAMS (requests of one session at once) and LUA (on or off:
 # whether nginx has its Lua module; the default is on where Debian's is installed); and for a complete
 # configuration from integrations.conf: RUN, PORT, INTERNAL_PORT, WORKERS, USER.
 set -eu
@@ -29,6 +29,7 @@ PROVIDER_CA_FILE=/etc/ssl/certs/ca-certificates.crt
 RESOLVER=$(awk '$1 == "nameserver" && $2 !~ /%/ { print ($2 ~ /:/ ? "[" $2 "]" : $2) }' /etc/resolv.conf 2>/dev/null | paste -sd ' ')
 GATEWAY_TIMEOUT=1h
 GATEWAY_STREAM_SECONDS=900
+GATEWAY_STREAMS=100
 LUA=off
 [ ! -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || LUA=on
 RUN=/run/integrations
@@ -50,6 +51,7 @@ for setting in "$@"; do
 	RESOLVER=*) RESOLVER=$value ;;
 	GATEWAY_TIMEOUT=*) GATEWAY_TIMEOUT=$value ;;
 	GATEWAY_STREAM_SECONDS=*) GATEWAY_STREAM_SECONDS=$value ;;
+	GATEWAY_STREAMS=*) GATEWAY_STREAMS=$value ;;
 	LUA=on | LUA=off) LUA=$value ;;
 	RUN=*) RUN=$value ;;
 	PORT=*) PORT=$value ;;
@@ -98,7 +100,7 @@ for file in "$source"/*.conf; do
 	sed -e "s|@PUBLIC_URL@|$PUBLIC_URL|g" -e "s|@PUBLIC_HOST@|$host|g" -e "s|@HSTS@|$hsts|g" \
 		-e "s|@ACCESS_LOG@|$access_log|g" -e "s|@PROVIDER_CA_FILE@|$PROVIDER_CA_FILE|g" -e "s|@RESOLVER@|$RESOLVER|g" \
 		-e "s|@LUA_MODULES@|$lua_modules|g" -e "s|@GATEWAY_ANSWER@|$gateway_answer|g" \
-		-e "s|@GATEWAY_SILENCE@|$silence|g" -e "s|@GATEWAY_STREAM_SECONDS@|$GATEWAY_STREAM_SECONDS|g" -e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" \
+		-e "s|@GATEWAY_STREAMS@|$GATEWAY_STREAMS|g" -e "s|@GATEWAY_SILENCE@|$silence|g" -e "s|@GATEWAY_STREAM_SECONDS@|$GATEWAY_STREAM_SECONDS|g" -e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" \
 		-e "s|@RUN@|$RUN|g" -e "s|@PORT@|$PORT|g" -e "s|@INTERNAL_PORT@|$INTERNAL_PORT|g" -e "s|@WORKERS@|$WORKERS|g" -e "s|@USER@|$USER|g" \
 		"$file" >"$directory/snippets/${file##*/}"
 done
