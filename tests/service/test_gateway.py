@@ -703,7 +703,7 @@ def test_every_stream_ends(bounded, head, end, path, pause):
 
     def stream(_, connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + head + b"\r\n")
-        while not ended.is_set():
+        while not ended.is_set() and time.monotonic() < begun + 8:
             connection.sendall(b"data: x\n\n")
             ended.wait(pause)
 
