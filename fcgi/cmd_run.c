@@ -89,7 +89,7 @@ static bool
 open_metrics(struct run *run)
 {
 	run->app.metrics = metrics_open(1);
-	run->series = run->app.metrics != NULL ? series_open(run->app.metrics) : NULL;
+	run->series = run->app.metrics != NULL ? series_open(run->app.metrics, NULL) : NULL;
 	if (run->series == NULL || !metrics_freeze(run->app.metrics))
 		return false;
 	metrics_claim(run->app.metrics, 0);

@@ -191,7 +191,7 @@ static bool
 prepare(struct parent *parent)
 {
 	parent->metrics = metrics_open(WORKERS_SLOTS);
-	parent->series = parent->metrics != NULL ? series_open(parent->metrics) : NULL;
+	parent->series = parent->metrics != NULL ? series_open(parent->metrics, parent->config) : NULL;
 	if (parent->series == NULL || !metrics_freeze(parent->metrics) || !gateway_prepare()) {
 		log_message(LOG_LEVEL_ERROR, "start_failed", "the shared memory could not be had", "free some memory");
 		return false;

@@ -184,7 +184,7 @@ log_split_answer(struct app *app, const struct request *request)
 {
 	struct log_line line;
 
-	series_split_answer(app);
+	series_split_answer(app, request->mcp);
 	log_begin(&line, LOG_LEVEL_WARN, "gateway_split_answer");
 	log_text(&line, "request_id", request->request_id);
 	log_text(&line, "mcp", request->mcp); /* or, of the proxy: */

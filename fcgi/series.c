@@ -3,7 +3,10 @@
 
 #include "common/metrics.h"
 #include "common/redis.h"
+#include "common/text.h"
 #include "fcgi/app.h"
+#include "fcgi/config.h"
+#include "fcgi/provider.h"
 #include "fcgi/router.h"
 
 #include <stdio.h>
@@ -25,7 +28,11 @@ struct app_metrics {
 	size_t provider_duration[ENDPOINT_COUNT];
 	size_t overloaded;
 	size_t event_lost;
-	size_t split_answers;
+	size_t split_count;
+	struct {
+		char *mcp; /* NULL, the last: the API proxy, and what came with a reload */
+		size_t series;
+	} * split;
 	size_t log_dropped;
 	struct app_gauges gauges;
 };
@@ -94,8 +101,41 @@ register_provider(struct app_metrics *series, struct metrics *metrics)
 	}
 }
 
+/* One series for each MCP that the settings have at the start, and one for all else. */
+static bool
+register_split_answers(struct app_metrics *series, struct metrics *metrics, const struct config *config)
+{
+	size_t count = 1;
+	char labels[128];
+
+	for (size_t i = 0; config != NULL && i < config->provider_count; i++)
+		count += config->providers[i]->mcp_count;
+	series->split = calloc(count, sizeof *series->split);
+	if (series->split == NULL)
+		return false;
+	for (size_t i = 0; config != NULL && i < config->provider_count; i++) {
+		for (size_t j = 0; j < config->providers[i]->mcp_count; j++) {
+			char *mcp = strdup(config->providers[i]->mcps[j].mcp);
+
+			if (mcp == NULL)
+				return false;
+			series->split[series->split_count++].mcp = mcp;
+		}
+	}
+	series->split_count++;
+	for (size_t i = 0; i < series->split_count; i++) {
+		const char *mcp = series->split[i].mcp;
+
+		snprintf(labels, sizeof labels, "mcp=\"%s\"", mcp != NULL ? mcp : "other");
+		series->split[i].series =
+		    metrics_counter(metrics, "integrations_gateway_split_answers_total",
+				    "Answers of upstreams without a final status, dropped.", labels);
+	}
+	return true;
+}
+
 struct app_metrics *
-series_open(struct metrics *metrics)
+series_open(struct metrics *metrics, const struct config *config)
 {
 	struct app_metrics *series = calloc(1, sizeof *series);
 
@@ -103,7 +143,7 @@ series_open(struct metrics *metrics)
 		return NULL;
 	series->requests = calloc(router_count() * METHOD_COUNT * STATUS_COUNT, sizeof(size_t));
 	series->durations = calloc(router_count(), sizeof(size_t));
-	if (series->requests == NULL || series->durations == NULL) {
+	if (series->requests == NULL || series->durations == NULL || !register_split_answers(series, metrics, config)) {
 		series_close(series);
 		return NULL;
 	}
@@ -123,8 +163,6 @@ series_open(struct metrics *metrics)
 	    metrics_counter(metrics, "integrations_overloaded_total", "Requests answered 503 after waiting.", "");
 	series->event_lost =
 	    metrics_counter(metrics, "integrations_events_lost_total", "Audit entries that could not be written.", "");
-	series->split_answers = metrics_counter(metrics, "integrations_gateway_split_answers_total",
-						"Answers of upstreams without a final status, dropped.", "");
 	series->log_dropped =
 	    metrics_counter(metrics, "integrations_log_lines_dropped_total", "Log lines that stderr did not take.", "");
 	return series;
@@ -135,6 +173,9 @@ series_close(struct app_metrics *series)
 {
 	if (series == NULL)
 		return;
+	for (size_t i = 0; i < series->split_count; i++)
+		free(series->split[i].mcp);
+	free(series->split);
 	free(series->requests);
 	free(series->durations);
 	free(series);
@@ -192,9 +233,14 @@ series_event_lost(struct app *app)
 }
 
 void
-series_split_answer(struct app *app)
+series_split_answer(struct app *app, const char *mcp)
 {
-	metrics_add(app->metrics, app->series->split_answers, 1);
+	const struct app_metrics *series = app->series;
+	size_t i = 0;
+
+	while (i + 1 < series->split_count && !text_equal(series->split[i].mcp, mcp))
+		i++;
+	metrics_add(app->metrics, series->split[i].series, 1);
 }
 
 void

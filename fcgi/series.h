@@ -37,8 +37,8 @@ struct app_gauges {
 	size_t memory;
 };
 
-/* Register everything; before metrics_freeze. NULL without memory. */
-struct app_metrics *series_open(struct metrics *metrics);
+/* Register everything; before metrics_freeze. `config` names the MCPs (NULL: none). NULL without memory. */
+struct app_metrics *series_open(struct metrics *metrics, const struct config *config);
 void series_close(struct app_metrics *series);
 
 const struct app_gauges *series_gauges(const struct app_metrics *series);
@@ -49,9 +49,10 @@ const char *series_endpoint_name(enum provider_endpoint endpoint);
 void series_request(struct app *app, size_t route, enum method method, int status, int64_t microseconds);
 void series_provider_call(struct app *app, enum provider_endpoint endpoint, enum provider_outcome outcome,
 			  int64_t microseconds);
-void series_overloaded(struct app *app);   /* a request that waited too long for its turn */
-void series_event_lost(struct app *app);   /* an audit entry that could not be sent */
-void series_split_answer(struct app *app); /* an upstream's answer without a final status, dropped by nginx */
+void series_overloaded(struct app *app); /* a request that waited too long for its turn */
+void series_event_lost(struct app *app); /* an audit entry that could not be sent */
+/* nginx dropped an answer without a final status, of this MCP's upstream; NULL: of the API proxy's. */
+void series_split_answer(struct app *app, const char *mcp);
 void series_log_dropped(struct app *app, uint64_t lines);
 
 #endif

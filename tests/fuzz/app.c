@@ -166,7 +166,7 @@ fuzz_app(void)
 	app->loop = loop_open();
 	app->metrics = metrics_open(1);
 	must(app->loop != NULL && app->metrics != NULL);
-	app->series = series_open(app->metrics);
+	app->series = series_open(app->metrics, NULL);
 	must(app->series != NULL && metrics_freeze(app->metrics));
 	metrics_claim(app->metrics, 0);
 	run.fibers = fibers_open(app->loop, 1);

@@ -611,6 +611,8 @@ def test_an_answer_without_a_final_status_is_dropped(gateway, proxied, interim, 
     ended.set()
     wait_until(lambda: gateway.upstream.open_connections() == 0, "the upstream's connections are closed")
     assert metric(gateway, "integrations_gateway_split_answers_total") == before + len(FORWARDED)
+    shown = gateway.request("GET", "/metrics", internal=True).text
+    assert 'integrations_gateway_split_answers_total{mcp="gmail"}' in shown, "which MCP"
     wait_until(lambda: [(line.get("mcp"), line.get("service")) for line in gateway.log() if line["event"] == "gateway_split_answer"]
                [-4:] == [("gmail", None)] * 2 + [(None, "rest")] * 2, "the log names the MCP, or the service of the proxy")
     gateway.upstream.reset()

@@ -236,7 +236,7 @@ static bool
 metrics_and_series(void)
 {
 	struct metrics *metrics = metrics_open(2);
-	struct app_metrics *series = metrics != NULL ? series_open(metrics) : NULL;
+	struct app_metrics *series = metrics != NULL ? series_open(metrics, NULL) : NULL;
 	bool done = series != NULL && metrics_freeze(metrics);
 
 	series_close(series);
