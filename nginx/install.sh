@@ -1,7 +1,8 @@
 #!/bin/sh
 # Copies the nginx files into nginx's directory (/etc/nginx, or one of their own) and fills in the site's values.
 #   nginx/install.sh DIRECTORY [NAME=VALUE ...]
-# Names: PUBLIC_URL, SOCKET, WWW; ACCESS_LOG (a path, or off: where requests for these locations are logged, whatever else
+# Names: PUBLIC_URL, SOCKET, WWW; TLS (here: this nginx ends it, and what comes in clear is refused; front: a proxy does); HSTS
+# (the header's value, or off); ACCESS_LOG (a path, or off: where requests for these locations are logged, whatever else
 # the server logs); for the gateway PROVIDER_CA_FILE (whom its upstreams are trusted by), RESOLVER (the name
 # servers that know them, as nginx writes addresses), GATEWAY_TIMEOUT (how long an MCP may be silent),
 # GATEWAY_STREAM_SECONDS (how long an answer of the gateway may last), GATEWAY_STREAMS (requests of one session at once) and LUA (on or off:
@@ -32,6 +33,8 @@ GATEWAY_STREAM_SECONDS=900
 GATEWAY_STREAMS=100
 LUA=off
 [ ! -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || LUA=on
+TLS=front
+HSTS=max-age=63072000
 RUN=/run/integrations
 PORT=8080
 INTERNAL_PORT=8081
@@ -53,6 +56,8 @@ for setting in "$@"; do
 	GATEWAY_STREAM_SECONDS=*) GATEWAY_STREAM_SECONDS=$value ;;
 	GATEWAY_STREAMS=*) GATEWAY_STREAMS=$value ;;
 	LUA=on | LUA=off) LUA=$value ;;
+	TLS=*) TLS=$value ;;
+	HSTS=*) HSTS=$value ;;
 	RUN=*) RUN=$value ;;
 	PORT=*) PORT=$value ;;
 	INTERNAL_PORT=*) INTERNAL_PORT=$value ;;
@@ -62,11 +67,24 @@ for setting in "$@"; do
 	esac
 done
 
+case $TLS in
+here | front) ;;
+*) fail "TLS is here or front" ;;
+esac
+case $HSTS in
+off) HSTS="" ;;
+max-age=[0-9]*) ;;
+*) fail "HSTS begins with max-age=, or is off" ;;
+esac
+
 # What the browser sends as Host: without the scheme, and without a port that is the scheme's own.
 host=${PUBLIC_URL#*://}
 case $PUBLIC_URL in
-https://*) host=${host%:443} hsts="max-age=63072000" ;;
-*) host=${host%:80} hsts="" ;;
+https://*) host=${host%:443} ;;
+*)
+	[ "$TLS" = front ] || fail "TLS=here needs a PUBLIC_URL that begins with https"
+	host=${host%:80} HSTS="" TLS=none
+	;;
 esac
 
 # Without a name server there is no directive, and a name that cannot be looked up is a provider that does not answer.
@@ -78,16 +96,25 @@ off) access_log="access_log off;" ;;
 *) fail "ACCESS_LOG is a path that begins with /, or off" ;;
 esac
 
-case $GATEWAY_STREAM_SECONDS in
-"" | *[!0-9]*) fail "GATEWAY_STREAM_SECONDS is a number of seconds" ;;
-esac
-# Half of a stream's time at most, so that a silence never outlasts it.
+# number NAME VALUE MOST
+number() {
+	case $2 in
+	"" | *[!0-9]* | ???????*) fail "$1 is a whole number from 1 to $3" ;;
+	esac
+	{ [ "$2" -ge 1 ] && [ "$2" -le "$3" ]; } || fail "$1 is a whole number from 1 to $3"
+}
+
+number GATEWAY_STREAM_SECONDS "$GATEWAY_STREAM_SECONDS" 86400
+number GATEWAY_STREAMS "$GATEWAY_STREAMS" 65535
 case $GATEWAY_TIMEOUT in
-*[0-9]h) silence=$((${GATEWAY_TIMEOUT%h} * 3600)) ;;
-*[0-9]m) silence=$((${GATEWAY_TIMEOUT%m} * 60)) ;;
-*) silence=$((${GATEWAY_TIMEOUT%s})) ;;
+*h) silence=${GATEWAY_TIMEOUT%h} unit=3600 ;;
+*m) silence=${GATEWAY_TIMEOUT%m} unit=60 ;;
+*) silence=${GATEWAY_TIMEOUT%s} unit=1 ;;
 esac
-[ "$silence" -le $((GATEWAY_STREAM_SECONDS / 2)) ] || silence=$((GATEWAY_STREAM_SECONDS / 2))
+number "GATEWAY_TIMEOUT (with s, m or h behind it)" "$silence" 86400
+silence=$((silence * unit))
+# Half of a stream's time at most, so that a silence never outlasts it.
+[ "$silence" -le $(((GATEWAY_STREAM_SECONDS + 1) / 2)) ] || silence=$(((GATEWAY_STREAM_SECONDS + 1) / 2))
 
 lua_modules="" gateway_answer=""
 if [ $LUA = on ]; then
@@ -97,7 +124,7 @@ fi
 
 mkdir -p "$directory/snippets"
 for file in "$source"/*.conf; do
-	sed -e "s|@PUBLIC_URL@|$PUBLIC_URL|g" -e "s|@PUBLIC_HOST@|$host|g" -e "s|@HSTS@|$hsts|g" \
+	sed -e "s|@PUBLIC_URL@|$PUBLIC_URL|g" -e "s|@PUBLIC_HOST@|$host|g" -e "s|@HSTS@|$HSTS|g" -e "s|@TLS@|$TLS|g" \
 		-e "s|@ACCESS_LOG@|$access_log|g" -e "s|@PROVIDER_CA_FILE@|$PROVIDER_CA_FILE|g" -e "s|@RESOLVER@|$RESOLVER|g" \
 		-e "s|@LUA_MODULES@|$lua_modules|g" -e "s|@GATEWAY_ANSWER@|$gateway_answer|g" \
 		-e "s|@GATEWAY_STREAMS@|$GATEWAY_STREAMS|g" -e "s|@GATEWAY_SILENCE@|$silence|g" -e "s|@GATEWAY_STREAM_SECONDS@|$GATEWAY_STREAM_SECONDS|g" -e "s|@SOCKET@|$SOCKET|g" -e "s|@WWW@|$WWW|g" \

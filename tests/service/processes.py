@@ -120,6 +120,37 @@ class Process:
             return []
 
 
+def own_certificate(path, name="localhost"):
+    """A certificate that nobody else trusts, and its key, in one file."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
+                    "-days", "2", "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    with open(path, "a", encoding="ascii") as file, open(f"{path}.crt", encoding="ascii") as issued:
+        file.write(issued.read())
+
+
+class HAProxy(Process):
+    """Debian's HAProxy with its own defaults; `sections`: frontends and backends, whose first port is `port`."""
+
+    def __init__(self, directory, port, sections):
+        self.port = port
+        self._path = os.path.join(directory, "haproxy.cfg")
+        self._sections = sections
+        super().__init__("haproxy", ["/usr/sbin/haproxy", "-db", "-f", self._path], os.path.join(directory, "haproxy.log"),
+                         minimal_environment())
+
+    def start(self):
+        with open(self._path, "w", encoding="ascii") as file:
+            file.write("defaults\n\tmode http\n\ttimeout connect 5s\n\ttimeout client 60s\n\ttimeout server 60s\n" + self._sections)
+        super().start()
+
+        def listens():
+            assert self.running(), f"haproxy ended:\n{self.tail()}"
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        wait_until(listens, "haproxy listens")
+        return self
+
+
 def minimal_environment(**more):
     """What every program gets: nothing of the caller's settings, so that a run means the same everywhere."""
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **more}

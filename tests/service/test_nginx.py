@@ -136,6 +136,14 @@ def test_requests_per_address(addressed):
             assert {answer.status_code for answer in pool.map(ask, [address] * 100)} == {401}
 
 
+def test_a_plain_address_is_served_in_clear(addressed):
+    """Its proxy says http, too, and a redirect would lead to itself."""
+    for address in ("203.0.113.11", "127.0.0.1"):
+        headers = {"X-Forwarded-For": address, "X-Forwarded-Proto": "http"}
+        assert addressed.request("GET", "/integrations", headers=headers).status_code == 200
+        assert addressed.request("GET", "/api/me", headers=headers).status_code == 401
+
+
 def test_connections_per_address(addressed):
     """200 whose requests are under way: nginx waits for their bodies."""
     host = addressed.public_url.split("//")[1]

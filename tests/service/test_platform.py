@@ -5,12 +5,11 @@ import contextlib
 import os
 import socket
 import ssl
-import subprocess
 
 import pytest
 
 from harness import Product, good, problem
-from processes import wait_until
+from processes import own_certificate, wait_until
 from upstream import NameServer, Upstream
 
 CODE = "4/0AMARKER-code"
@@ -102,10 +101,7 @@ class Platform(Product):
         self.bare_port, self.tls_port, self.bare_tls_port = ports = [self.ports.find() for _ in range(3)]
         self.ports.release(*ports)
         certificate = os.path.join(host.directory, "platform.pem")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=platform",
-                        "-days", "2", "-keyout", certificate, "-out", f"{certificate}.crt"], check=True, capture_output=True)
-        with open(certificate, "a", encoding="ascii") as file, open(f"{certificate}.crt", encoding="ascii") as issued:
-            file.write(issued.read())
+        own_certificate(certificate, "platform")
         return CONF.format(run=host.directory, port=host.port, internal_port=host.internal_port, bare_port=self.bare_port,
                            tls_port=self.tls_port, bare_tls_port=self.bare_tls_port,
                            own=OWN.replace("UPSTREAM", self.upstream.address).replace("RUN", host.directory),
