@@ -14,6 +14,7 @@ struct redis;
 struct resolver;
 struct signing_keys;
 struct app_metrics;
+struct waits;
 
 struct app {
 	const struct config *config;
@@ -24,6 +25,7 @@ struct app {
 	struct http *http;
 	struct flights *flights;
 	struct guesses *guesses;           /* NULL: none, in commands */
+	struct waits *waits;               /* NULL: unbounded, in commands */
 	struct signing_keys *signing_keys; /* providers' public keys, by provider */
 	struct metrics *metrics;
 	const struct app_metrics *series;

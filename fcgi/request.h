@@ -3,6 +3,7 @@
 #define FCGI_REQUEST_H
 
 #include "fcgi/store.h"
+#include "fcgi/waits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,6 +55,7 @@ struct request {
 	const struct provider *provider;    /* of the path's service */
 	const struct json *json;            /* the parsed body, an object; NULL without one */
 	int64_t deadline_ms;                /* loop_now_ms by which all provider calls and lease waits end */
+	struct wait wait;                   /* its place among those that wait for a provider */
 
 	/* for the answer */
 	const struct error *error; /* what went wrong, for the log; NULL: nothing */

@@ -18,6 +18,7 @@
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/tokens.h"
+#include "fcgi/waits.h"
 
 #include <string.h>
 
@@ -342,6 +343,8 @@ route_connect_callback(struct app *app, struct request *request, struct response
 	const struct error *error;
 
 	error = read_callback(request->json, &callback);
+	if (error == NULL && callback.code != NULL) /* while the state is unspent, so that it can be sent again */
+		error = waits_begin_change(app, request);
 	if (error != NULL)
 		return error;
 	if (callback.state != NULL)

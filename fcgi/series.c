@@ -17,6 +17,7 @@ static const int statuses[] = {200, 400, 401, 403, 404, 405, 409, 413, 415, 421,
 static const char *const method_names[] = {"GET", "HEAD", "POST", "DELETE", "other"};
 static const char *const endpoint_names[] = {"exchange", "refresh", "revoke", "userinfo", "keys"};
 static const char *const outcome_names[] = {"ok", "refused", "unreachable"};
+static const char *const bound_names[] = {"connection", "caller", "all"};
 
 #define STATUS_COUNT (sizeof statuses / sizeof statuses[0])
 #define METHOD_COUNT (METHOD_OTHER + 1)
@@ -27,6 +28,7 @@ struct app_metrics {
 	size_t provider[ENDPOINT_COUNT][OUTCOME_COUNT];
 	size_t provider_duration[ENDPOINT_COUNT];
 	size_t overloaded;
+	size_t wait_refused[WAITS_BOUND_COUNT];
 	size_t event_lost;
 	size_t split_count;
 	struct {
@@ -98,6 +100,12 @@ register_provider(struct app_metrics *series, struct metrics *metrics)
 		series->provider_duration[endpoint] =
 		    metrics_histogram(metrics, "integrations_provider_request_duration_seconds",
 				      "Duration of calls to providers, by endpoint.", labels);
+	}
+	for (size_t bound = 0; bound < WAITS_BOUND_COUNT; bound++) {
+		snprintf(labels, sizeof labels, "reason=\"%s\"", bound_names[bound]);
+		series->wait_refused[bound] =
+		    metrics_counter(metrics, "integrations_provider_waits_refused_total",
+				    "Requests refused because too many wait for a provider.", labels);
 	}
 }
 
@@ -223,6 +231,13 @@ void
 series_overloaded(struct app *app)
 {
 	metrics_add(app->metrics, app->series->overloaded, 1);
+}
+
+void
+series_wait_refused(struct app *app, enum waits_bound bound)
+{
+	if (app->metrics != NULL)
+		metrics_add(app->metrics, app->series->wait_refused[bound], 1);
 }
 
 void

@@ -50,6 +50,7 @@ void series_request(struct app *app, size_t route, enum method method, int statu
 void series_provider_call(struct app *app, enum provider_endpoint endpoint, enum provider_outcome outcome,
 			  int64_t microseconds);
 void series_overloaded(struct app *app); /* a request that waited too long for its turn */
+void series_wait_refused(struct app *app, enum waits_bound bound);
 void series_event_lost(struct app *app); /* an audit entry that could not be sent */
 /* nginx dropped an answer without a final status, of this MCP's upstream; NULL: of the API proxy's. */
 void series_split_answer(struct app *app, const char *mcp);

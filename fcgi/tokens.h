@@ -28,7 +28,8 @@ enum token_verdict {
 	TOKEN_POLICY,      /* the provider's or its customer's policy forbids it; tokens are kept */
 	TOKEN_CLIENT,      /* the provider refuses us as a client: an operator must act */
 	TOKEN_UNREACHABLE, /* no usable answer */
-	TOKEN_IDENTITY     /* the provider named another account than the stored one */
+	TOKEN_IDENTITY,    /* the provider named another account than the stored one */
+	TOKEN_CROWDED      /* too many wait for the provider already: it was not asked */
 };
 
 /* What a verdict means for a record (status, status_reason, whether the provider has answered) and for a caller. */

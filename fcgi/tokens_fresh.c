@@ -18,6 +18,7 @@
 #include "common/random.h"
 #include "fcgi/app.h"
 #include "fcgi/request.h"
+#include "fcgi/waits.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ static const struct token_meaning meanings[] = {
     [TOKEN_CLIENT] = {"unknown", "provider_misconfigured", true, &error_provider_misconfigured},
     [TOKEN_UNREACHABLE] = {"unknown", "provider_unreachable", false, &error_provider_unreachable},
     [TOKEN_IDENTITY] = {"unknown", "identity_changed", true, &error_reconnect_required},
+    [TOKEN_CROWDED] = {NULL, "overloaded", false, &error_overloaded},
 };
 
 const struct token_meaning *
@@ -158,7 +160,7 @@ remembered_failure(struct token_attempt *attempt, enum token_verdict *verdict, b
 	int number;
 
 	error = store_failure_read(attempt->app, attempt->request->arena, attempt->record, &number);
-	*known = error == NULL && number > TOKEN_GOOD && (size_t)number < sizeof meanings / sizeof meanings[0];
+	*known = error == NULL && number > TOKEN_GOOD && number < TOKEN_CROWDED; /* which is never stored */
 	if (*known)
 		*verdict = (enum token_verdict)number;
 	return error;
@@ -273,6 +275,10 @@ tokens_fresh(struct app *app, struct request *request, const struct token_wish *
 	bool over;
 
 	error = look(&attempt, verdict, &over);
+	if (error == NULL && !over && waits_begin(app, request) != NULL) {
+		*verdict = TOKEN_CROWDED;
+		return NULL;
+	}
 	while (error == NULL && !over) {
 		*verdict = TOKEN_UNREACHABLE;
 		if (loop_now_ms(app->loop) >= request->deadline_ms)

@@ -10,13 +10,14 @@
 #include "fcgi/app.h"
 #include "fcgi/request.h"
 
-/* While the stored token is still good, a provider that fails is no reason to withhold it. */
+/* A stored token that is still good is handed out, although the provider fails or too many wait for it. */
 static bool
 is_still_usable(const struct credential *credential, const struct token_wish *wish, enum token_verdict verdict)
 {
 	char hash[CRYPTO_SHA256_HEX];
 
-	if (verdict != TOKEN_UNREACHABLE && verdict != TOKEN_CLIENT && verdict != TOKEN_POLICY)
+	if (verdict != TOKEN_UNREACHABLE && verdict != TOKEN_CLIENT && verdict != TOKEN_POLICY &&
+	    verdict != TOKEN_CROWDED)
 		return false;
 	if (credential->state != CREDENTIAL_OPEN || credential->expires_at <= clock_wall())
 		return false;

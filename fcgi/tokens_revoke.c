@@ -13,6 +13,7 @@
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
 #include "fcgi/request.h"
+#include "fcgi/waits.h"
 
 #include <stddef.h>
 
@@ -143,6 +144,9 @@ tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 	const struct error *error;
 
 	*out = (struct forgotten){.use = GRANT_OTHERS};
+	error = waits_begin_change(app, request);
+	if (error != NULL)
+		return error;
 	error = store_integration_delete(app, request->arena, request->provider, &request->principal, &deletion);
 	for (;;) {
 		if (error != NULL)

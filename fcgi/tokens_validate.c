@@ -17,6 +17,7 @@
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
 #include "fcgi/request.h"
+#include "fcgi/waits.h"
 
 #include <stddef.h>
 
@@ -159,9 +160,11 @@ tokens_validate(struct app *app, struct request *request, struct integration *re
 	const struct principal *principal = &request->principal;
 	const char *key = arena_join(request->arena, "validate ", principal->organization, " ", principal->user, " ",
 				     principal->service, NULL);
-	const struct error *error = NULL;
+	const struct error *error = waits_begin(app, request);
 	struct flight flight;
 
+	if (error != NULL)
+		return error;
 	switch (flight_join(app->flights, &flight, key, request->deadline_ms, &error)) {
 	case FLIGHT_LEADER:
 		error = lead(app, request, record, found);

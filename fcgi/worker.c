@@ -20,6 +20,7 @@
 #include "fcgi/sandbox.h"
 #include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
+#include "fcgi/waits.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -124,8 +125,10 @@ open_app(struct worker *worker)
 	app->resolver = resolver_open(worker->loop);
 	app->flights = flights_open();
 	app->guesses = guesses_open();
+	app->waits = waits_open(config->max_in_flight);
 	app->signing_keys = signing_keys_open(config);
-	if (app->resolver == NULL || app->flights == NULL || app->guesses == NULL || app->signing_keys == NULL)
+	if (app->resolver == NULL || app->flights == NULL || app->guesses == NULL || app->waits == NULL ||
+	    app->signing_keys == NULL)
 		return false;
 	app->redis = redis_open(worker->loop, app->resolver, app->metrics, "records", config->redis_url);
 	app->sessions =
@@ -179,6 +182,7 @@ close_worker(struct worker *worker)
 	signing_keys_close(worker->app.signing_keys);
 	flights_close(worker->app.flights);
 	guesses_close(worker->app.guesses);
+	waits_close(worker->app.waits);
 	resolver_close(worker->app.resolver);
 	fibers_close(worker->fibers);
 	arena_close(worker->reserve);

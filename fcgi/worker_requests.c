@@ -12,6 +12,7 @@
 #include "fcgi/response.h"
 #include "fcgi/router.h"
 #include "fcgi/series.h"
+#include "fcgi/waits.h"
 
 #include <stdlib.h>
 
@@ -152,6 +153,7 @@ ended(void *arg, bool abandoned)
 	struct worker *worker = job->worker;
 
 	worker->in_flight--;
+	waits_end(&worker->app, &job->request);
 	if (abandoned)
 		answer_overloaded(job);
 	else

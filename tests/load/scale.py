@@ -33,6 +33,7 @@ PEOPLE = (10, 1_000, 100_000)
 SERVICES = (1, 30)
 REDIS_SECONDS = (0, 0.001, 0.005)
 HELD = 700  # requests in flight, for the memory they take
+HELD_CALLS = 576  # as many as may wait for a provider
 SETTINGS = {"LIMIT_AUTH_LINK": "0", "LIMIT_VALIDATE": "0", "LOG_LEVEL": "info"}
 
 
@@ -112,7 +113,7 @@ class Scale:
             worker, = product.hosts[0].workers()
             self._memory("idle", pss_kib(worker))
             self._memory(f"{HELD} lists, Redis stands still", self._held_by_redis(product, path, worker))
-            self._memory(f"{HELD} calls to a provider", self._held_by_provider(product, people, worker))
+            self._memory(f"{HELD_CALLS} calls to a provider", self._held_by_provider(product, people, worker))
             Wrk(product.hosts[0].port, path, 64, 4 * self.seconds).result()
             self._memory("after all of it, idle again", pss_kib(worker))
 
@@ -137,7 +138,7 @@ class Scale:
     def _held_by_provider(product, people, worker):
         product.stand_in.fault("userinfo", "delay", times=None, seconds=4)
         most = 0
-        with Background(product, validations(people), connections=HELD):
+        with Background(product, validations(people), connections=HELD_CALLS):
             end = time.monotonic() + 6
             while time.monotonic() < end:
                 most = max(most, pss_kib(worker))

@@ -18,6 +18,7 @@ from programs import Caller, entries, token_path
 
 ROUNDS = int(os.environ.get("CROWD_ROUNDS", "5"))
 CROWD = int(os.environ.get("CROWD", "1000"))
+WAITERS = 32  # of a worker for one connection: WAITS_PER_CONNECTION
 ROTATIONS = int(os.environ.get("ROTATIONS", "100"))
 
 
@@ -80,19 +81,21 @@ def test_a_crowd_and_one_expired_token(make_product):
     good_answers = refreshed = 0
     for number in range(ROUNDS):
         make_due(product, "ada")
-        if number % 2 == 0:  # all of them are there before the provider answers the one
+        if number % 2 == 0:  # as many as may wait are there before the provider answers the one
             hold = product.stand_in.fault("refresh", "hold")
-            release = threading.Thread(target=lambda: (wait_in_flight(product, CROWD // 2), wait_in_flight(product, CROWD // 2, host=1),
+            release = threading.Thread(target=lambda: (wait_in_flight(product, 2 * WAITERS), wait_in_flight(product, 2 * WAITERS, host=1),
                                                        product.stand_in.release(hold)))
             release.start()
             answers = asyncio.run(ask_at_once(product, caller.key, CROWD))
             release.join()
         else:
             answers = asyncio.run(ask_at_once(product, caller.key, CROWD))
-        assert {status for status, _ in answers} == {200}, [body for status, body in answers if status != 200][:3]
-        token, = {body["access_token"] for _, body in answers}
+        refusals = [body for status, body in answers if status != 200]
+        assert {body["code"] for body in refusals} <= {"overloaded"}, refusals[:3]
+        token, = {body["access_token"] for status, body in answers if status == 200}
         assert product.stand_in.honours(access_token=token)
-        good_answers += len(answers)
+        assert len(answers) - len(refusals) >= 4 * WAITERS
+        good_answers += len(answers) - len(refusals)
         refreshed = product.stand_in.counters()["refreshes"]
         assert refreshed == number + 1, f"round {number}: {refreshed} refreshes"
     print(f"{ROUNDS} rounds: {good_answers} good answers, {refreshed} refreshes")
@@ -106,10 +109,10 @@ def test_a_crowd_and_a_provider_that_fails(make_product):
     make_due(product, "ada")
     hold = product.stand_in.fault("refresh", "hold", times=1)
     product.stand_in.fault("refresh", "status", status=503, times=None)
-    release = threading.Thread(target=lambda: (wait_in_flight(product, 100), wait_in_flight(product, 100, host=1),
+    release = threading.Thread(target=lambda: (wait_in_flight(product, WAITERS), wait_in_flight(product, WAITERS, host=1),
                                                product.stand_in.release(hold)))
     release.start()
-    answers = asyncio.run(ask_at_once(product, caller.key, 200))
+    answers = asyncio.run(ask_at_once(product, caller.key, 2 * WAITERS))
     release.join()
     assert {(status, body["code"]) for status, body in answers} == {(502, "provider_unreachable")}
     assert product.stand_in.counters()["refreshes"] == 1

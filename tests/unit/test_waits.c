@@ -1,0 +1,190 @@
+/* Who may wait for a provider: each bound by itself, who shares it, and that every place is given back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/error.h"
+#include "fcgi/app.h"
+#include "fcgi/request.h"
+#include "fcgi/waits.h"
+
+#include <stdio.h>
+
+#define ROOM 10000 /* for tests of the other bounds */
+#define REQUESTS 600
+
+static struct app app;
+static struct request requests[REQUESTS];
+static char users[REQUESTS][16];
+static char sessions[REQUESTS][16];
+
+static void
+open_room(size_t max_in_flight)
+{
+	app = (struct app){.waits = waits_open(max_in_flight)};
+	assert_non_null(app.waits);
+	for (size_t i = 0; i < REQUESTS; i++) {
+		snprintf(users[i], sizeof users[i], "u%zu", i);
+		snprintf(sessions[i], sizeof sessions[i], "sid:%zu", i);
+		requests[i] = (struct request){.principal = {"acme", users[i], "google"}};
+		requests[i].session.binding = sessions[i];
+	}
+}
+
+static int
+close_room(void **state)
+{
+	(void)state;
+	waits_close(app.waits);
+	return 0;
+}
+
+/* How many of the requests get a place, one after the other until one does not. */
+static size_t
+admitted(void)
+{
+	size_t count = 0;
+
+	while (count < REQUESTS && waits_begin(&app, &requests[count]) == NULL)
+		count++;
+	return count;
+}
+
+static void
+all_end(void)
+{
+	for (size_t i = 0; i < REQUESTS; i++)
+		waits_end(&app, &requests[i]);
+}
+
+static void
+share_connection(void)
+{
+	for (size_t i = 0; i < REQUESTS; i++)
+		requests[i].principal.user = "ada";
+}
+
+static void
+test_connection(void **state)
+{
+	const struct principal others[] = {
+	    {"globex", "ada", "google"}, {"acme", "bob", "google"}, {"acme", "ada", "plain"}};
+
+	(void)state;
+	open_room(ROOM);
+	share_connection();
+	assert_int_equal(admitted(), WAITS_PER_CONNECTION);
+	assert_ptr_equal(waits_begin(&app, &requests[REQUESTS - 1]), &error_overloaded);
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+		requests[100 + i].principal = others[i];
+		assert_null(waits_begin(&app, &requests[100 + i]));
+	}
+}
+
+static void
+test_caller(void **state)
+{
+	(void)state;
+	open_room(ROOM);
+	for (size_t i = 0; i < REQUESTS; i++) {
+		requests[i].caller.found = true;
+		requests[i].actor = "caller:runtime";
+	}
+	assert_int_equal(admitted(), WAITS_PER_CALLER);
+	requests[WAITS_PER_CALLER].actor = "caller:another";
+	assert_null(waits_begin(&app, &requests[WAITS_PER_CALLER]));
+}
+
+static void
+test_session(void **state)
+{
+	(void)state;
+	open_room(ROOM);
+	for (size_t i = 0; i < REQUESTS; i++)
+		requests[i].session.binding = "sid:one";
+	assert_int_equal(admitted(), WAITS_PER_CALLER);
+	requests[WAITS_PER_CALLER].session.binding = "sid:another";
+	assert_null(waits_begin(&app, &requests[WAITS_PER_CALLER]));
+}
+
+static void
+test_share_of_the_worker(void **state)
+{
+	static const size_t rooms[][2] = {{1, 1}, {2, 1}, {3, 2}, {4, 3}, {100, 75}, {768, 576}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
+		open_room(rooms[i][0]);
+		assert_int_equal(admitted(), rooms[i][1]);
+		assert_ptr_equal(waits_begin_change(&app, &requests[REQUESTS - 1]), &error_overloaded);
+		waits_close(app.waits);
+	}
+	open_room(ROOM);
+}
+
+/* What a member changes themselves waits beside the programs, not behind them. */
+static void
+test_a_change(void **state)
+{
+	(void)state;
+	open_room(ROOM);
+	share_connection();
+	assert_int_equal(admitted(), WAITS_PER_CONNECTION);
+	assert_null(waits_begin_change(&app, &requests[REQUESTS - 1]));
+	all_end();
+	for (size_t i = 0; i < REQUESTS; i++)
+		requests[i].session.binding = "sid:one";
+	for (size_t i = 0; i < WAITS_PER_CALLER; i++)
+		assert_null(waits_begin_change(&app, &requests[i]));
+	assert_ptr_equal(waits_begin_change(&app, &requests[WAITS_PER_CALLER]), &error_overloaded);
+}
+
+/* A request has one place, however often it waits; a refused one has none; each is given back once. */
+static void
+test_places(void **state)
+{
+	(void)state;
+	open_room(ROOM);
+	share_connection();
+	for (size_t round = 0; round < 3; round++) {
+		assert_int_equal(admitted(), WAITS_PER_CONNECTION);
+		assert_int_equal(admitted(), WAITS_PER_CONNECTION); /* those that have one do not count again */
+		waits_end(&app, &requests[REQUESTS - 1]);           /* which had none */
+		waits_end(&app, &requests[round]);
+		waits_end(&app, &requests[round]);
+		assert_null(waits_begin(&app, &requests[200]));
+		assert_ptr_equal(waits_begin(&app, &requests[201]), &error_overloaded);
+		all_end();
+	}
+}
+
+static void
+test_commands_have_no_bounds(void **state)
+{
+	(void)state;
+	open_room(ROOM);
+	waits_close(app.waits);
+	app.waits = NULL;
+	share_connection();
+	assert_int_equal(admitted(), REQUESTS);
+	all_end();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_teardown(test_connection, close_room),
+	    cmocka_unit_test_teardown(test_caller, close_room),
+	    cmocka_unit_test_teardown(test_session, close_room),
+	    cmocka_unit_test_teardown(test_share_of_the_worker, close_room),
+	    cmocka_unit_test_teardown(test_a_change, close_room),
+	    cmocka_unit_test_teardown(test_places, close_room),
+	    cmocka_unit_test_teardown(test_commands_have_no_bounds, close_room),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
