@@ -117,10 +117,10 @@ const struct error *redis_run_shared(struct redis *redis, struct redis_batch *ba
 bool redis_send(struct redis *redis, struct redis_batch *batch, const char *what);
 
 /*
- * The same, and `end` is told, once and never from within this call, whether Redis has done all of it. Not called where
- * this returns false.
+ * The same, and `end` is told, once and never from within this call, whether Redis has done all of it, and the number
+ * that the last reply was, if it was one. Not called where this returns false.
  */
-typedef void redis_end_function(void *arg, bool done);
+typedef void redis_end_function(void *arg, bool done, int64_t number);
 bool redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what, redis_end_function *end,
 		     void *arg);
 

@@ -41,8 +41,9 @@ struct redis_waiter {
 	struct redis_form form;   /* of a reply, where nobody waits: then it is one command */
 	redis_end_function *told; /* where nobody waits, but somebody wants to know */
 	void *arg;
-	bool refused; /* a reply was an error */
-	bool offers;  /* its reply to others who ask the same before it is sent */
+	int64_t number; /* the last reply, where it was one */
+	bool refused;   /* a reply was an error */
+	bool offers;    /* its reply to others who ask the same before it is sent */
 	size_t wanted;
 	size_t got;
 	bool too_large; /* a reply did not fit into the arena */

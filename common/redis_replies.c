@@ -186,7 +186,7 @@ finish(struct redis_waiter *waiter, enum redis_end end)
 		return;
 	}
 	if (waiter->told != NULL)
-		waiter->told(waiter->arg, end == REDIS_ANSWERED && !waiter->refused);
+		waiter->told(waiter->arg, end == REDIS_ANSWERED && !waiter->refused, waiter->number);
 	free(waiter);
 }
 
@@ -305,6 +305,7 @@ take_reply(struct redis *redis, struct redis_reply *reply)
 	} else {
 		redis_count(redis, redis_series.ok, 1);
 	}
+	waiter->number = reply->integer;
 	if (waiter->replies != NULL)
 		waiter->replies[waiter->got] = reply;
 	else

@@ -15,6 +15,7 @@ struct resolver;
 struct signing_keys;
 struct app_metrics;
 struct waits;
+struct uses;
 
 struct app {
 	const struct config *config;
@@ -26,6 +27,7 @@ struct app {
 	struct flights *flights;
 	struct guesses *guesses;           /* NULL: none, in commands */
 	struct waits *waits;               /* NULL: unbounded, in commands */
+	struct uses *uses;                 /* counters of the audit; NULL: none, in commands */
 	struct signing_keys *signing_keys; /* providers' public keys, by provider */
 	struct metrics *metrics;
 	const struct app_metrics *series;

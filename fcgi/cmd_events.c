@@ -84,9 +84,12 @@ print_event(struct arena *arena, const struct event *event)
 
 	id_parse(event->id, &ms, &number);
 	clock_rfc3339((int64_t)(ms / 1000), time);
-	printf("%s  %-16s  by %s  user %s  service %s  outcome %s  request %s\n", time, cmd_shown(arena, event->event),
+	printf("%s  %-16s  by %s  user %s  service %s  outcome %s  request %s", time, cmd_shown(arena, event->event),
 	       cmd_shown(arena, event->actor), cmd_shown(arena, event->user), cmd_shown(arena, event->service),
 	       cmd_shown(arena, event->outcome), cmd_shown(arena, event->request_id));
+	if (event->count != NULL)
+		printf("  count %s", cmd_shown(arena, event->count));
+	printf("\n");
 }
 
 /* Everything that is there now. */

@@ -29,6 +29,7 @@
 #define WORKERS_MAX 56 /* all of them twice, during a reload, fit the 128 slots of workers.c */
 #define IN_FLIGHT_MAX 65536
 #define LIMIT_MAX 1000000
+#define AUDIT_USES_MAX 10000000
 #define KEYS_MEMORY (2 * 1024 * 1024) /* a file of 64 KiB twice, and two copies of 16 bytes for each line of one */
 #define LOOK_AGAIN_MS 1000
 
@@ -210,6 +211,7 @@ read_all(struct config_reader *reader)
 	read_provider_settings(reader);
 	config->limit_auth_link = config_number(reader, "LIMIT_AUTH_LINK", 20, 0, LIMIT_MAX);
 	config->limit_validate = config_number(reader, "LIMIT_VALIDATE", 20, 0, LIMIT_MAX);
+	config->audit_uses = config_number(reader, "AUDIT_USES", 10000, 0, AUDIT_USES_MAX);
 	read_log_level(reader);
 	if (reader->need != CONFIG_STORE) {
 		config_read_providers(reader);

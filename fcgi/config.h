@@ -42,6 +42,7 @@ struct config {
 	bool provider_allow_private;
 	unsigned limit_auth_link; /* a minute; 0: off */
 	unsigned limit_validate;
+	unsigned audit_uses; /* entries kept per organization; 0: the log has them */
 	enum log_level log_level;
 };
 

@@ -48,6 +48,7 @@ struct session {
 	const char *sid;
 	const char *use;           /* NULL, or "gateway" */
 	const char *mcps;          /* for "gateway" */
+	const char *agent;         /* for "gateway": who acts for the user; NULL: not named */
 	const char *binding;       /* what a flow is bound to: "sid:<sid>", else "token:<sha256>" */
 	const char *role;          /* in the organization asked for; NULL: none */
 	size_t organization_count; /* store_session_read_all only; sorted by id */
@@ -433,7 +434,7 @@ const struct error *store_grant_revocation(struct app *app, struct arena *arena,
 /*
  * Append an audit entry without waiting; one that Redis does not take is counted and logged. `event`: connected,
  * reconnected, replaced, disconnected, refresh_failed, removed, state_refused, account_mismatch, caller_forbidden (kept
- * 90 days); validated, refreshed, token_issued (kept by number). `actor`: "user:<id>", "caller:<name>" or "operator".
+ * 90 days). `actor`: "user:<id>", "caller:<name>", "agent:<name> for user:<id>" or "operator".
  */
 void store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
 			const struct principal *principal, const char *outcome, const char *request_id);
@@ -445,6 +446,23 @@ void store_event_append(struct app *app, struct arena *arena, const char *event,
 void store_event_append_known(struct app *app, struct arena *arena, const char *event, const char *actor,
 			      const struct principal *principal, const char *outcome, const char *request_id);
 
+/* ---- store_use.c: events:{organization}:use, integrations:audit_uses:{organization}:<sha256(actor)> ---- */
+
+/*
+ * The same for what uses a connection: validated, refreshed, token_issued, of which AUDIT_USES are kept. Repeated
+ * within a minute it only raises a counter of `app->uses`; where that is NULL (commands) every use is an entry.
+ */
+void store_event_use(struct app *app, struct arena *arena, const char *event, const char *actor,
+		     const struct principal *principal, const char *outcome, const char *request_id);
+
+#define STORE_USES_MINUTE_MS 60000
+
+/* The counters of a worker. NULL without memory. */
+struct uses *store_uses_open(struct app *app, int64_t minute_ms);
+/* Write what they have counted; from now on every use is an entry. */
+void store_uses_end(struct uses *uses);
+void store_uses_close(struct uses *uses);
+
 /* An entry; absent fields are NULL. */
 struct event {
 	const char *id; /* milliseconds since 1970, '-', a number */
@@ -454,6 +472,7 @@ struct event {
 	const char *service;
 	const char *outcome;
 	const char *request_id;
+	const char *count; /* further uses in the minute that the entry with this request_id began */
 };
 
 #define STORE_EVENTS_MAX 500

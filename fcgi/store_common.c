@@ -103,4 +103,5 @@ store_prepare(void)
 	store_limit_prepare();
 	store_grant_prepare();
 	store_unrevoked_prepare();
+	store_use_prepare();
 }

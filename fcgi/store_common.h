@@ -172,5 +172,6 @@ void store_lease_prepare(void);
 void store_limit_prepare(void);
 void store_grant_prepare(void);
 void store_unrevoked_prepare(void);
+void store_use_prepare(void);
 
 #endif

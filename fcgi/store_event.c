@@ -1,9 +1,9 @@
 /*
  * The audit streams. What changes a connection goes to events:{organization}, trimmed by age; what uses one goes to
- * events:{organization}:use, trimmed by number, so that busy programs cannot push out the history of changes. An
- * entry's id is its time. Nothing waits for an entry; one that Redis does not take stands in the log instead.
+ * events:{organization}:use, trimmed by number (store_use.c), so that busy programs cannot push out the history of
+ * changes. An entry's id is its time. Nothing waits for an entry; one that Redis does not take stands in the log.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_event_internal.h"
 
 #include "common/arena.h"
 #include "common/clock.h"
@@ -15,17 +15,9 @@
 #include <string.h>
 
 #define KEEP_MS (90LL * 24 * 60 * 60 * 1000)
-#define KEEP_USES "100000"
-#define ARGUMENTS_MAX 24
 
-static bool
-is_use(const char *event)
-{
-	return text_equal(event, "validated") || text_equal(event, "refreshed") || text_equal(event, "token_issued");
-}
-
-static const char *
-stream_key(struct arena *arena, const char *organization, bool use)
+const char *
+store_event_key(struct arena *arena, const char *organization, bool use)
 {
 	return arena_join(arena, "events:{", organization, use ? "}:use" : "}", NULL);
 }
@@ -35,22 +27,25 @@ add_field(const char **argv, int *argc, const char *name, const char *value)
 {
 	if (value == NULL)
 		return;
-	if (*argc + 2 > ARGUMENTS_MAX)
-		abort(); /* append knows how many there are */
+	if (*argc + 2 > EVENT_ARGUMENTS_MAX)
+		abort(); /* store_event_add_fields knows how many there are */
 	argv[(*argc)++] = name;
 	argv[(*argc)++] = value;
 }
 
-/* What is needed of an entry should it get lost; outlives its request. */
-struct entry {
-	struct app *app;
-	const char *event;
-	const char *actor;
-	struct principal principal;
-	const char *outcome;
-	const char *request_id;
-	char text[];
-};
+void
+store_event_add_fields(struct arena *arena, const struct event_entry *entry, const char **argv, int *argc)
+{
+	add_field(argv, argc, "event", entry->event);
+	add_field(argv, argc, "actor", entry->actor);
+	add_field(argv, argc, "organization", entry->principal.organization);
+	add_field(argv, argc, "user", entry->principal.user);
+	add_field(argv, argc, "service", entry->principal.service);
+	add_field(argv, argc, "outcome", entry->outcome);
+	add_field(argv, argc, "request_id", entry->request_id);
+	if (entry->count > 0)
+		add_field(argv, argc, "count", arena_format(arena, "%llu", (unsigned long long)entry->count));
+}
 
 static size_t
 room(const char *text)
@@ -69,11 +64,11 @@ keep(const char *text, char **at)
 	return kept;
 }
 
-static struct entry *
-entry_open(const struct entry *of)
+struct event_entry *
+store_event_keep(const struct event_entry *of)
 {
 	const struct principal *principal = &of->principal;
-	struct entry *entry =
+	struct event_entry *entry =
 	    malloc(sizeof *entry + room(of->event) + room(of->actor) + room(principal->organization) +
 		   room(principal->user) + room(principal->service) + room(of->outcome) + room(of->request_id));
 	char *at;
@@ -82,6 +77,7 @@ entry_open(const struct entry *of)
 		return NULL;
 	at = entry->text;
 	entry->app = of->app;
+	entry->count = of->count;
 	entry->event = keep(of->event, &at);
 	entry->actor = keep(of->actor, &at);
 	entry->principal.organization = keep(principal->organization, &at);
@@ -92,13 +88,12 @@ entry_open(const struct entry *of)
 	return entry;
 }
 
-static void
-lost(const struct entry *entry)
+void
+store_event_log(const struct event_entry *entry, enum log_level level, const char *name, const char *action)
 {
 	struct log_line line;
 
-	series_event_lost(entry->app);
-	log_begin(&line, LOG_LEVEL_ERROR, "audit_entry_lost");
+	log_begin(&line, level, name);
 	log_text(&line, "what", entry->event);
 	log_text(&line, "actor", entry->actor);
 	log_text(&line, "organization", entry->principal.organization);
@@ -106,18 +101,44 @@ lost(const struct entry *entry)
 	log_text(&line, "service", entry->principal.service);
 	log_text(&line, "outcome", entry->outcome);
 	log_text(&line, "request_id", entry->request_id);
-	log_text(&line, "action", "Redis did not take it: keep this line as the audit entry");
+	if (entry->count > 0)
+		log_number(&line, "count", (int64_t)entry->count);
+	log_text(&line, "action", action);
 	log_end(&line);
 }
 
 static void
-written(void *arg, bool done)
+lost(const struct event_entry *entry)
 {
-	struct entry *entry = arg;
+	series_event_lost(entry->app);
+	store_event_log(entry, LOG_LEVEL_ERROR, "audit_entry_lost",
+			"Redis did not take it: keep this line as the audit entry");
+}
+
+/* A script answers -1 for what it did not write: that stands in the log only. */
+static void
+written(void *arg, bool done, int64_t number)
+{
+	struct event_entry *entry = arg;
 
 	if (!done)
 		lost(entry);
+	else if (number < 0)
+		store_event_log(entry, LOG_LEVEL_INFO, "audit_use", NULL);
+	else if (number > 0)
+		store_use_reserved(entry, number);
 	free(entry);
+}
+
+void
+store_event_send(const struct event_entry *entry, struct redis_batch *batch)
+{
+	struct event_entry *kept = store_event_keep(entry);
+
+	if (redis_send_told(entry->app->redis, batch, "audit entry", kept != NULL ? written : NULL, kept))
+		return;
+	free(kept);
+	lost(entry);
 }
 
 /* `known`: only to a stream that is there. */
@@ -125,39 +146,27 @@ static void
 append(struct app *app, struct arena *arena, bool known, const char *event, const char *actor,
        const struct principal *principal, const char *outcome, const char *request_id)
 {
-	const struct entry entry = {.app = app,
-				    .event = event,
-				    .actor = actor,
-				    .principal = *principal,
-				    .outcome = outcome,
-				    .request_id = request_id};
-	struct entry *kept;
+	const struct event_entry entry = {.app = app,
+					  .event = event,
+					  .actor = actor,
+					  .principal = *principal,
+					  .outcome = outcome,
+					  .request_id = request_id};
 	struct redis_batch batch;
-	const char *argv[ARGUMENTS_MAX] = {"XADD"};
+	const char *argv[EVENT_ARGUMENTS_MAX] = {"XADD"};
 	int argc = 1;
-	bool use = is_use(event);
 
-	argv[argc++] = stream_key(arena, principal->organization, use);
+	argv[argc++] = store_event_key(arena, principal->organization, false);
 	if (known)
 		argv[argc++] = "NOMKSTREAM";
-	argv[argc++] = use ? "MAXLEN" : "MINID";
+	argv[argc++] = "MINID";
 	argv[argc++] = "~";
-	argv[argc++] = use ? KEEP_USES : arena_format(arena, "%lld", (long long)(clock_wall_ms() - KEEP_MS));
+	argv[argc++] = arena_format(arena, "%lld", (long long)(clock_wall_ms() - KEEP_MS));
 	argv[argc++] = "*";
-	add_field(argv, &argc, "event", event);
-	add_field(argv, &argc, "actor", actor);
-	add_field(argv, &argc, "organization", principal->organization);
-	add_field(argv, &argc, "user", principal->user);
-	add_field(argv, &argc, "service", principal->service);
-	add_field(argv, &argc, "outcome", outcome);
-	add_field(argv, &argc, "request_id", request_id);
+	store_event_add_fields(arena, &entry, argv, &argc);
 	redis_batch_init(&batch, arena);
 	redis_add_argv(&batch, argc, argv);
-	kept = entry_open(&entry);
-	if (redis_send_told(app->redis, &batch, "audit entry", kept != NULL ? written : NULL, kept))
-		return;
-	free(kept);
-	lost(&entry);
+	store_event_send(&entry, &batch);
 }
 
 void
@@ -186,6 +195,7 @@ parse(const struct redis_reply *entry, struct event *out)
 	out->service = redis_field(fields, "service");
 	out->outcome = redis_field(fields, "outcome");
 	out->request_id = redis_field(fields, "request_id");
+	out->count = redis_field(fields, "count");
 }
 
 const struct error *
@@ -198,7 +208,7 @@ store_event_read(struct app *app, struct arena *arena, const char *organization,
 
 	*count = 0;
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "XRANGE", stream_key(arena, organization, uses), arena_format(arena, "(%s", after), "+",
+	redis_add(&batch, "XRANGE", store_event_key(arena, organization, uses), arena_format(arena, "(%s", after), "+",
 		  "COUNT", arena_format(arena, "%d", STORE_EVENTS_MAX), NULL);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;

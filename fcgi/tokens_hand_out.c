@@ -84,7 +84,7 @@ tokens_hand_out(struct app *app, struct request *request, const struct token_wis
 	if (error == NULL && !noted)
 		error = &error_integration_not_found;
 	if (error == NULL)
-		store_event_append(app, request->arena, "token_issued", request->actor, &request->principal,
-				   out->warning != NULL ? out->warning : "ok", request->request_id);
+		store_event_use(app, request->arena, "token_issued", request->actor, &request->principal,
+				out->warning != NULL ? out->warning : "ok", request->request_id);
 	return error;
 }

@@ -247,8 +247,8 @@ tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool 
 	if (stored && *verdict != TOKEN_GOOD)
 		return note_failure(attempt, *verdict, &response, again);
 	if (stored) {
-		store_event_append(app, request->arena, "refreshed", request->actor, &request->principal, "ok",
-				   request->request_id);
+		store_event_use(app, request->arena, "refreshed", request->actor, &request->principal, "ok",
+				request->request_id);
 	} else if (tokens.refresh_token != NULL) {
 		/* Who disconnected meanwhile could revoke the old refresh token only: the new one must not live on. */
 		const struct grant late = {.tokens = tokens, .account = attempt->record->oauth_user_id};

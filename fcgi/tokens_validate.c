@@ -115,8 +115,8 @@ validate(struct app *app, struct request *request, struct integration *record, b
 	if (error == NULL && !stored) /* reconnected or disconnected meanwhile: what is there now counts */
 		error = store_integration_read(app, request->arena, &request->principal, record, found);
 	if (error == NULL)
-		store_event_append(app, request->arena, "validated", request->actor, &request->principal,
-				   record->status, request->request_id);
+		store_event_use(app, request->arena, "validated", request->actor, &request->principal, record->status,
+				request->request_id);
 	return error;
 }
 

@@ -20,6 +20,7 @@
 #include "fcgi/sandbox.h"
 #include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
+#include "fcgi/store.h"
 #include "fcgi/waits.h"
 
 #include <fcntl.h>
@@ -30,6 +31,33 @@
 
 #define DRAIN_MS 20000
 #define MEMORY_LOOK_MS 5000
+
+static void
+settle(void *arg)
+{
+	struct worker *worker = arg;
+	struct arena *arena = arena_open(1024, 16384, NULL, NULL);
+
+	if (arena != NULL)
+		redis_settle(worker->app.redis, arena);
+	arena_close(arena);
+}
+
+static void
+settled(void *arg, bool abandoned)
+{
+	struct worker *worker = arg;
+
+	(void)abandoned;
+	loop_stop(worker->loop);
+}
+
+void
+worker_end(struct worker *worker)
+{
+	if (!fiber_start(worker->fibers, settle, settled, worker))
+		loop_stop(worker->loop);
+}
 
 static void
 drain(void *arg)
@@ -51,8 +79,9 @@ drain(void *arg)
 	close(worker->settings->listen_fd);
 	log_message(LOG_LEVEL_INFO, "worker_draining",
 		    "the worker accepts no more and serves its connections to their end", NULL);
+	store_uses_end(worker->app.uses);
 	if (worker->connections == 0)
-		loop_stop(worker->loop);
+		worker_end(worker);
 	else
 		loop_timer_set(worker->drain_timer, DRAIN_MS);
 }
@@ -136,7 +165,8 @@ open_app(struct worker *worker)
 		? app->redis
 		: redis_open(worker->loop, app->resolver, app->metrics, "sessions", config->session_redis_url);
 	app->http = http_open(worker->loop, app->resolver, &http);
-	return app->redis != NULL && app->sessions != NULL && app->http != NULL;
+	app->uses = store_uses_open(app, STORE_USES_MINUTE_MS);
+	return app->redis != NULL && app->sessions != NULL && app->http != NULL && app->uses != NULL;
 }
 
 /* Hooks run in the order of their opening: fibers first, then what they asked of Redis and providers, then the log. */
@@ -175,6 +205,7 @@ close_worker(struct worker *worker)
 	loop_timer_close(worker->drain_timer);
 	loop_timer_close(worker->memory_timer);
 	loop_hook_close(worker->log_hook);
+	store_uses_close(worker->app.uses);
 	http_close(worker->app.http);
 	if (worker->app.sessions != worker->app.redis)
 		redis_close(worker->app.sessions);

@@ -114,7 +114,7 @@ worker_close_connection(struct connection *connection)
 	worker->connections--;
 	worker_update_gauges(worker);
 	if (worker->draining && worker->connections == 0)
-		loop_stop(worker->loop);
+		worker_end(worker);
 }
 
 /* ---- those whose request waits ---- */

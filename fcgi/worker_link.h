@@ -96,4 +96,7 @@ void worker_refuse_request(struct connection *connection);
 
 void worker_free_spare_jobs(struct worker *worker);
 
+/* The last connection of a draining worker has ended: stop when Redis has what was sent to it without waiting. */
+void worker_end(struct worker *worker);
+
 #endif

@@ -270,6 +270,8 @@ def step(words):
         return "revoking_over" if len(arguments) == 3 else "revoking"
     if kind(keys[0]) == "integrations:unrevoked":
         return "dealt_with" if arguments else "take"
+    if kind(keys[0]) == "integrations:audit_uses":
+        return "event"
     if kind(keys[0]) != "integration":
         return f"script of {kind(keys[0])}"
     if count == 1:

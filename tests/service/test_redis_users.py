@@ -62,6 +62,19 @@ def test_workers_neither_scan_nor_write_who_may_call(login):
         refused(workers.execute_command, *command)
 
 
+def test_workers_only_append_to_the_audit(product, login):
+    workers = login("integrations")
+    for stream in ("events:{acme}", "events:{acme}:use"):
+        assert workers.xadd(stream, {"event": "connected"})
+        assert workers.eval("return redis.call('XADD', ARGV[1], '*', 'a', 'b')", 0, stream)
+        for command in (("DEL", stream), ("XRANGE", stream, "-", "+"), ("XTRIM", stream, "MAXLEN", "0"), ("EXPIRE", stream, "1"),
+                        ("SET", stream, "x"), ("EVAL", "return 1", "1", stream), ("XDEL", stream, "1-1")):
+            refused(workers.execute_command, *command)
+        assert product.redis.xlen(stream) == 2
+    for key in ("integrations:x", "grant:x"):
+        refused(workers.xadd, key, {"a": "b"})
+
+
 def test_users_by_the_unix_socket(make_product):
     product = make_product()
     server = product.redis_server

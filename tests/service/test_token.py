@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import secrets
 import time
 
 import pytest
@@ -228,20 +229,21 @@ def test_the_refresh_token_never_leaves(product, connected, caller):
     assert "1//" not in text and "refresh" not in text
 
 
-def test_the_use_is_in_the_audit(product, connected, caller):
+def test_the_use_is_in_the_audit(product, connected):
+    caller = Caller(product, f"audited-{secrets.token_hex(4)}")  # so that this is its first use in the minute
     answer = caller.token("ada")
     good(answer)
     wait_until(lambda: len(entries(product, use=True)) == 1, "its entry, which no answer waits for")
     make_due(product, "ada")
     second = caller.token("ada")
     good(second)
-    wait_until(lambda: len(entries(product, use=True)) == 3, "three entries")
+    wait_until(lambda: len(entries(product, use=True)) >= 2, "the entry of the refresh")
     assert abs(entries(product, use=True)[0].pop("time") / 1000 - time.time()) < 5
-    common = {"actor": "caller:runtime", "organization": "acme", "user": "ada", "service": "google", "outcome": "ok"}
-    assert [{name: value for name, value in entry.items() if name != "time"} for entry in entries(product, use=True)] == [
+    common = {"actor": f"caller:{caller.name}", "organization": "acme", "user": "ada", "service": "google", "outcome": "ok"}
+    # The second token is an entry only where another worker gave it.
+    assert [{name: value for name, value in entry.items() if name != "time"} for entry in entries(product, use=True)[:2]] == [
         {"event": "token_issued", **common, "request_id": answer.headers["X-Request-Id"]},
-        {"event": "refreshed", **common, "request_id": second.headers["X-Request-Id"]},
-        {"event": "token_issued", **common, "request_id": second.headers["X-Request-Id"]}]
+        {"event": "refreshed", **common, "request_id": second.headers["X-Request-Id"]}]
 
 
 def test_a_warm_token_takes_two_rounds(product, somebody, caller):
@@ -251,14 +253,13 @@ def test_a_warm_token_takes_two_rounds(product, somebody, caller):
     first.connect("acme")
     caller.fresh(first.user)  # Redis knows the script from now on
     new.connect("acme", account="grace")
-    for number in range(1, 11):  # by any worker
+    for _ in range(10):  # by any worker
         with watched(product) as commands:
             caller.fresh(new.user)
         # Besides: the test's own connection, the entry of the audit (sent with nobody waiting for it: test_token_store.py
         # holds it back), and the mark at the end of a round.
-        names = [command[0] for command in commands if command[0] not in ("AUTH", "XADD", "ECHO")]
+        names = [command[0] for command in commands if command[0] not in ("AUTH", "XADD", "EVAL", "ECHO")]
         assert names in (["HMGET", "EVALSHA"], ["HMGET", "HMGET", "HMGET", "EXISTS"]), commands
-        wait_until(lambda: len(entries(product, use=True)) == number + 1, "its entry is there")
     assert names[-1] == "EXISTS"
     assert calls(product) == only(exchanges=2)
 
@@ -440,12 +441,13 @@ def test_tokens_of_another_client(product, connected, caller):
 # Scopes
 
 
-def test_scopes_that_are_granted(product, ada, caller):
+def test_scopes_that_are_granted(product, ada):
+    caller = Caller(product, f"audited-{secrets.token_hex(4)}")
     ada.connect("acme", grant=[GMAIL])
     assert sorted(caller.fresh("ada", scopes=[GMAIL])["scopes"]) == sorted([GMAIL, *IDENTITY]), "the token's, not the asked"
     for scopes in ([CALENDAR], [GMAIL, DRIVE]):
         problem(caller.token("ada", json={"scopes": scopes}), 422, "scopes_missing")
-    assert [entry["event"] for entry in entries(product, use=True)] == ["token_issued"]
+    assert [entry["event"] for entry in entries(product, use=True) if entry["actor"] == f"caller:{caller.name}"] == ["token_issued"]
 
 
 def test_scopes_that_are_not_the_callers(product, connected):

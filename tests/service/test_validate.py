@@ -1,5 +1,6 @@
 """Validation asks the provider; only invalid_grant makes a connection invalid, and tokens outlive every other answer."""
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -436,9 +437,11 @@ def test_redis_that_is_lost_under_a_refresh(make_product):
     assert product.stand_in.counters()["reuse_detections"] == 0
 
 
-def test_the_use_is_in_the_audit(duo, ada):
-    make_due(duo, "ada")
-    good(ada.validate("acme"))
+def test_the_use_is_in_the_audit(duo):
+    one = duo.session(f"audited-{secrets.token_hex(4)}", {"acme": "member"})  # so that this is the first use in the minute
+    one.connect("acme")
+    make_due(duo, one.user)
+    good(one.validate("acme"))
     entries = [entry for _, entry in duo.redis.xrange("events:{acme}:use")]
     assert [(entry["event"], entry["outcome"]) for entry in entries] == [("refreshed", "ok"), ("validated", "valid")]
     assert [entry["event"] for _, entry in duo.redis.xrange("events:{acme}")] == ["connected"]

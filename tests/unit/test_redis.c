@@ -1160,8 +1160,9 @@ answer_set_and_ping(void)
 }
 
 static void
-note_end(void *arg, bool done)
+note_end(void *arg, bool done, int64_t number)
 {
+	(void)number;
 	*(bool *)arg = done;
 }
 
