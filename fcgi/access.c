@@ -178,6 +178,9 @@ access_gateway(struct app *app, struct request *request, const char *organizatio
 	request->principal.user = request->session.user;
 	request->principal.organization = organization;
 	request->actor = arena_join(request->arena, "user:", request->session.user, NULL);
+	if (request->session.agent != NULL)
+		request->actor =
+		    arena_join(request->arena, "agent:", request->session.agent, " for ", request->actor, NULL);
 	return NULL;
 }
 

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #define ORGANIZATIONS_MAX STORE_SESSION_ORGANIZATIONS_MAX /* more than these would be stored and not be shown */
-#define FIELDS_MAX (2 * (ORGANIZATIONS_MAX + 6))
+#define FIELDS_MAX (2 * (ORGANIZATIONS_MAX + 7))
 
 struct fields {
 	const char *text[FIELDS_MAX + 1];
@@ -30,6 +30,7 @@ struct options {
 	const char *name;
 	const char *use;
 	const char *mcps;
+	const char *agent;
 	const char *organizations[ORGANIZATIONS_MAX];
 	size_t organization_count;
 	int64_t ttl;
@@ -110,6 +111,9 @@ check_options(const struct options *options)
 		return cmd_usage("session", "--use gateway and --mcps \"gmail ...\" belong together");
 	if (options->mcps != NULL && !cmd_are_names(&mcps))
 		return cmd_usage("session", "--mcps needs names of MCPs, separated by spaces");
+	if (options->agent != NULL && (options->use == NULL || !text_is_id(options->agent)))
+		return cmd_usage("session",
+				 "--agent needs --use gateway and a name: letters, digits, _ and -, at most 64");
 	return CMD_OK;
 }
 
@@ -124,6 +128,7 @@ fill_fields(struct options *options)
 	add(fields, "sid", random_id(options->arena));
 	add(fields, "use", options->use);
 	add(fields, "mcps", options->mcps);
+	add(fields, "agent", options->agent);
 	for (size_t i = 0; i < options->organization_count; i++) {
 		if (!add_organization(fields, options->arena, options->organizations[i]))
 			return cmd_usage("session", "--org \"%s\" is no organization; write ID or ID:role",
@@ -141,6 +146,7 @@ take_option(struct options *options, int option, const char *value)
 	case 'n': options->name = value; break;
 	case 'g': options->use = value; break;
 	case 'm': options->mcps = value; break;
+	case 'a': options->agent = value; break;
 	case 'o':
 		if (options->organization_count == ORGANIZATIONS_MAX)
 			return cmd_usage("session", "at most %d organizations fit into one session", ORGANIZATIONS_MAX);
@@ -163,10 +169,15 @@ static int
 read_options(int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
-	    {"user", required_argument, NULL, 'u'}, {"org", required_argument, NULL, 'o'},
-	    {"ttl", required_argument, NULL, 't'},  {"email", required_argument, NULL, 'e'},
-	    {"name", required_argument, NULL, 'n'}, {"use", required_argument, NULL, 'g'},
-	    {"mcps", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0},
+	    {"user", required_argument, NULL, 'u'},
+	    {"org", required_argument, NULL, 'o'},
+	    {"ttl", required_argument, NULL, 't'},
+	    {"email", required_argument, NULL, 'e'},
+	    {"name", required_argument, NULL, 'n'},
+	    {"use", required_argument, NULL, 'g'},
+	    {"mcps", required_argument, NULL, 'm'},
+	    {"agent", required_argument, NULL, 'a'},
+	    {NULL, 0, NULL, 0},
 	};
 	int option;
 	int status;

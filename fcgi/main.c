@@ -21,7 +21,7 @@ static const struct command {
     {"check", cmd_check, "", "check settings, Redis and providers; print the redirect URIs to register"},
     {"session", cmd_session,
      "create --user U --org O[:role] [--org ...] [--ttl 8h] [--email E] [--name N] [--use gateway --mcps \"gmail "
-     "...\"]",
+     "...\" [--agent A]]",
      "store a session and print its token on the last line"},
     {"session", cmd_session, "revoke -", "end the session whose token is on standard input"},
     {"caller", cmd_caller, "create --name N --mcps \"gmail ...\" --orgs \"acme ...\" [--ttl 90d]",

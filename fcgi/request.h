@@ -51,11 +51,11 @@ struct request {
 	const char *mcp;                    /* of the path, in the gateway */
 	const char *rest;                   /* of the path, in the proxy: behind the service, with its slash */
 	const char *credential;             /* "cookie" or "bearer" */
-	const char *actor;                  /* for the audit: "user:<id>" or "caller:<name>" */
-	const struct provider *provider;    /* of the path's service */
-	const struct json *json;            /* the parsed body, an object; NULL without one */
-	int64_t deadline_ms;                /* loop_now_ms by which all provider calls and lease waits end */
-	struct wait wait;                   /* its place among those that wait for a provider */
+	const char *actor;               /* for the audit: "user:<id>", "caller:<name>", "agent:<name> for user:<id>" */
+	const struct provider *provider; /* of the path's service */
+	const struct json *json;         /* the parsed body, an object; NULL without one */
+	int64_t deadline_ms;             /* loop_now_ms by which all provider calls and lease waits end */
+	struct wait wait;                /* its place among those that wait for a provider */
 
 	/* for the answer */
 	const struct error *error; /* what went wrong, for the log; NULL: nothing */

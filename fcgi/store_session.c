@@ -64,19 +64,29 @@ is_text(const struct redis_reply *reply)
 	return true;
 }
 
+/* Who uses a gateway session stands in the audit: a name that cannot stand there makes it no session. */
+static bool
+is_agent(const struct redis_reply *reply)
+{
+	const char *agent = not_empty(redis_item(reply, 4));
+
+	return agent == NULL || redis_item(reply, 2) == NULL || text_is_id(agent);
+}
+
 static void
 fill(struct arena *arena, const char *key, const struct redis_reply *reply, struct session *out)
 {
 	const char *hash = key + strlen("session:");
 
 	out->user = redis_item(reply, 0);
-	out->found = text_is_id(out->user) && is_text(reply);
+	out->found = text_is_id(out->user) && is_text(reply) && is_agent(reply);
 	if (!out->found)
 		return;
 	out->sid = not_empty(redis_item(reply, 1));
 	out->use = redis_item(reply, 2);
 	out->mcps = redis_item(reply, 3);
-	out->role = not_empty(redis_item(reply, 4));
+	out->agent = not_empty(redis_item(reply, 4));
+	out->role = not_empty(redis_item(reply, 5));
 	out->binding =
 	    arena_join(arena, out->sid != NULL ? "sid:" : "token:", out->sid != NULL ? out->sid : hash, NULL);
 }
@@ -85,7 +95,7 @@ fill(struct arena *arena, const char *key, const struct redis_reply *reply, stru
 static void
 add_fields(struct redis_batch *batch, const char *key, const char *role_field)
 {
-	redis_add(batch, "HMGET", key, "user_id", "sid", "use", "mcps", role_field, NULL);
+	redis_add(batch, "HMGET", key, "user_id", "sid", "use", "mcps", "agent", role_field, NULL);
 }
 
 /* Whose records to read in the same round; NULL: nobody's. */

@@ -160,8 +160,9 @@ def test_a_session_with_many_organizations(product):
     assert good(ada.get("/api/me"))["organizations"] == [{"id": name, "role": "admin"} for name in names]
     assert ada.list("o999") == []
     mate = sign_in(product, "--user", "ada", "--email", "ada@example.com", "--name", "Ada", "--use", "gateway", "--mcps", "gmail",
+                   "--agent", "helper",
                    *[f"--org={name}" for name in names], via="bearer")
-    assert product.redis.hlen(product.session_key(mate.token)) == 1006
+    assert product.redis.hlen(product.session_key(mate.token)) == 1007
 
 
 def test_each_session_is_a_login_of_its_own(product):
@@ -171,10 +172,11 @@ def test_each_session_is_a_login_of_its_own(product):
 
 
 def test_gateway_session(product):
-    mate = sign_in(product, "--user", "ada", "--org", "acme", "--use", "gateway", "--mcps", "gmail google_drive", via="bearer")
+    mate = sign_in(product, "--user", "ada", "--org", "acme", "--use", "gateway", "--mcps", "gmail google_drive",
+                   "--agent", "helper-1", via="bearer")
     problem(mate.get("/api/me"), 401, "unauthenticated")
     (key,) = product.redis.keys("session:*")
-    assert product.redis.hmget(key, "use", "mcps") == ["gateway", "gmail google_drive"]
+    assert product.redis.hmget(key, "use", "mcps", "agent") == ["gateway", "gmail google_drive", "helper-1"]
 
 
 # list
@@ -198,8 +200,20 @@ def test_list(product, ada, bob):
 
 def test_list_shows_no_control_characters(product, ada):
     ada.connect("acme")
-    product.redis.hset("integration:{acme:ada}:google", "oauth_email", "a\x1b[2J\x9b31m@example.com")
-    assert "\x1b" not in product.command("list", "--org", "acme").stdout
+    for control in ("\x01", "\t", "\n", "\x1b[2J", "\x1f", "\x7f", "\x80", "\x9b31m", "\x9f"):
+        product.redis.hset("integration:{acme:ada}:google", "oauth_email", f"a{control}@example.com")
+        _, line = product.command("list", "--org", "acme").stdout.rstrip("\n").split("\n")
+        assert "?" in line and line.isprintable()
+
+
+def test_keys_of_no_member_are_left_alone(product, ada):
+    ada.connect("acme")
+    for key in ("integration:{acme:x y}:google", "integration:{acme:x}:Goo gle"):
+        product.redis.hset(key, "id", "1")
+    title, *lines = product.command("list", "--org", "acme").stdout.splitlines()
+    assert title.startswith("USER") and [line.split()[0] for line in lines] == ["ada"]
+    product.command("remove", "--org", "acme")
+    assert sorted(product.redis.keys("removed:*")) == ["removed:{acme:ada}", "removed:{acme:x}"]
 
 
 def test_list_shows_damaged_records(product, ada):

@@ -28,7 +28,8 @@ def operator(product, **more):
     (("list", "--org", "acme", "x"), "too much"), (("list", "--color"), "--color"),
     (("events", "--org", "acme", "x"), "too much"), (("events", "--color"), "--color"),
     (("remove", "--org", "acme", "x"), "too much"), (("restore", "--color"), "--color"),
-    ((*SESSION, "--color"), "--color"), ((*SESSION, "--use", "gateway", "--mcps", "No"), "--mcps"),
+    ((*SESSION, "--agent", "helper"), "--agent"),
+    ((*SESSION, "--use", "gateway", "--mcps", "gmail", "--agent", "a helper"), "--agent"), ((*SESSION, "--color"), "--color"), ((*SESSION, "--use", "gateway", "--mcps", "No"), "--mcps"),
     ((*SESSION, "--name", b"\xff"), "UTF-8"), ((*SESSION, *["--org=o"] * 1001), "at most 1000"),
     ((*SESSION, "--org", "acme:" + "r" * 5000), "4096"),
 ])

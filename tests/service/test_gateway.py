@@ -67,10 +67,10 @@ class Gateway(Product):
         self.upstream.stop()
         self.names.stop()
 
-    def teammate(self, user="ada", organizations=("acme",), mcps=None):
+    def teammate(self, user="ada", organizations=("acme",), mcps=None, **fields):
         """The session that an AI teammate gets."""
         return self.session(user, {each: "member" for each in organizations}, via="bearer", use="gateway",
-                            mcps=self.mcps if mcps is None else mcps)
+                            mcps=self.mcps if mcps is None else mcps, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -1098,6 +1098,20 @@ def test_a_teammate_who_tries_other_mcps_is_in_the_audit(gateway, ada):  # pylin
     wait_until(lambda: len(refused()) == 2, "both entries, which nothing waited for")
     assert [(each["actor"], each["user"], each["service"], each["outcome"], each["request_id"]) for each in refused()] == \
         [("user:ada", "ada", "google", "mcp", number) for number in (first, second)]
+
+
+def test_the_agent_of_a_session_is_in_the_audit(gateway, ada):  # pylint: disable=unused-argument
+    mates = [gateway.teammate(), gateway.teammate(agent=""), gateway.teammate(agent="helper-1")]
+    for mate in mates:
+        assert call(mate).status_code == 200
+    wait_until(lambda: any(each["actor"] != "user:ada" for each in entries(gateway, use=True)), "the entry, which nothing waited for")
+    assert [(each["event"], each["actor"], each["user"]) for each in entries(gateway, use=True)
+            if each["actor"] != "user:ada"] == [("token_issued", "agent:helper-1 for user:ada", "ada")]
+
+
+@pytest.mark.parametrize("agent", ["a helper", "helper\n", "h\0", "a:b", "a" * 65, "\N{LATIN SMALL LETTER E WITH ACUTE}"])
+def test_an_agent_that_is_no_name_has_no_session(gateway, ada, agent):  # pylint: disable=unused-argument
+    problem(call(gateway.teammate(agent=agent)), 401, "unauthenticated")
 
 
 # The command
