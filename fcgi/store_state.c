@@ -160,6 +160,14 @@ add_row(struct redis_batch *batch, struct app *app, struct arena *arena, const c
 	return NULL;
 }
 
+/* As crypto_sha256_hex writes it: what else stands in the list is not ours, and becomes no key. */
+static bool
+is_row_name(const char *name)
+{
+	return name != NULL && strlen(name) == CRYPTO_SHA256_HEX - 1 &&
+	       strspn(name, "0123456789abcdef") == CRYPTO_SHA256_HEX - 1;
+}
+
 /* The rows of those that made room: nobody can end these flows any more. */
 static const struct error *
 drop_rows(struct app *app, struct arena *arena, const struct redis_reply *names)
@@ -167,8 +175,12 @@ drop_rows(struct app *app, struct arena *arena, const struct redis_reply *names)
 	struct redis_batch batch;
 
 	redis_batch_init(&batch, arena);
-	for (size_t i = 0; i < names->count && batch.count < REDIS_BATCH_MAX; i++)
-		redis_add(&batch, "DEL", arena_format(arena, "oauth_state:%s", redis_item(names, i)), NULL);
+	for (size_t i = 0; i < names->count && batch.count < REDIS_BATCH_MAX; i++) {
+		const char *name = redis_item(names, i);
+
+		if (is_row_name(name))
+			redis_add(&batch, "DEL", arena_format(arena, "oauth_state:%s", name), NULL);
+	}
 	return batch.count > 0 ? redis_run(app->redis, &batch, false) : NULL;
 }
 

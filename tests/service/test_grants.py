@@ -5,7 +5,7 @@ import pytest
 from checks import calls, is_stored, key, live
 from cluster import Later, Person
 from harness import good, problem, wait_until
-from programs import Caller, entries
+from programs import Caller, entries, watched
 
 
 def members(product):
@@ -76,6 +76,20 @@ def test_names_too_many_do_no_harm(product, ada, bob):
     bob.connect("acme", account="grace")  # he has another account now
     assert good(ada.disconnect("acme"))["revocation"] == "revoked"
     assert "acme:ghost:google" not in product.redis.smembers(grant)
+
+
+@pytest.mark.parametrize("name", ["acme:b{b}:google", "ac me:bob:google", "acme:bob:Goo gle", "acme:bob:google:x", "*:*:*", "::",
+                                  "acme:bob:"])
+def test_names_that_are_no_names_become_no_keys(product, ada, name):
+    ada.connect("acme")
+    (grant,) = members(product)
+    product.redis.sadd(grant, name)
+    with watched(product) as commands:
+        assert good(ada.disconnect("acme"))["revocation"] == "revoked"
+    organization, rest = name.split(":", 1)
+    assert not [words for words in commands if any(word.startswith((f"integration:{{{organization}:{rest.split(':', 1)[0]}}}",
+                                                                    f"credential:{{{organization}:{rest.split(':', 1)[0]}}}"))
+                                                   for word in words[1:2])]
 
 
 def test_a_damaged_record_still_counts(product, ada, bob):

@@ -51,6 +51,17 @@ def undisturbed(product, ada):
     assert product.hosts[0].workers() == workers
 
 
+@pytest.mark.parametrize("path, server, status", [
+    ("/api/me", "public", 200), ("/api/me", "internal", 404), ("/api/me", "gateway", 403), ("/healthz", "internal", 200),
+    ("/healthz", "public", 404), ("/healthz", "gateway", 403), ("/metrics", "public", 404),
+    ("/internal/organizations/acme/users/ada/integrations/google/token", "public", 404), ("/mcp/acme/gmail", "public", 404),
+    ("/mcp/acme/gmail", "internal", 404), ("/healthz", "", 404), ("/healthz", "internal ", 404)])
+def test_a_route_belongs_to_its_server(product, ada, socket_path, path, server, status):
+    with Peer(socket_path) as peer:
+        peer.send(fastcgi.request(product, path=path, token=ada.token, INTEGRATIONS_SERVER=server))
+        assert peer.answer()[0] == status
+
+
 def connections(product):
     for line in product.request("GET", "/metrics", internal=True).text.splitlines():
         if line.startswith("integrations_connections "):

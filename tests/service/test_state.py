@@ -52,6 +52,12 @@ def sid_that_looks_like_a_binding(duo, ada):
     return begun, duo.session("ada", {"acme": "admin"}, sid=f"token:{hashed}"), "acme", SERVICE
 
 
+def two_empty_sids(duo, ada):
+    """An empty sid names no login: else all that have one would be the same."""
+    duo.redis.hset(duo.session_key(ada.token), "sid", "")
+    return ada, duo.session("ada", {"acme": "member", "globex": "member"}, sid=""), "acme", SERVICE
+
+
 def other_user(duo, ada):
     return ada, duo.session("bob", {"acme": "member"}, sid="login-of-bob"), "acme", SERVICE
 
@@ -77,7 +83,7 @@ def bearer_then_cookie(duo, ada):
 
 
 FOREIGN = [other_login, login_without_sid, other_token_without_sid, sid_that_looks_like_a_token,
-           sid_that_looks_like_a_binding, other_user, other_user_of_the_same_sid, other_organization, other_service,
+           sid_that_looks_like_a_binding, two_empty_sids, other_user, other_user_of_the_same_sid, other_organization, other_service,
            cookie_then_bearer, bearer_then_cookie]
 
 
@@ -217,6 +223,16 @@ def test_at_most_twenty_live_states(duo, ada):
     assert all(duo.redis.exists(row(each)) for each in (*documents[1:7], *documents[8:], *elsewhere))
     good(ada.callback("acme", documents[1]))
     good(ada.callback("globex", elsewhere[0]))
+
+
+def test_names_that_are_no_hashes_become_no_keys(duo, ada):
+    names = ["x", "", "A" * 64, "0" * 63, "0" * 65, "0" * 64]
+    for name in names:
+        duo.redis.set(f"oauth_state:{name}", "x")
+    live = {name: 1e18 + number * 1e6 for number, name in enumerate(names + [f"l{number}" for number in range(20)])}
+    duo.redis.zadd("integrations:states:{acme:ada}", live)
+    ada.begin("acme")
+    assert [name for name in names if not duo.redis.exists(f"oauth_state:{name}")] == ["0" * 64]
 
 
 def test_a_changed_provider_file(make_product):

@@ -640,10 +640,48 @@ forgets_a_dropped_request(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
 
+extern const char __bss_start[]; /* NOLINT(bugprone-reserved-identifier): the linker's names */
+extern const char _end[];        /* NOLINT(bugprone-reserved-identifier) */
+
+/* Whether a variable of this program holds `text`. */
+__attribute__((no_sanitize("address"))) static bool
+is_held(const char *text)
+{
+	size_t len = strlen(text);
+
+	for (const char *at = __bss_start; at + len <= _end; at++) {
+		size_t i = 0;
+
+		while (i < len && at[i] == text[i])
+			i++;
+		if (i == len)
+			return true;
+	}
+	return false;
+}
+
+static void
+a_look_leaves_no_credentials(void **state)
+{
+	static const char token[] = "Bearer session-MARKER-in-the-look";
+	char bytes[128] = {1, 4, 0, 1, 0, 100}; /* a record that is not whole */
+	int ends[2];
+
+	(void)state;
+	memcpy(bytes + 8, token, sizeof token);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	assert_int_equal(write(ends[1], bytes, 60), 60);
+	(void)gateway_look(ends[0]);
+	assert_false(is_held(token));
+	close(ends[0]);
+	close(ends[1]);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_look_leaves_no_credentials),
 	    TEST(serves_many_requests_on_one_connection),
 	    TEST(tells_what_nginx_says),
 	    TEST(refuses_text_that_is_no_utf8),

@@ -10,7 +10,9 @@
 #include "common/loop.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -265,6 +267,39 @@ hooks_run_in_order_until_none_did_anything(void **state)
 	loop_hook_close(NULL);
 }
 
+static size_t
+epolls(void)
+{
+	char path[32];
+	char target[64];
+	size_t count = 0;
+
+	for (int fd = 0; fd < 64; fd++) {
+		ssize_t len;
+
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		len = readlink(path, target, sizeof target);
+		count += len > 0 && strncmp(target, "anon_inode:[eventpoll]", (size_t)len) == 0;
+	}
+	return count;
+}
+
+/* LIBEV_FLAGS=1 asks for select. */
+static void
+takes_no_advice_from_the_environment(void **state)
+{
+	size_t before = epolls();
+	struct loop *another;
+
+	(void)state;
+	setenv("LIBEV_FLAGS", "1", 1);
+	another = loop_open();
+	unsetenv("LIBEV_FLAGS");
+	assert_non_null(another);
+	assert_int_equal(epolls(), before + 1);
+	loop_close(another);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
 
 int
@@ -276,6 +311,7 @@ main(void)
 	    TEST(timers_fire_once_and_not_early),
 	    TEST(timers_count_from_the_turn),
 	    TEST(catches_signals),
+	    TEST(takes_no_advice_from_the_environment),
 	    TEST(hooks_run_in_order_until_none_did_anything),
 	};
 
