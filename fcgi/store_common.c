@@ -89,19 +89,3 @@ store_run_script(struct app *app, struct arena *arena, const struct redis_script
 	*err = redis_run(app->redis, &batch, reads);
 	return *err == NULL ? batch.reply[0] : NULL;
 }
-
-void
-store_prepare(void)
-{
-	store_session_prepare();
-	store_caller_prepare();
-	store_state_prepare();
-	store_integration_prepare();
-	store_integration_write_prepare();
-	store_rotate_prepare();
-	store_lease_prepare();
-	store_limit_prepare();
-	store_grant_prepare();
-	store_unrevoked_prepare();
-	store_use_prepare();
-}

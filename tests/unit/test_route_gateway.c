@@ -42,7 +42,7 @@ ask(size_t mcp_count, const char *session_mcps)
 				  .provider = &provider,
 				  .query = "",
 				  .rest = "/v1/things",
-				  .session = {.found = true, .mcps = session_mcps}};
+				  .session = {.found = true, .binding = "token:MARKER", .mcps = session_mcps}};
 	struct response response = {.arena = arena};
 	const struct error *error = route_gateway_proxy(NULL, &request, &response);
 

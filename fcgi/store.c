@@ -1,0 +1,18 @@
+/* Not where all stores find what they share: that would make a circle of them. */
+#include "fcgi/store_common.h"
+
+void
+store_prepare(void)
+{
+	store_session_prepare();
+	store_caller_prepare();
+	store_state_prepare();
+	store_integration_prepare();
+	store_integration_write_prepare();
+	store_rotate_prepare();
+	store_lease_prepare();
+	store_limit_prepare();
+	store_grant_prepare();
+	store_unrevoked_prepare();
+	store_use_prepare();
+}
