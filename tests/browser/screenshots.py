@@ -79,13 +79,13 @@ def take_all(product, visitor):
 
     visitor.inject({"path": "/callback$", **problem("account_mismatch", 409, stored_account="ada@example.com",
                                                     chosen_account="grace@workspace.example")})
-    visitor.open(f"{CALLBACK}?code=x&state={STATE}")
+    visitor.open_noted(f"{CALLBACK}?code=x&state={STATE}")
     visitor.wait_text("Replace")
     camera.take("callback-another-account", width=560)
 
     visitor.heal()
     visitor.inject_script("const real = setTimeout; window.setTimeout = (action, time) => real(action, time === 800 ? 9e6 : time)")
-    visitor.open(ada.authorize())
+    visitor.open_noted(ada.authorize())
     visitor.wait_text("Integration connected")
     camera.take("callback-connected", width=560)
 

@@ -41,7 +41,8 @@ def failed(visitor, words, seconds=10):
     visitor.wait(lambda: visitor.heading() == "Failed to connect integration", "the phase of failure", seconds)
     visitor.wait_text(words, "#content")
     assert visitor.driver.title == "Failed to connect integration"
-    assert visitor.button("Back to integrations").get_attribute("href") == visitor.base + "/integrations"
+    back = visitor.button("Back to integrations").get_attribute("href")
+    assert back in (visitor.base + "/integrations", visitor.base + "/integrations?organization=acme")
     assert visitor.focused() in ("Failed to connect integration", ""), "the focus is where the reading begins"
 
 
@@ -62,7 +63,7 @@ def test_three_phases_then_back(visitor, person, google):
     connected = seen[-1]
     assert connected["search"] == ""
     assert 750 <= visitor.js("return performance.timeOrigin") - connected["at"] <= 1500
-    assert f"The Google account {ADA} is now connected for {person.name} ({person.email})." in connected["text"]
+    assert f"The Google account {ADA} is now connected in acme for {person.name} ({person.email})." in connected["text"]
     assert "Google connected." in connected["text"], "the toast"
     assert visitor.wait_toast("Google connected.")
     assert visitor.texts("article .badge") == ["Valid"]
@@ -82,7 +83,7 @@ def test_nothing_secret_stays(visitor, person):
     visitor.inject({"path": POST, "delay": 1.5})
     location = person.authorize()
     secrets = [query_of(location)[name] for name in ("code", "state")]
-    visitor.open(location)
+    visitor.open_noted(location)
     visitor.wait(lambda: visitor.calls(), "the posting")
     for secret in secrets:
         assert visitor.page_holds(secret) == []
@@ -100,7 +101,7 @@ def test_address_is_clean_although_nothing_else_loads(visitor, person):
     visitor.cdp("Network.setBlockedURLs", urls=["*/common.js"])
     try:
         location = person.authorize()
-        visitor.open(location)
+        visitor.open_noted(location)
         failed(visitor, "This page could not be loaded completely, so nothing was connected.")
         assert visitor.url == visitor.base + PATH
         assert not [entry for entry in visitor.history() if "code=" in entry]
@@ -116,7 +117,7 @@ def test_what_is_posted(visitor, person):
     """)
     visitor.inject({"path": POST, "delay": 1})
     location = person.authorize()
-    visitor.open(location)
+    visitor.open_noted(location)
     visitor.wait(lambda: visitor.js("return window.bodies.length") == 1, "the posting")
     query = query_of(location)
     assert json.loads(visitor.js("return window.bodies[0]")) == {name: query[name] for name in ("code", "state", "iss")}
@@ -124,7 +125,7 @@ def test_what_is_posted(visitor, person):
 
 def test_reload_does_not_post_twice(visitor, person, google):
     visitor.inject({"path": POST, "delay": 3})
-    visitor.open(person.authorize())
+    visitor.open_noted(person.authorize())
     visitor.wait(lambda: visitor.calls(), "the posting")
     visitor.heal()
     visitor.inject()
@@ -146,7 +147,7 @@ def test_in_another_tab(visitor, person):
     visitor.open_integrations()
     location = person.authorize(organization="globex")
     visitor.driver.switch_to.new_window("tab")
-    visitor.open(location)
+    visitor.open_noted(location)
     visitor.wait_path("/integrations", 15)
     visitor.settle()
     assert visitor.texts("article .badge") == ["Valid"]
@@ -161,6 +162,7 @@ def test_from_another_site(visitor, person, product, same_site):
     link = person.session.begin("acme")
     visitor.open(link.replace("://localhost:", "://127.0.0.1:"))
     visitor.consent(ADA)
+    visitor.click("Connect in acme")
     visitor.wait_path("/integrations", 15)
     visitor.settle()
     assert visitor.texts("article .badge") == ["Valid"]
@@ -176,9 +178,79 @@ def test_some_permissions_unticked(visitor, person):
 def test_names_do_not_hold_up_the_outcome(visitor, person):
     visitor.inject_script(WATCH_PHASES)
     visitor.inject({"path": "/api/(me|services)$", "fail": True})
-    visitor.open(person.authorize())
+    visitor.open_noted(person.authorize())
     visitor.wait_path("/integrations", 15)
-    assert f"The Google account {ADA} is now connected." in phases(visitor)[-1]["text"]
+    assert f"The Google account {ADA} is now connected in acme." in phases(visitor)[-1]["text"]
+
+
+# A flow that another application began, or a link that another person sent
+
+
+def test_without_a_note_it_asks_first(visitor, person, google):
+    location = person.authorize(organization="globex")
+    visitor.inject()
+    visitor.open(location)
+    visitor.wait(lambda: visitor.heading() == "Connect this account?", "the question")
+    assert "Google sent you back to connect an account in the organization globex." in visitor.text("#content")
+    assert not [call for call in visitor.calls() if call.startswith("POST")]
+    assert google.counters()["exchanges"] == 0 and person.integrations("globex") == []
+    assert visitor.button("Back to integrations").get_attribute("href") == visitor.base + "/integrations"
+    visitor.tab_to("Connect in globex")
+    visitor.keys("\ue007")
+    visitor.wait_path("/integrations", 15)
+    visitor.wait_toast("In globex: Google connected.")
+    assert person.integrations("globex")[0]["status"] == "valid"
+    assert visitor.js("return {...localStorage}") == {}, "no page's choice is changed"
+
+
+def test_sent_error_offers_only_the_way_back(visitor, person):
+    visitor.inject()
+    visitor.open(f"{PATH}?error=x&state={'A' * 43}.evilcorp")
+    failed(visitor, "Google did not complete the sign-in")
+    assert visitor.text("#place") == "Organization evilcorp"
+    assert visitor.buttons() == [] and visitor.button("Back to integrations").get_attribute("href") == visitor.base + "/integrations"
+    assert not [call for call in visitor.calls() if call.startswith("POST")]
+
+
+@pytest.mark.parametrize("note", [{"age": 601}, {"age": -60}, {"organization": "globex"}, {"service": "other"}], ids=str)
+def test_note_that_does_not_fit(visitor, person, note):
+    visitor.inject()
+    visitor.open_noted(f"{PATH}?code=x&state={STATE}", **note)
+    visitor.wait(lambda: visitor.heading() == "Connect this account?", "the question")
+    assert not [call for call in visitor.calls() if call.startswith("POST")]
+    assert visitor.js("return {...localStorage}") == {}, "a note is good once"
+
+
+def test_what_a_beginning_page_notes(visitor, person):
+    """The hash, never the state; at most 20; what is too old goes."""
+    visitor.open_integrations()
+    visitor.js("""for (let age = 0; age < 30; age += 1) localStorage.setItem(`flow:${age}`,
+        JSON.stringify({ organization: 'acme', service: 'google', time: Date.now() - age * 30000 }))""")
+    visitor.js("localStorage.setItem('flow:broken', '{')")
+    visitor.click("Connect")
+    visitor.wait(lambda: visitor.all("#chooser"), "the account chooser")
+    state = query_of(visitor.url).get("state")
+    visitor.open("/integrations-assets/icon.svg")
+    kept = visitor.js("return {...localStorage}")
+    keys = [key for key in kept if key.startswith("flow:")]
+    assert len(keys) == 20 and "flow:broken" not in keys and "flow:18" in keys and "flow:19" not in keys
+    new = json.loads(kept[next(key for key in keys if len(key) == len("flow:") + 64)])
+    assert (new["organization"], new["service"], sorted(new)) == ("acme", "google", ["organization", "service", "time"])
+    assert state is None or state not in json.dumps(kept)
+
+
+@pytest.mark.parametrize("lost", [
+    "Storage.prototype.setItem = () => { throw new DOMException('', 'QuotaExceededError'); };",
+    "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException('', 'SecurityError'); } });",
+    "Object.defineProperty(crypto, 'subtle', { value: undefined });"], ids=["full", "forbidden", "no digest"])
+def test_without_storage_or_digest_it_asks(visitor, person, lost):
+    visitor.inject_script(lost)
+    visitor.open_integrations()
+    visitor.click("Connect")
+    visitor.consent(ADA)
+    visitor.click("Connect in acme")
+    visitor.wait_path("/integrations", 15)
+    visitor.wait(lambda: visitor.texts("article .badge") == ["Valid"], "the badge Valid")
 
 
 # What the person did
@@ -284,7 +356,7 @@ def test_slow_provider(visitor, person, google):
 def test_wrong_issuer(visitor, person):
     location = person.authorize()
     query = query_of(location)
-    visitor.open(PATH + "?" + urlencode({**query, "iss": "https://elsewhere.example"}))
+    visitor.open_noted(PATH + "?" + urlencode({**query, "iss": "https://elsewhere.example"}))
     failed(visitor, "The answer did not come from Google, so nothing was connected.")
 
 
@@ -293,9 +365,9 @@ def test_wrong_issuer(visitor, person):
 
 def test_used_state(visitor, person, google):
     location = person.authorize()
-    visitor.open(location)
+    visitor.open_noted(location)
     visitor.wait_path("/integrations", 15)
-    visitor.open(location)
+    visitor.open_noted(location)
     failed(visitor, "This sign-in is not valid any more")
     assert google.counters()["exchanges"] == 1
     assert len(person.integrations()) == 1
@@ -320,7 +392,7 @@ def test_used_state(visitor, person, google):
 def test_invented_or_broken_query(visitor, person, query, organization):
     """It is posted only where the state names an organization, and only to that one."""
     visitor.inject()
-    visitor.open(PATH + "?" + urlencode(query))
+    visitor.open_noted(PATH + "?" + urlencode(query), organization or "acme")
     visitor.wait(lambda: visitor.heading() == "Failed to connect integration", "the phase of failure")
     posted = [call for call in visitor.calls() if call.startswith("POST")]
     assert posted == ([f"POST /api/organizations/{organization}/integrations/google/callback"] if organization else [])
@@ -385,7 +457,7 @@ CODES = [
 @pytest.mark.parametrize("answer, words, again", CODES, ids=lambda value: value if isinstance(value, str) else "")
 def test_refusals_in_words(visitor, person, answer, words, again):
     visitor.inject({"path": POST, **answer})
-    visitor.open(f"{PATH}?code=4/0AMARKER&state={STATE}")
+    visitor.open_noted(f"{PATH}?code=4/0AMARKER&state={STATE}")
     failed(visitor, words)
     assert visitor.has_button("Try again") == again
     if "body" in answer:
@@ -396,13 +468,13 @@ def test_refusals_in_words(visitor, person, answer, words, again):
 def test_no_answer_in_time(visitor, person):
     visitor.inject_script(SHORT_TIMEOUT)
     visitor.inject({"path": POST, "hang": True})
-    visitor.open(f"{PATH}?code=4/0AMARKER&state={STATE}")
+    visitor.open_noted(f"{PATH}?code=4/0AMARKER&state={STATE}")
     failed(visitor, "The server took too long to answer.")
 
 
 def test_offline_meanwhile(visitor, person):
     visitor.inject({"path": POST, "delay": 1})
-    visitor.open(f"{PATH}?code=4/0AMARKER&state={STATE}")
+    visitor.open_noted(f"{PATH}?code=4/0AMARKER&state={STATE}")
     visitor.wait(lambda: visitor.calls(), "the posting")
     visitor.network(offline=True)
     failed(visitor, "You are offline.")
@@ -412,7 +484,7 @@ def test_offline_meanwhile(visitor, person):
 def test_store_down(visitor, person, product):
     location = person.authorize()
     with product.store_stopped():
-        visitor.open(location)
+        visitor.open_noted(location)
         failed(visitor, "The service cannot reach its storage at the moment.")
 
 
@@ -422,7 +494,7 @@ def test_store_down(visitor, person, product):
 def test_not_signed_in(visitor, person, google):
     location = person.authorize()
     visitor.sign_out()
-    visitor.open(location)
+    visitor.open_noted(location)
     failed(visitor, "You are not signed in, so nothing was connected. After signing in, connect again.")
     assert google.counters()["exchanges"] == 0
     assert person.integrations() == []
@@ -431,7 +503,7 @@ def test_not_signed_in(visitor, person, google):
 def test_somebody_else_is_signed_in(visitor, product, person, new_person, google):
     location = person.authorize()
     other = new_person()
-    visitor.open(location)
+    visitor.open_noted(location)
     failed(visitor, "was begun in another session")
     assert person.integrations() == [] and other.integrations() == []
     assert google.counters()["exchanges"] == 0
@@ -447,7 +519,7 @@ def test_sign_in_and_back(tmp_path_factory, chromium, visitor):
         other = Visitor(chromium, product.public_url)
         other.forget_everything()
         other.inject_script("sessionStorage.setItem('sign-in-attempt', String(Date.now()))")
-        other.open(person.authorize())
+        other.open_noted(person.authorize())
         failed(other, "You are not signed in")
         assert other.button("Sign in").get_attribute("href") == (
             "https://localhost:1/login?x=1&return_to=%2Fintegrations")

@@ -155,7 +155,7 @@ def test_hostile_text(visitor, person):
     assert shadow(visitor, "img") == []
     assert visitor.driver.title == "Connectors of a teammate"
     assert {each for each in visitor.js(
-        f"return [...{ELEMENT}.shadowRoot.querySelectorAll('a')].map((one) => one.href)")} == {visitor.base + "/integrations"}
+        f"return [...{ELEMENT}.shadowRoot.querySelectorAll('a')].map((one) => one.href)")} == {visitor.base + "/integrations?organization=acme"}
 
 
 def test_removed_element_asks_no_more(visitor, person):

@@ -45,6 +45,8 @@ STATES = {
     "callback idle": shown(CALLBACK, "Nothing left to do here"),
     "callback connecting": shown(f"{CALLBACK}?code=x&state={STATE}", "Connecting integration…", {
         "path": "/callback$", "delay": 30}),
+    "callback asking": shown(f"{CALLBACK}?code=x&state={STATE}", "Connect this account?"),
+    "organization unknown": shown("/integrations?organization=someone-else", "You are not a member of the organization someone-else"),
     "callback failed": shown(f"{CALLBACK}?code=x&state={STATE}", "Failed to connect integration"),
     "callback mismatch": shown(f"{CALLBACK}?code=x&state={STATE}", "Replace", {"path": "/callback$", **problem(
         "account_mismatch", 409, stored_account=ADA, chosen_account=GRACE)}),
@@ -62,7 +64,7 @@ def show(visitor, person, name):
             person.disconnect()
     visitor.heal()
     visitor.inject(*rules)
-    visitor.open(path)
+    (visitor.open_noted if "state=" in path and name != "callback asking" else visitor.open)(path)
     visitor.wait_text(words)
 
 
@@ -284,7 +286,7 @@ return entries.map(({ name, transferSize }) => [new URL(name), transferSize])
 """
 
 
-@pytest.mark.parametrize("path, most", [("/integrations", 6), ("/mcps", 6), (CALLBACK, 5)])
+@pytest.mark.parametrize("path, most", [("/integrations", 9), ("/mcps", 8), (CALLBACK, 7)])
 def test_few_requests_and_few_bytes(visitor, person, product, path, most):
     visitor.driver.get("about:blank")
     visitor.cdp("Network.clearBrowserCache")
@@ -308,7 +310,7 @@ def test_few_requests_and_few_bytes(visitor, person, product, path, most):
 def test_all_pages_together_stay_small(product):
     """Everything there is, as nginx sends it."""
     paths = [*PAGES] + [f"/integrations-assets/{name}" for name in (
-        "common.js", "integrations.js", "mcps.js", "callback.js", "integration-connectors.js", "style.css", "icon.svg")]
+        "common.js", "flow.js", "list-page.js", "organization.js", "integrations.js", "mcps.js", "callback.js", "integration-connectors.js", "style.css", "icon.svg")]
     total = 0
     for path in paths:
         answer = product.request("GET", path, headers={"Accept-Encoding": "gzip"}, stream=True)

@@ -28,7 +28,7 @@ def test_not_connected(visitor, person):
     assert badges(visitor) == ["Not connected"] * 3
     for name, row in zip(NAMES, visitor.texts(".row")):
         assert f"Google is not connected. Connect it to use {name}." in row
-    assert [each.get_attribute("href") for each in visitor.all(".row a")] == [visitor.base + "/integrations"] * 3
+    assert [each.get_attribute("href") for each in visitor.all(".row a")] == [visitor.base + "/integrations?organization=acme"] * 3
     visitor.click("Open Integrations")
     visitor.wait_path("/integrations")
 
@@ -134,6 +134,6 @@ def test_hostile_text_and_link(visitor, person):
             "1": {"description": hostile}}}}}})
     open_mcps(visitor)
     assert not visitor.all(".row img")
-    assert {each.get_attribute("href") for each in visitor.all(".row a")} == {visitor.base + "/integrations"}
+    assert {each.get_attribute("href") for each in visitor.all(".row a")} == {visitor.base + "/integrations?organization=acme"}
     assert badges(visitor) == ["Not connected", "Unavailable", "Permission missing"]
     assert visitor.driver.title == "MCPs"

@@ -1,12 +1,13 @@
 """A person at Chromium: opens pages, reads, clicks, types, passes the consent page, and meets injected failures."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from selenium import webdriver
 from selenium.common.exceptions import (NoAlertPresentException, NoSuchElementException,
@@ -202,6 +203,16 @@ class Visitor:
 
     def open(self, path):
         self.driver.get(path if "://" in path else self.base + path)
+
+    def open_noted(self, location, organization=None, service="google", age=0):
+        """The callback, as if /integrations of this browser had begun the flow so many seconds ago."""
+        state = parse_qs(urlsplit(location).query).get("state", [""])[0]
+        if not self.url.startswith(self.base + "/"):
+            self.open("/integrations-assets/icon.svg")
+        self.js("localStorage.setItem(`flow:${arguments[0]}`, JSON.stringify({organization: arguments[1],"
+                " service: arguments[2], time: Date.now() - arguments[3] * 1000}))",
+                hashlib.sha256(state.encode()).hexdigest(), organization or state.partition(".")[2], service, age)
+        self.open(location)
 
     @property
     def path(self):

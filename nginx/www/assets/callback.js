@@ -1,4 +1,5 @@
-// /integrations/{service}/callback: hands the provider's answer to the API, once, and says how it went.
+// /integrations/{service}/callback: hands the provider's answer to the API, once, and says how it went. It does so by itself
+// only for a flow that this browser began; for any other it names the organization and asks first.
 
 // Before anything else, and without waiting for another module: the code leaves the address bar and the history.
 const query = new URLSearchParams(location.search);
@@ -8,6 +9,7 @@ const STATE_PATTERN = /^[A-Za-z0-9_-]{43}\.([A-Za-z0-9_-]{1,64})$/;
 const PATH_PATTERN = /^\/integrations\/([a-z][a-z0-9_]{0,31})\/callback$/;
 const TITLES = {
   connecting: 'Connecting integration…',
+  asking: 'Connect this account?',
   connected: 'Integration connected',
   failed: 'Failed to connect integration',
   idle: 'Nothing left to do here',
@@ -30,8 +32,8 @@ function enter(phase) {
   document.title = TITLES[phase];
 }
 
-const common = await import('./common.js').catch(() => null);
-if (common === null) {
+const modules = await Promise.all([import('./common.js'), import('./flow.js'), import('./organization.js')]).catch(() => null);
+if (modules === null) {
   enter('failed');
   content.textContent = 'This page could not be loaded completely, so nothing was connected. Check your network connection, go back to Integrations and connect again.';
   const link = document.createElement('a');
@@ -40,15 +42,19 @@ if (common === null) {
   link.textContent = 'Back to integrations';
   actions.replaceChildren(link);
 } else {
-  await finish(common);
+  await finish(Object.assign({}, ...modules));
 }
 
 async function finish({
-  ApiError, chooseOrganization, element, icon, inWords, leaveConnectedNote, openConsentPage, organizationPath,
-  reference, request, setBusy, showSignIn, toast, userWords, whenSlow,
+  ApiError, element, icon, inOrganization, inWords, leaveConnectedNote, openConsentPage, organizationPath, pagePath,
+  reference, request, setBusy, showSignIn, takeNote, toast, userWords, whenSlow,
 }) {
   const service = PATH_PATTERN.exec(location.pathname)?.[1] ?? null;
-  const back = () => element('a', { class: 'button', href: '/integrations' }, 'Back to integrations');
+  let noted = false;
+  // The organization of a link that another person may have sent leads no further than this page, unless the member agreed.
+  let agreed = false;
+  const known = () => (noted || agreed ? organization : null);
+  const back = () => element('a', { class: 'button', href: pagePath('/integrations', known()) }, 'Back to integrations');
 
   function only(name) {
     const values = query.getAll(name);
@@ -78,7 +84,7 @@ async function finish({
         setBusy(button, false, label);
         const { name } = await names;
         if (failure.code === 'unauthenticated') await fail(failure);
-        else toast('error', inWords(failure, name), failure);
+        else toast('error', inOrganization(organization) + inWords(failure, name), failure);
       }
     });
     return button;
@@ -91,7 +97,11 @@ async function finish({
     actions.replaceChildren();
     if (failure.code === 'unauthenticated') {
       actions.replaceChildren(back());
-      await showSignIn(content, failure, '/integrations', 'You are not signed in, so nothing was connected. After signing in, connect again.');
+      await showSignIn(content, failure, {
+        returnTo: '/integrations',
+        organization: known(),
+        sentence: 'You are not signed in, so nothing was connected. After signing in, connect again.',
+      });
       title.focus();
       return;
     }
@@ -100,12 +110,12 @@ async function finish({
     if (UNCERTAIN.includes(failure.code)) {
       content.append(element('p', null, 'It is not known whether the account was connected: go back to Integrations to see.'));
     }
-    if (mismatch) {
+    if (noted && mismatch) {
       content.append(element('p', null, 'Choose Replace to sign in once more and put the other account in its place.'));
     }
     content.append(reference(failure) ?? '');
-    if (organization !== null && mismatch) actions.append(beginAgain('Replace', true, 'danger'));
-    if (organization !== null && !FINAL.includes(failure.code)) actions.append(beginAgain('Try again', false, 'primary'));
+    if (noted && mismatch) actions.append(beginAgain('Replace', true, 'danger'));
+    if (noted && !FINAL.includes(failure.code)) actions.append(beginAgain('Try again', false, 'primary'));
     actions.append(back());
     title.focus();
   }
@@ -113,7 +123,7 @@ async function finish({
   async function succeed({ integration }) {
     const { name, me } = await names;
     const account = integration.oauth_email || integration.oauth_user_id;
-    const words = [`The ${name} account `, element('strong', null, account), ' is now connected'];
+    const words = [`The ${name} account `, element('strong', null, account), ' is now connected in ', element('strong', null, organization)];
     if (me) words.push(' for ', element('strong', null, userWords(me)));
     enter('connected');
     sign('check');
@@ -121,10 +131,48 @@ async function finish({
     if (integration.missing_scopes?.length > 0) {
       content.append(element('p', null, 'Some permissions were left out. Integrations shows which MCPs lack them.'));
     }
-    chooseOrganization(organization);
-    leaveConnectedNote(service);
-    toast('success', `${name} connected.`);
-    setTimeout(() => location.replace('/integrations'), SUCCESS_SHOWN_FOR);
+    leaveConnectedNote(organization, service);
+    toast('success', `${inOrganization(organization)}${name} connected.`);
+    setTimeout(() => location.replace(pagePath('/integrations', organization)), SUCCESS_SHOWN_FOR);
+  }
+
+  async function post() {
+    const settled = whenSlow(() => {
+      content.replaceChildren(element('p', null, 'The provider is slow to answer. Please keep this page open.'));
+    });
+    try {
+      await succeed(await request('POST', organizationPath(organization, `integrations/${service}/callback`), body));
+    } catch (failure) {
+      await fail(failure);
+    } finally {
+      settled();
+    }
+  }
+
+  async function ask() {
+    const { name, offered } = await names;
+    if (offered && !offered.some((one) => one.service === service)) {
+      await fail(new ApiError('service_not_found'));
+      return;
+    }
+    enter('asking');
+    sign('warning');
+    content.replaceChildren(
+      element('p', null, `${name} sent you back to connect an account in the organization `, element('strong', null, organization), '.'),
+      element('p', null, 'This browser did not begin that on the Integrations page. Connect only if you began it in another application.'),
+    );
+    const connect = element('button', { type: 'button', class: 'button primary' }, `Connect in ${organization}`);
+    connect.addEventListener('click', async () => {
+      agreed = true;
+      enter('connecting');
+      document.getElementById('sign').replaceChildren();
+      content.replaceChildren(element('p', null, 'This takes a moment.'));
+      actions.replaceChildren();
+      title.focus();
+      await post();
+    }, { once: true });
+    actions.replaceChildren(connect, back());
+    title.focus();
   }
 
   if (!query.has('code') && !query.has('error')) {
@@ -136,28 +184,24 @@ async function finish({
   }
 
   // Names only make the words better; the outcome does not wait for them longer than this.
-  const ask = (path) => request('GET', path).catch(() => null);
+  const get = (path) => request('GET', path).catch(() => null);
   const later = new Promise((resolve) => setTimeout(resolve, NAMES_WAIT, []));
-  const names = Promise.race([Promise.all([ask('/api/me'), ask('/api/services')]), later]).then(([me, offered]) => ({
+  const names = Promise.race([Promise.all([get('/api/me'), get('/api/services')]), later]).then(([me, offered]) => ({
     me: me ?? null,
+    offered: offered?.services,
     name: offered?.services?.find((one) => one.service === service)?.name
       ?? (service ? service[0].toUpperCase() + service.slice(1) : 'The provider'),
   }));
 
   if (service === null) return fail(new ApiError('service_not_found'));
-  if (organization === null || repeated) {
-    if (error === null || repeated) return fail(new ApiError('state_invalid'));
-    return fail(new ApiError(error === 'access_denied' ? 'consent_declined' : 'authorization_failed'));
-  }
+  const declined = () => fail(new ApiError(error === 'access_denied' ? 'consent_declined' : 'authorization_failed'));
+  if (repeated) return fail(new ApiError('state_invalid'));
+  if (organization === null) return error === null ? fail(new ApiError('state_invalid')) : declined();
 
-  const settled = whenSlow(() => {
-    content.replaceChildren(element('p', null, 'The provider is slow to answer. Please keep this page open.'));
-  });
-  try {
-    await succeed(await request('POST', organizationPath(organization, `integrations/${service}/callback`), body));
-  } catch (failure) {
-    await fail(failure);
-  } finally {
-    settled();
-  }
+  const place = document.getElementById('place');
+  place.replaceChildren('Organization ', element('strong', null, organization));
+  place.hidden = false;
+  noted = await takeNote(state, organization, service);
+  if (noted) return post();
+  return error === null ? ask() : declined();
 }

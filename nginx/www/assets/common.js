@@ -1,51 +1,12 @@
-// Shared by the pages: requests and their failures in words, elements, toasts, times,
-// and the frame of a page that lists something.
+// Shared by the pages: requests and their failures in words, elements, toasts, times, signing in.
+
+import { keepForSignIn, recall, remember } from './organization.js';
 
 const REQUEST_TIMEOUT = 20000;
 const SLOW_AFTER = 4000;
-const ORGANIZATION_KEY = 'organization';
 const SIGN_IN_KEY = 'sign-in-attempt';
-const CONNECTED_KEY = 'connected-service';
 
 export const SERVICE_PATTERN = /^[a-z][a-z0-9_]{0,31}$/;
-const ORGANIZATION_PATTERN = /^[A-Za-z0-9_-]{1,64}$/;
-
-// Storage may be switched off in the browser; the pages then only forget.
-function recall(area, key) {
-  try {
-    return window[area].getItem(key);
-  } catch {
-    return null;
-  }
-}
-
-function remember(area, key, value) {
-  try {
-    if (value === null) window[area].removeItem(key);
-    else window[area].setItem(key, value);
-  } catch {
-    return;
-  }
-}
-
-export function chosenOrganization() {
-  const id = recall('localStorage', ORGANIZATION_KEY);
-  return id !== null && ORGANIZATION_PATTERN.test(id) ? id : null;
-}
-
-export function chooseOrganization(id) {
-  remember('localStorage', ORGANIZATION_KEY, id);
-}
-
-export function leaveConnectedNote(service) {
-  remember('sessionStorage', CONNECTED_KEY, service);
-}
-
-export function takeConnectedNote() {
-  const service = recall('sessionStorage', CONNECTED_KEY);
-  remember('sessionStorage', CONNECTED_KEY, null);
-  return service;
-}
 
 // ---- elements
 
@@ -151,15 +112,6 @@ export async function request(method, path, body) {
 
 export function organizationPath(organization, resource) {
   return `/api/organizations/${encodeURIComponent(organization)}/${resource}`;
-}
-
-export async function openConsentPage(organization, service, replace = false) {
-  const query = replace ? '?replace=true' : '';
-  const path = organizationPath(organization, `integrations/${service}/auth_link${query}`);
-  const { auth_link: link } = await request('GET', path);
-  const url = URL.canParse(link) ? new URL(link) : null;
-  if (url === null || !/^https?:$/.test(url.protocol)) throw new ApiError('no_answer');
-  location.assign(url.href);
 }
 
 // ---- failures in words
@@ -321,7 +273,8 @@ async function signInAddress(error) {
 
 // Shows where to sign in and goes there, once: a sign-in that brings the visitor back without
 // a session must not send him round in circles.
-export async function showSignIn(container, error, returnTo, sentence) {
+export async function showSignIn(container, error, { returnTo, organization, sentence }) {
+  keepForSignIn(organization);
   const url = await signInAddress(error);
   url?.searchParams.set('return_to', returnTo);
   const last = Number(recall('sessionStorage', SIGN_IN_KEY));
@@ -338,6 +291,19 @@ export async function showSignIn(container, error, returnTo, sentence) {
   setTimeout(() => location.assign(url.href), 1200);
 }
 
+export function signedIn() {
+  remember('sessionStorage', SIGN_IN_KEY, null);
+  keepForSignIn(null);
+}
+
+export function userWords(me) {
+  return me.name && me.email ? `${me.name} (${me.email})` : userName(me);
+}
+
+export function userName(me) {
+  return me.name || me.email || me.user_id;
+}
+
 // ---- a button that is running
 
 // aria-disabled instead of disabled, so that the focus stays where it is.
@@ -351,178 +317,4 @@ export function setBusy(button, busy, label) {
 export function whenSlow(action) {
   const timer = setTimeout(action, SLOW_AFTER);
   return () => clearTimeout(timer);
-}
-
-// ---- the frame of a page that lists something
-
-function userName(me) {
-  return me.name || me.email || me.user_id;
-}
-
-export function userWords(me) {
-  return me.name && me.email ? `${me.name} (${me.email})` : userName(me);
-}
-
-async function loadAll(resource) {
-  const chosen = chosenOrganization();
-  const early = chosen && request('GET', organizationPath(chosen, resource));
-  early?.catch(() => null);
-  const [me, { services }] = await Promise.all([request('GET', '/api/me'), request('GET', '/api/services')]);
-  const member = me.organizations.some(({ id }) => id === chosen);
-  const organization = member ? chosen : me.organizations[0]?.id ?? null;
-  const listed = organization === null
-    ? {}
-    : await (member ? early : request('GET', organizationPath(organization, resource)));
-  return { me, services, organization, list: listed[resource] ?? [] };
-}
-
-export function listPage({ resource, title, render }) {
-  const content = byId('content');
-  const notice = byId('notice');
-  const refresh = byId('refresh');
-  const skeleton = content.querySelector('.skeleton').cloneNode(true);
-  let shown = null;
-  let loadedAt = null;
-  let latest = 0;
-  let inFlight = 0;
-
-  function panel(heading, error, words) {
-    const retry = element('button', { type: 'button', class: 'button primary', onclick: () => load('retry') }, 'Retry');
-    return element(
-      'section',
-      { class: 'panel', 'aria-labelledby': 'panel-title' },
-      element('h2', { id: 'panel-title' }, heading),
-      element('p', null, words),
-      shown !== null && element('p', { class: 'muted' }, 'What you see below was loaded ', timeAgo(loadedAt), '.'),
-      reference(error),
-      element('p', { class: 'panel-action' }, retry),
-    );
-  }
-
-  async function showFailure(error, reason) {
-    if (error.code === 'unauthenticated') {
-      shown = null;
-      content.replaceChildren();
-      const body = element('div', { class: 'panel-body' });
-      notice.replaceChildren(element(
-        'section',
-        { class: 'panel', 'aria-labelledby': 'panel-title' },
-        element('h2', { id: 'panel-title' }, 'You are not signed in'),
-        body,
-      ));
-      announce('You are not signed in.');
-      await showSignIn(body, error, location.pathname, `Sign in to see your ${title}.`);
-      return;
-    }
-    const heading = `Failed to load ${title}`;
-    notice.replaceChildren(panel(heading, error, inWords(error)));
-    if (shown === null) content.replaceChildren();
-    announce(`${heading}. ${inWords(error)}`);
-    if (reason === 'retry') notice.querySelector('button').focus();
-  }
-
-  function showOrganizations({ me, organization }) {
-    const place = byId('organization');
-    const ids = me.organizations.map(({ id }) => id);
-    place.hidden = ids.length === 0;
-    if (ids.length < 2) {
-      place.replaceChildren(element('span', { class: 'muted' }, 'Organization '), element('strong', null, organization ?? ''));
-      return;
-    }
-    const current = place.querySelector('select');
-    if (current && ids.join(' ') === [...current.options].map(({ value }) => value).join(' ')) {
-      current.value = organization;
-      return;
-    }
-    const select = element('select', { id: 'organization-choice' }, ...ids.map((id) => element('option', { value: id }, id)));
-    select.value = organization;
-    select.addEventListener('change', () => {
-      chooseOrganization(select.value);
-      load('switch');
-    });
-    place.replaceChildren(element('label', { for: 'organization-choice', class: 'muted' }, 'Organization'), select);
-  }
-
-  function show(page, reason) {
-    const refocus = reason === 'retry' && notice.contains(document.activeElement);
-    notice.replaceChildren();
-    remember('sessionStorage', SIGN_IN_KEY, null);
-    byId('user').replaceChildren(element('span', { class: 'unseen' }, 'Signed in as '), userName(page.me));
-    byId('user').title = userWords(page.me);
-    showOrganizations(page);
-    loadedAt = new Date().toISOString();
-    const text = JSON.stringify(page);
-    if (shown !== text) {
-      shown = text;
-      if (page.organization === null) {
-        content.replaceChildren(element(
-          'section',
-          { class: 'panel' },
-          element('h2', null, 'You are not a member of any organization'),
-          element('p', null, 'Ask an administrator to add you to one, then choose Refresh.'),
-        ));
-      } else {
-        render(page, content);
-      }
-    }
-    if (refocus) byId('title').focus();
-  }
-
-  // A reason is one of: open, refresh, retry, switch, look (the tab is looked at again), again (what is on its way
-  // is older than what an action just learned).
-  async function load(reason) {
-    const urgent = reason === 'switch' || reason === 'again';
-    if (refresh.getAttribute('aria-disabled') === 'true' && !urgent) return;
-    const turn = ++latest;
-    inFlight += 1;
-    if (reason !== 'look') setBusy(refresh, true, reason === 'refresh' ? 'Refreshing…' : 'Refresh');
-    if (reason !== 'look') announce(`Loading ${title}…`);
-    content.setAttribute('aria-busy', 'true');
-    if (reason === 'retry') setBusy(notice.querySelector('button'), true, 'Loading…');
-    // What belongs to the organization chosen before must not be acted upon.
-    if (reason === 'switch') shown = null;
-    if (shown === null) content.replaceChildren(skeleton.cloneNode(true));
-    const settled = whenSlow(() => reason !== 'look' && announce(`Still loading ${title}. The server is slow to answer.`));
-    try {
-      const page = await loadAll(resource);
-      if (turn !== latest) return;
-      show(page, reason);
-      const loaded = `${title[0].toUpperCase()}${title.slice(1)} are up to date.`;
-      if (reason === 'refresh') toast('success', loaded);
-      else if (reason !== 'look') announce(loaded);
-    } catch (error) {
-      if (turn === latest) await showFailure(error, reason);
-    } finally {
-      settled();
-      inFlight -= 1;
-      if (inFlight === 0) {
-        setBusy(refresh, false, 'Refresh');
-        content.removeAttribute('aria-busy');
-      }
-    }
-  }
-
-  refresh.addEventListener('click', () => {
-    clearToasts();
-    load('refresh');
-  });
-  document.addEventListener('visibilitychange', () => {
-    if (document.visibilityState === 'visible') load('look');
-  });
-  window.addEventListener('pageshow', (event) => {
-    if (event.persisted) load('look');
-  });
-  window.addEventListener('online', () => {
-    if (notice.hasChildNodes()) load('look');
-  });
-  load('open');
-
-  return {
-    changed() {
-      shown = '';
-      if (inFlight > 0) load('again');
-    },
-    reload: () => load('look'),
-    signedOut: (error) => showFailure(error, 'action'),
-  };
 }

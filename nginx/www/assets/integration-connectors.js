@@ -75,12 +75,13 @@ export function explain({ name, state, missing_scopes: missing = [] }, service) 
   }
 }
 
-// Only a path of this origin is ever linked to.
-export function ownPath(path) {
-  const fallback = '/integrations';
-  if (typeof path !== 'string' || !URL.canParse(path, location.origin)) return fallback;
-  const url = new URL(path, location.origin);
-  return url.origin === location.origin ? url.pathname + url.search + url.hash : fallback;
+// Only a path of this origin is ever linked to; a path that begins with two slashes would name another host.
+export function ownPath(path, organization) {
+  const inside = typeof path === 'string' && URL.canParse(path, location.origin) ? new URL(path, location.origin) : null;
+  const own = inside?.origin === location.origin && /^\/(?!\/)/.test(inside.pathname);
+  const url = own ? inside : new URL('/integrations', location.origin);
+  url.searchParams.set('organization', organization);
+  return url.pathname + url.search + url.hash;
 }
 
 const STYLE = `
@@ -274,23 +275,11 @@ class IntegrationConnectors extends HTMLElement {
     const paragraph = node('p', 'warning', `${warning} `);
     if (mcp.state !== 'unavailable') {
       const link = node('a', 'link', 'Open Integrations');
-      link.href = ownPath(mcp.connect_url);
-      const choose = () => this.#chooseOrganization(organization);
-      link.addEventListener('click', choose);
-      link.addEventListener('auxclick', choose);
+      link.href = ownPath(mcp.connect_url, organization);
       paragraph.append(link);
     }
     item.append(paragraph);
     return item;
-  }
-
-  // /integrations opens the organization that was chosen last: it should be this one.
-  #chooseOrganization(organization) {
-    try {
-      localStorage.setItem('organization', organization);
-    } catch {
-      return;
-    }
   }
 
   #fail(organization, { status = 0, code = 'no_answer' }) {

@@ -1,10 +1,12 @@
 // /integrations: a card for each enabled service, with what can be done to its connection.
 
 import {
-  announce, chooseOrganization, clearToasts, clockTime, element, icon, inWords, listPage, openConsentPage,
-  organizationPath, request, setBusy, SERVICE_PATTERN, takeConnectedNote, timeAgo, toast, whenSlow,
+  announce, clearToasts, clockTime, element, icon, inWords, organizationPath, request, setBusy, timeAgo, toast, whenSlow,
 } from './common.js';
+import { openConsentPage, takeConnectedNote } from './flow.js';
 import { permissions } from './integration-connectors.js';
+import { listPage } from './list-page.js';
+import { inOrganization } from './organization.js';
 
 const BADGES = { valid: 'Valid', invalid: 'Invalid', unknown: 'Unknown' };
 
@@ -55,12 +57,6 @@ const slow = new Set();
 
 function keyOf(service) {
   return `${page.organization}/${service.service}`;
-}
-
-// Before what is said of an action: where it was, unless that is what the visitor looks at.
-function place(organization) {
-  const chosen = document.getElementById('organization-choice')?.value ?? page.organization;
-  return chosen === organization ? '' : `In ${organization}: `;
 }
 
 function recordOf(service) {
@@ -226,9 +222,9 @@ async function validate(service, organization) {
   const { is_valid: isValid, integration } = await request('POST', organizationPath(organization, `integrations/${service.service}`));
   if (page.organization === organization) store(integration);
   if (isValid) {
-    toast('success', `${place(organization)}${service.name} is valid: it accepted the connection to ${account(integration)}.`);
+    toast('success', `${inOrganization(organization)}${service.name} is valid: it accepted the connection to ${account(integration)}.`);
   } else {
-    toast('warning', `${place(organization)}${service.name} was checked: ${BADGES[integration.status] ?? BADGES.unknown}. ${reasonWords(integration, service.name).join(' ')}`);
+    toast('warning', `${inOrganization(organization)}${service.name} was checked: ${BADGES[integration.status] ?? BADGES.unknown}. ${reasonWords(integration, service.name).join(' ')}`);
   }
 }
 
@@ -246,7 +242,7 @@ function disconnectedWords({ revocation, access_until: until }, name) {
 async function disconnect(service, organization) {
   const answer = await request('DELETE', organizationPath(organization, `integrations/${service.service}`));
   if (page.organization === organization) forget(service);
-  toast(answer.revocation === 'revoked' ? 'success' : 'warning', place(organization) + disconnectedWords(answer, service.name));
+  toast(answer.revocation === 'revoked' ? 'success' : 'warning', inOrganization(organization) + disconnectedWords(answer, service.name));
 }
 
 // The page is leaving; should the visitor stop that, the buttons come back.
@@ -264,7 +260,7 @@ function failed(error, service, organization, action) {
   }
   const uncertain = (error.code === 'timeout' || error.code === 'no_answer') && action !== 'connect' && action !== 'reconnect';
   const doubt = uncertain ? ' Choose Refresh to see whether it was done.' : '';
-  toast('error', `${place(organization)}${service.name}: ${inWords(error, service.name)}${doubt}`, error);
+  toast('error', `${inOrganization(organization)}${service.name}: ${inWords(error, service.name)}${doubt}`, error);
   if (['integration_not_found', 'service_not_found', 'organization_forbidden'].includes(error.code)) frame.reload();
 }
 
@@ -273,16 +269,16 @@ async function act(service, action) {
   const key = keyOf(service);
   if (running.has(key)) return;
   const record = recordOf(service);
-  const question = `Disconnect ${service.name}${record ? ` (${account(record)})` : ''}?\n\nMCPs that use it stop working until you connect again.`;
+  const question = `Disconnect ${service.name}${record ? ` (${account(record)})` : ''} in the organization ${organization}?\n\nMCPs that use it stop working until you connect again.`;
   if (action === 'disconnect' && !window.confirm(question)) return;
 
   clearToasts();
   running.set(key, action);
-  announce(`${service.name}: ${RUNNING[action]}`);
+  announce(`${inOrganization(organization)}${service.name}: ${RUNNING[action]}`);
   draw();
   const settled = whenSlow(() => {
     slow.add(key);
-    announce(`${place(organization)}${service.name} is slow to answer. Still waiting…`);
+    announce(`${inOrganization(organization)}${service.name} is slow to answer. Still waiting…`);
     drawAgain();
   });
   try {
@@ -299,10 +295,9 @@ async function act(service, action) {
 }
 
 function welcome() {
-  const id = takeConnectedNote();
-  if (id === null || !SERVICE_PATTERN.test(id)) return;
-  const service = page.services.find((one) => one.service === id);
-  if (service) toast('success', `${service.name} connected.`);
+  const note = takeConnectedNote();
+  const service = note && page.services.find((one) => one.service === note.service);
+  if (service) toast('success', `${inOrganization(note.organization)}${service.name} connected.`);
 }
 
 const frame = listPage({
@@ -311,7 +306,6 @@ const frame = listPage({
   render(loaded, content) {
     page = loaded;
     holder = content;
-    chooseOrganization(loaded.organization);
     draw();
     welcome();
   },
@@ -321,5 +315,5 @@ window.addEventListener('pageshow', (event) => {
   if (!event.persisted) return;
   running.clear();
   slow.clear();
-  if (page) draw();
+  if (page) drawAgain();
 });

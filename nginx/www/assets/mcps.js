@@ -1,20 +1,21 @@
 // /mcps: the predefined MCPs, whether each is ready, and what to do about the others.
 
-import { element, icon, listPage } from './common.js';
+import { element, icon } from './common.js';
 import { explain, ownPath, permissions } from './integration-connectors.js';
+import { listPage } from './list-page.js';
 
 function purpose(known) {
   if (known?.description) return known.description;
   return known?.scopes?.length ? `Can ${permissions(known.scopes)}.` : '';
 }
 
-function row(mcp, services) {
+function row(mcp, services, organization) {
   const service = services.find((one) => one.service === mcp.service);
   const name = service?.name ?? mcp.service;
   const known = service?.mcps?.find((one) => one.mcp === mcp.mcp);
   const { badge, warning } = explain(mcp, name);
   const ready = mcp.state === 'ready';
-  const link = element('a', { href: ownPath(mcp.connect_url) }, 'Open Integrations');
+  const link = element('a', { href: ownPath(mcp.connect_url, organization) }, 'Open Integrations');
   return element(
     'li',
     { class: 'row', 'data-mcp': mcp.mcp, 'data-state': mcp.state },
@@ -33,7 +34,7 @@ function row(mcp, services) {
 listPage({
   resource: 'mcps',
   title: 'MCPs',
-  render({ list, services }, content) {
+  render({ list, services, organization }, content) {
     if (list.length === 0) {
       content.replaceChildren(element(
         'section',
@@ -43,6 +44,6 @@ listPage({
       ));
       return;
     }
-    content.replaceChildren(element('ul', { class: 'rows' }, ...list.map((mcp) => row(mcp, services))));
+    content.replaceChildren(element('ul', { class: 'rows' }, ...list.map((mcp) => row(mcp, services, organization))));
   },
 });
