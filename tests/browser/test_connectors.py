@@ -124,6 +124,43 @@ def test_failures_and_retry(visitor, person):
         assert visitor.focused() == "Open Integrations"
 
 
+def test_waits_for_its_organization(visitor, person):
+    """As a framework sets attributes: absent or empty first, then late, in two renderings."""
+    open_host(visitor)
+    visitor.inject()
+    visitor.js(f"window.events = []; window.calls = []; const old = {ELEMENT};"
+               "old.replaceWith(document.createElement('integration-connectors'))")
+    for name in ("mcps", "organization"):
+        visitor.js(f"{ELEMENT}.setAttribute(arguments[0], '')", name)
+        visitor.driver.execute_async_script(f"{ELEMENT}.refresh().then(arguments[0])")
+        assert shadow(visitor, ".error") == [] and shadow(visitor, "p")[0] == "Loading connectors…"
+    assert visitor.calls() == [] and events(visitor) == []
+    visitor.js(f"{ELEMENT}.setAttribute('organization', 'acme')")
+    visitor.wait(lambda: events(visitor) == ["loaded"], "the first answer")
+    assert last_detail(visitor) == {"organization": "acme", "states": [], "ready": False}
+    assert shadow(visitor, ".empty") == ["No connectors are chosen."]
+    visitor.js(f"{ELEMENT}.setAttribute('mcps', 'gmail')")
+    visitor.wait(lambda: shadow(visitor, ".badge") == ["Not connected"], "the list")
+
+
+def test_list_outlives_a_fault(visitor, person):
+    open_host(visitor)
+    visitor.inject({"path": LIST, **problem("store_unavailable", 503)})
+    for _ in range(2):
+        refresh(visitor)
+        assert shadow(visitor, "li .badge") == ["Not connected"] * 2
+        assert len(visitor.js(f"return {ELEMENT}.states")) == 2
+        assert len(shadow(visitor, ".stale")) == 1 and "This list may be out of date" in shadow(visitor, ".stale")[0]
+        assert events(visitor)[-1] == "failed"
+    assert visitor.axe() == []
+    visitor.heal()
+    visitor.js(f"{ELEMENT}.shadowRoot.querySelector('button').click()")
+    visitor.wait(lambda: shadow(visitor, ".stale") == [], "the mark to go")
+    visitor.inject({"path": LIST, **problem("organization_forbidden", 403)})
+    refresh(visitor)
+    assert shadow(visitor, "li") == [] and visitor.js(f"return {ELEMENT}.states") == []
+
+
 def test_foreign_organization(visitor, person):
     open_host(visitor)
     visitor.js(f"{ELEMENT}.setAttribute('organization', '../../me')")

@@ -7,19 +7,20 @@
 // "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'".
 //
 // Attributes
-//   organization   required: the id of the organization
-//   mcps           optional: MCPs to show, separated by spaces, in this order; absent: every MCP there is
+//   organization   required: the id of the organization; while it is absent or empty, the element waits
+//   mcps           optional: MCPs to show, separated by spaces, in this order; absent: every MCP there is; empty: none
 //
 // Method      refresh()   asks again now; returns a promise. Done without being asked when the tab is looked at again.
 // Property    states      the last answer, an array of {mcp, name, service, state, missing_scopes}; empty before the first one
 //
 // Events (they bubble and cross shadow boundaries)
-//   integration-connectors-loaded    after every answer; detail: {organization, states, ready}, ready being true when every MCP shown is
+//   integration-connectors-loaded    after every answer; detail: {organization, states, ready}, ready being true when there are MCPs and each is ready
 //   integration-connectors-changed   also, when an MCP's state differs from the answer before; same detail
-//   integration-connectors-failed    no answer; detail: {organization, status, code}, status 0 when the network failed
+//   integration-connectors-failed    no answer; detail: {organization, status, code}, status 0 when the network failed. After a
+//                                    fault that may pass, the list and states stay, and ::part(stale) says how old they are
 //
 // Styling
-//   ::part(list) ::part(item) ::part(name) ::part(description) ::part(badge) ::part(warning) ::part(link) ::part(error) ::part(retry)
+//   ::part(list) ::part(item) ::part(name) ::part(description) ::part(badge) ::part(warning) ::part(link) ::part(error) ::part(stale) ::part(empty) ::part(retry)
 //   An item's part is also its state: ::part(ready), ::part(not_connected), ::part(reconnect_required), ::part(missing_scopes), ::part(unavailable)
 //   --integration-connectors-accent      links and focus ring
 //   --integration-connectors-text        text
@@ -117,11 +118,12 @@ li, .error {
   overflow-wrap: anywhere;
 }
 .head { display: flex; flex-wrap: wrap; gap: 0.25rem 0.75rem; align-items: baseline; justify-content: space-between; }
+.stale { margin-bottom: 0.5rem; }
 .name { font-weight: 600; }
 .badge { font-size: 0.875em; font-weight: 600; color: var(--warning); }
 .ready .badge { color: var(--ready); }
 p { margin: 0.25rem 0 0; line-height: 1.5; }
-.description, .loading { color: var(--muted); font-size: 0.9375em; }
+.description, .loading, .empty { color: var(--muted); font-size: 0.9375em; }
 a { color: var(--accent); }
 button {
   font: inherit; color: var(--accent); background: none; border: 1px solid currentColor;
@@ -168,6 +170,7 @@ class IntegrationConnectors extends HTMLElement {
   #descriptions = new Map();
   #turn = 0;
   #drawn = null;
+  #loadedAt = null;
   #scheduled = false;
   #onVisible = () => {
     if (document.visibilityState === 'visible') this.refresh();
@@ -215,6 +218,13 @@ class IntegrationConnectors extends HTMLElement {
   async refresh() {
     const organization = this.getAttribute('organization') ?? '';
     const turn = ++this.#turn;
+    // A framework may set the attribute later, or set it empty first.
+    if (organization === '') {
+      this.#drawn = null;
+      this.#states = [];
+      this.#body.replaceChildren(node('p', 'loading', 'Loading connectors…'));
+      return;
+    }
     if (this.#drawn === null) this.#body.replaceChildren(node('p', 'loading', 'Loading connectors…'));
     try {
       const [{ mcps }, services] = await Promise.all([
@@ -248,13 +258,16 @@ class IntegrationConnectors extends HTMLElement {
       const refocus = this.#root.activeElement !== null;
       const list = node('ul', 'list');
       list.append(...states.map((state) => this.#item(organization, state, names.get(state.service) ?? state.service)));
-      this.#body.replaceChildren(list);
+      this.#body.replaceChildren(states.length > 0 ? list : node('p', 'empty', 'No connectors are chosen.'));
       if (refocus) this.#body.querySelector('a')?.focus();
     }
     const waiting = states.filter(({ state }) => state !== 'ready');
-    const detail = { organization, states: this.states, ready: waiting.length === 0 };
+    const ready = states.length > 0 && waiting.length === 0;
+    const detail = { organization, states: this.states, ready };
+    this.#loadedAt = new Date();
+    this.#body.querySelector('.stale')?.remove();
     if (changed) {
-      this.#live.textContent = waiting.length === 0
+      this.#live.textContent = ready
         ? 'All connectors are ready.'
         : waiting.map((state) => explain(state, names.get(state.service) ?? state.service).warning).join(' ');
     }
@@ -283,19 +296,30 @@ class IntegrationConnectors extends HTMLElement {
   }
 
   #fail(organization, { status = 0, code = 'no_answer' }) {
-    this.#drawn = null;
-    this.#states = [];
-    const error = node('div', 'error');
     const reason = Object.hasOwn(FAILURES, code) ? FAILURES[code] : 'The server gave no usable answer. Try again in a moment.';
+    const passing = status === 0 || status === 429 || status >= 500;
+    const stale = passing && this.#drawn !== null;
+    const heading = stale ? 'This list may be out of date' : 'Failed to load connectors';
+    const words = stale ? `${reason} The list was loaded at ${this.#loadedAt.toLocaleTimeString(undefined, { timeStyle: 'short' })}.` : reason;
+    const focused = this.#root.activeElement?.matches('button');
+    const error = node('div', stale ? 'error stale' : 'error');
     const retry = node('button', 'retry', 'Retry');
     retry.type = 'button';
     retry.addEventListener('click', async () => {
       await this.refresh();
       this.#body.querySelector('button, a')?.focus();
     });
-    error.append(node('strong', 'name', 'Failed to load connectors'), node('p', 'warning', reason), retry);
-    this.#body.replaceChildren(error);
-    this.#live.textContent = `Failed to load connectors. ${reason}`;
+    error.append(node('strong', 'name', heading), node('p', 'warning', words), retry);
+    if (stale) {
+      this.#body.querySelector('.stale')?.remove();
+      this.#body.prepend(error);
+      if (focused) retry.focus();
+    } else {
+      this.#drawn = null;
+      this.#states = [];
+      this.#body.replaceChildren(error);
+    }
+    this.#live.textContent = `${heading}. ${words}`;
     this.#emit('failed', { organization, status, code });
   }
 
