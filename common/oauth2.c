@@ -60,6 +60,8 @@ oauth2_authorization_url(struct arena *arena, const struct oauth2_authorization 
 	url_add(&buf, "state", request->state);
 	if (request->nonce != NULL)
 		url_add(&buf, "nonce", request->nonce);
+	if (request->login_hint != NULL)
+		url_add(&buf, "login_hint", request->login_hint);
 	/* Without the method a provider assumes `plain`, which protects nothing. */
 	url_add(&buf, "code_challenge", request->code_challenge);
 	url_add(&buf, "code_challenge_method", "S256");

@@ -35,6 +35,7 @@ struct oauth2_authorization {
 	const struct words *scopes;
 	const char *state;
 	const char *nonce;                    /* NULL: none */
+	const char *login_hint;               /* the account to offer (OpenID Connect Core 3.1.2.1); NULL: none */
 	const char *code_challenge;           /* S256 */
 	const struct oauth2_parameter *extra; /* the provider file's own */
 	size_t extra_count;

@@ -25,7 +25,7 @@ struct parser {
 };
 
 #define MEMBERS                                                                                                        \
-	"name description issuer id_token_issuers iss_required authorization_endpoint token_endpoint "                 \
+	"name description issuer id_token_issuers iss_required login_hint authorization_endpoint token_endpoint "      \
 	"revocation_endpoint userinfo_endpoint jwks_uri client_auth id_token_algs scopes scope_aliases "               \
 	"authorization_parameters userinfo_fields api_base api_paths mcps"
 #define MCP_MEMBERS "mcp name description scopes upstream"
@@ -244,7 +244,7 @@ parse_parameters(struct parser *parser, const struct json *object, struct provid
 	for (size_t i = 0; i < count; i++) {
 		const char *name = provider->authorization_parameters[i].name;
 
-		if (oauth2_parameter_is_reserved(name))
+		if (oauth2_parameter_is_reserved(name) || (provider->login_hint && text_equal(name, "login_hint")))
 			fail(parser, "authorization_parameters",
 			     arena_format(parser->arena, "names `%s`, which the service sets by itself", name));
 	}
@@ -311,6 +311,7 @@ parse_identity(struct parser *parser, const struct json *object, struct provider
 
 	provider->id_token_issuers = words_or(parser, object, "id_token_issuers", provider->issuer);
 	provider->iss_required = boolean_or(parser, object, "iss_required", false);
+	provider->login_hint = boolean_or(parser, object, "login_hint", false);
 	provider->id_token_algs = words_or(parser, object, "id_token_algs", "RS256");
 	if (provider->id_token_issuers.count == 0 && provider->issuer[0] != '\0')
 		fail(parser, "id_token_issuers", "is empty");

@@ -25,6 +25,7 @@ struct provider {
 	const char *issuer;
 	struct words id_token_issuers; /* default: the issuer */
 	bool iss_required;
+	bool login_hint; /* a reconnection names the account that is stored */
 	const char *authorization_endpoint;
 	const char *token_endpoint;
 	const char *revocation_endpoint; /* NULL: cannot revoke */

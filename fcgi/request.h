@@ -67,6 +67,11 @@ struct request {
 		const char *name;
 		const char *value;
 	} extension[2]; /* further members of the problem body */
+	struct {
+		const char *name;
+		const char *oauth_user_id;
+		const char *oauth_email; /* NULL: not known */
+	} account[2]; /* the same, each an object that names an account; an object is left out where its name is NULL */
 };
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PROBLEM_MAX 4096
+#define PROBLEM_MAX (16 * 1024) /* two e-mail addresses, three times each, every byte of them escaped */
 
 void
 response_init(struct response *response, struct arena *arena)
@@ -77,6 +77,19 @@ retry_after(const struct request *request, const struct error *error)
 	return error == &error_overloaded || error == &error_store_unavailable || error == &error_rate_limited ? 1 : 0;
 }
 
+static void
+write_accounts(struct json_write *json, const struct request *request)
+{
+	for (size_t i = 0; i < sizeof request->account / sizeof request->account[0]; i++) {
+		if (request->account[i].name == NULL)
+			continue;
+		json_write_object(json, request->account[i].name);
+		json_write_string(json, "oauth_user_id", request->account[i].oauth_user_id);
+		json_write_string(json, "oauth_email", request->account[i].oauth_email);
+		json_write_object_end(json);
+	}
+}
+
 void
 response_problem(struct response *response, const struct request *request, const struct error *error)
 {
@@ -97,6 +110,7 @@ response_problem(struct response *response, const struct request *request, const
 		if (request->extension[i].name != NULL && request->extension[i].value != NULL)
 			json_write_string(json, request->extension[i].name, request->extension[i].value);
 	}
+	write_accounts(json, request);
 	json_write_object_end(json);
 	if (response_json(response, json) != NULL) {
 		response->body = "";

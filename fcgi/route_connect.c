@@ -46,8 +46,50 @@ wants_replace(struct request *request)
 	return valid && !repeated && text_equal(value, "true");
 }
 
+/* `replace_with` names one account that may take the stored one's place, so `replace` beside it is a contradiction. */
+static const struct error *
+read_replacement(struct request *request, struct oauth_state *row)
+{
+	bool repeated = false;
+	bool valid = true;
+
+	row->replace = wants_replace(request);
+	row->replace_with = url_query(request->arena, request->query, "replace_with", &repeated, &valid);
+	if (row->replace_with == NULL && !repeated)
+		return NULL;
+	if (repeated || !valid || row->replace || !tokens_is_account(row->replace_with))
+		return &error_request_invalid;
+	return NULL;
+}
+
+/* The account to name to the provider: its e-mail address where that is known. */
+static const struct error *
+find_hint(struct app *app, struct request *request, const struct oauth_state *row, const char **hint)
+{
+	const struct provider *provider = request->provider;
+	struct integration stored;
+	struct credential credential;
+	const struct error *error;
+	bool found;
+
+	*hint = NULL;
+	if (!provider->login_hint || row->replace)
+		return NULL;
+	error = store_integration_read_tokens(app, request->arena, provider, &request->principal, NULL, &stored,
+					      &credential, &found);
+	if (error != NULL)
+		return error;
+	*hint = row->replace_with;
+	/* An account at another issuer is none of this provider's business. */
+	if (!found || (credential.issuer != NULL && !text_equal(credential.issuer, provider->issuer)))
+		return NULL;
+	if (*hint == NULL || text_equal(*hint, stored.oauth_user_id))
+		*hint = stored.oauth_email != NULL ? stored.oauth_email : stored.oauth_user_id;
+	return NULL;
+}
+
 static const char *
-authorization_url(struct request *request, const char *state, const struct oauth_state *row)
+authorization_url(struct request *request, const char *state, const struct oauth_state *row, const char *login_hint)
 {
 	const struct provider *provider = request->provider;
 	struct oauth2_authorization authorization = {
@@ -57,6 +99,7 @@ authorization_url(struct request *request, const char *state, const struct oauth
 	    .scopes = &provider->all_scopes,
 	    .state = state,
 	    .nonce = provider->jwks_uri != NULL ? row->nonce : NULL,
+	    .login_hint = login_hint,
 	    .code_challenge = crypto_pkce_challenge(request->arena, row->code_verifier),
 	    .extra = provider->authorization_parameters,
 	    .extra_count = provider->authorization_parameter_count,
@@ -75,10 +118,10 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 				  .binding = request->session.binding,
 				  .credential = request->credential,
 				  .issuer = provider->issuer,
-				  .client_id = provider->client.id,
-				  .replace = wants_replace(request)};
+				  .client_id = provider->client.id};
 	const struct error *error;
 	const char *state;
+	const char *login_hint;
 	bool removed = false;
 
 	error = store_state_admit(app, arena, &request->principal, app->config->limit_auth_link, &request->retry_after,
@@ -89,6 +132,11 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 		return &error_organization_forbidden;
 	if (request->retry_after > 0)
 		return &error_rate_limited;
+	error = read_replacement(request, &row);
+	if (error == NULL)
+		error = find_hint(app, request, &row, &login_hint);
+	if (error != NULL)
+		return error;
 	row.code_verifier = random_token(arena);
 	row.nonce = random_token(arena);
 	state = arena_format(arena, "%s.%s", random_token(arena), request->principal.organization);
@@ -96,7 +144,7 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 	if (error != NULL)
 		return error;
 	json_write_object(json, NULL);
-	json_write_string(json, "auth_link", authorization_url(request, state, &row));
+	json_write_string(json, "auth_link", authorization_url(request, state, &row, login_hint));
 	json_write_object_end(json);
 	return response_json(response, json);
 }
@@ -200,6 +248,13 @@ check_issuer(const struct request *request, const char *iss)
 	return NULL;
 }
 
+/* May this account take the place of the stored one? */
+static bool
+may_replace(const struct oauth_state *row, const struct grant *grant)
+{
+	return row->replace || text_equal(row->replace_with, grant->account);
+}
+
 /* Both accounts are named to the user whose they are, so that the choice is clear. */
 static const struct error *
 mismatch(struct app *app, struct request *request, const struct integration *old, const struct grant *grant)
@@ -216,6 +271,12 @@ mismatch(struct app *app, struct request *request, const struct integration *old
 	request->extension[0].value = stored;
 	request->extension[1].name = "chosen_account";
 	request->extension[1].value = chosen;
+	request->account[0].name = "stored";
+	request->account[0].oauth_user_id = old->oauth_user_id;
+	request->account[0].oauth_email = old->oauth_email;
+	request->account[1].name = "offered";
+	request->account[1].oauth_user_id = grant->account;
+	request->account[1].oauth_email = grant->email;
 	note(app, request, "account_mismatch", "refused");
 	return &error_account_mismatch;
 }
@@ -238,7 +299,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	error = store_integration_read(app, request->arena, &request->principal, &record, &found);
 	if (error != NULL)
 		return error;
-	if (found && !row->replace && !text_equal(record.oauth_user_id, grant->account))
+	if (found && !may_replace(row, grant) && !text_equal(record.oauth_user_id, grant->account))
 		return mismatch(app, request, &record, grant);
 	if (!found || !text_equal(record.oauth_user_id, grant->account))
 		return &error_offline_access_missing;
@@ -278,8 +339,8 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 	error = store_grant_add(app, request->arena, provider->issuer, grant->account, &request->principal);
 	if (error != NULL)
 		return error;
-	error = store_integration_connect(app, request->arena, provider, integration, credential, row->replace,
-					  &outcome, &old, &old_credential);
+	error = store_integration_connect(app, request->arena, provider, integration, credential,
+					  may_replace(row, grant), &outcome, &old, &old_credential);
 	if (error != NULL)
 		return error;
 	switch (outcome) {

@@ -120,7 +120,8 @@ struct oauth_state {
 	const char *nonce;
 	const char *issuer;
 	const char *client_id;
-	bool replace;
+	bool replace;             /* by any account */
+	const char *replace_with; /* by this account; NULL: by none but what `replace` says */
 };
 
 #define STORE_STATE_SECONDS 600

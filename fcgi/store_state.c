@@ -25,7 +25,8 @@
 	X("nonce")                                                                                                     \
 	X("issuer")                                                                                                    \
 	X("client_id")                                                                                                 \
-	X("replace")
+	X("replace")                                                                                                   \
+	X("replace_with")
 
 enum state_field {
 	STATE_ORGANIZATION,
@@ -37,7 +38,8 @@ enum state_field {
 	STATE_NONCE,
 	STATE_ISSUER,
 	STATE_CLIENT_ID,
-	STATE_REPLACE
+	STATE_REPLACE,
+	STATE_REPLACE_WITH
 };
 
 static struct redis_script write_script = {
@@ -154,6 +156,8 @@ add_row(struct redis_batch *batch, struct app *app, struct arena *arena, const c
 	    row->replace ? "1" : "0",
 	    "nonce",
 	    nonce,
+	    row->replace_with != NULL ? "replace_with" : NULL,
+	    row->replace_with,
 	    NULL,
 	};
 	redis_add_script(batch, &write_script, keys, arguments);
@@ -214,6 +218,7 @@ parse(const struct app *app, struct arena *arena, const struct redis_reply *row,
 	out->issuer = redis_item(row, STATE_ISSUER);
 	out->client_id = redis_item(row, STATE_CLIENT_ID);
 	out->replace = text_equal(redis_item(row, STATE_REPLACE), "1");
+	out->replace_with = redis_item(row, STATE_REPLACE_WITH);
 	if (!text_is_id(out->principal.organization) || !text_is_id(out->principal.user) ||
 	    !text_is_name(out->principal.service))
 		return false;

@@ -61,6 +61,11 @@ struct grant {
 const struct error *tokens_exchange(struct app *app, struct request *request, const struct oauth_state *state,
 				    const char *code, struct grant *grant);
 
+#define TOKENS_ACCOUNT_MAX 255 /* OpenID Connect Core 2: sub */
+
+/* An account id as a provider may give it; NULL is none. */
+bool tokens_is_account(const char *account);
+
 /*
  * Revoke the tokens of an exchange that is refused, unless a stored connection may share their grant. Where nobody can
  * tell whose they are, they are left, and the log says so.

@@ -18,7 +18,6 @@
 #include <stddef.h>
 #include <string.h>
 
-#define ACCOUNT_MAX 255 /* OpenID Connect Core 2: sub */
 #define EMAIL_MAX 320
 
 static const struct error *
@@ -73,10 +72,10 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	return NULL;
 }
 
-static bool
-is_account(const char *account)
+bool
+tokens_is_account(const char *account)
 {
-	return account != NULL && strlen(account) <= ACCOUNT_MAX && text_is_visible(account);
+	return account != NULL && strlen(account) <= TOKENS_ACCOUNT_MAX && text_is_visible(account);
 }
 
 static const char *
@@ -109,7 +108,7 @@ identify_by_token(struct app *app, struct request *request, const struct oauth_s
 		return error;
 	check.algorithm = jwt_algorithm(request->arena, grant->tokens.id_token);
 	wrong = oauth2_check_identity(request->arena, claims, &check);
-	if (wrong == NULL && !is_account(json_string(claims, "sub")))
+	if (wrong == NULL && !tokens_is_account(json_string(claims, "sub")))
 		wrong = "sub";
 	if (wrong != NULL) {
 		provider_complain(request, provider, ENDPOINT_EXCHANGE, 200,
@@ -133,7 +132,7 @@ identify_by_userinfo(struct app *app, struct request *request, struct grant *gra
 	case TOKEN_UNREACHABLE: return &error_provider_unreachable;
 	default: return &error_identity_invalid;
 	}
-	if (!is_account(account))
+	if (!tokens_is_account(account))
 		return &error_identity_invalid;
 	grant->account = account;
 	grant->email = usable_email(email);
@@ -181,14 +180,14 @@ owner_of(struct app *app, struct request *request, const struct grant *grant, bo
 		return grant->account;
 	if (grant->tokens.id_token != NULL) {
 		claims = jwt_claims_unverified(request->arena, grant->tokens.id_token);
-		*sure = !is_account(json_string(claims, "sub"));
+		*sure = !tokens_is_account(json_string(claims, "sub"));
 		if (!*sure)
 			return json_string(claims, "sub");
 	}
 	if (grant->tokens.access_token == NULL ||
 	    tokens_userinfo(app, request, grant->tokens.access_token, &account, &email) != TOKEN_GOOD)
 		return NULL;
-	return is_account(account) ? account : NULL;
+	return tokens_is_account(account) ? account : NULL;
 }
 
 void

@@ -171,7 +171,7 @@ class Authorize:
         if parts.path != "/o/oauth2/v2/auth":
             raise OwnPage("invalid_request", "Not the authorization endpoint.", 404)
         asked = AuthorizationRequest(self.state, parts.query)
-        account = self._account(account_key)
+        account = self._account(account_key or asked.values.get("login_hint") or "ada")
         self.check_account(account)
         if grant == "deny":
             return self.declined(asked, "access_denied", account=account)

@@ -132,7 +132,7 @@ class Control:
             raise ControlError("grant is all, none, deny, or a list of scopes")
         try:
             location = self.application.authorize.directly(
-                required(document, "url"), document.get("account", "ada"), grant)
+                required(document, "url"), document.get("account"), grant)
         except OwnPage as refusal:
             return {"location": None, "error": refusal.error, "status": refusal.status,
                     "description": refusal.description}

@@ -35,6 +35,7 @@ def product(shared_product):
 
 # A service without keys: who has connected says userinfo. It takes the client's secret in a header, and must name itself.
 PLAIN = {"name": "Plain", "description": "Connect Plain.", "jwks_uri": None, "client_auth": "basic", "iss_required": True,
+         "login_hint": False,
          "mcps": [{"mcp": "plain_mail", "name": "Plain Mail", "description": "Read mail.",
                    "scopes": ["https://www.googleapis.com/auth/gmail.readonly"]}]}
 

@@ -207,8 +207,10 @@ class Session:
     def list(self, organization, **more):
         return good(self.integrations(organization, **more))["integrations"]
 
-    def auth_link(self, organization, service=SERVICE, replace=None, **more):
-        query = "" if replace is None else f"?replace={replace}"
+    def auth_link(self, organization, service=SERVICE, replace=None, replace_with=None, **more):
+        """`replace` and `replace_with` go into the query as they are."""
+        given = {"replace": replace, "replace_with": replace_with}
+        query = "?" + "&".join(f"{name}={value}" for name, value in given.items() if value is not None)
         answer = self.get(f"/api/organizations/{organization}/integrations/{service}/auth_link{query}", **more)
         if answer.status_code == 200:
             link = urllib.parse.urlsplit(answer.json()["auth_link"])
@@ -229,14 +231,14 @@ class Session:
         location = self.product.stand_in.authorize(self.begin(organization, service, **more), account, grant)
         return callback_document(location)
 
-    def try_connect(self, organization, account="ada", grant="all", service=SERVICE, replace=None):
+    def try_connect(self, organization, account="ada", grant="all", service=SERVICE, replace=None, replace_with=None):
         """The whole flow; the answer to the callback."""
-        document = self.authorize(organization, account, grant, service, replace=replace)
+        document = self.authorize(organization, account, grant, service, replace=replace, replace_with=replace_with)
         return self.callback(organization, document, service)
 
-    def connect(self, organization, account="ada", grant="all", service=SERVICE, replace=None):
+    def connect(self, organization, account="ada", grant="all", service=SERVICE, replace=None, replace_with=None):
         """The whole flow; the record."""
-        return good(self.try_connect(organization, account, grant, service, replace))["integration"]
+        return good(self.try_connect(organization, account, grant, service, replace, replace_with))["integration"]
 
     def validate(self, organization, service=SERVICE, **more):
         return self.post(f"/api/organizations/{organization}/integrations/{service}", **more)

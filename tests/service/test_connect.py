@@ -400,6 +400,135 @@ def test_replace_is_of_its_own_flow(ada):
     problem(answer, 409, "account_mismatch")
 
 
+# The account that is asked for, and the one that may replace
+
+
+def sub_of(duo, account):
+    return next(each["sub"] for each in duo.stand_in.call("GET", "accounts")["accounts"] if each["key"] == account)
+
+
+def test_the_hint_of_a_reconnection(duo, ada):
+    """The stored account is named, and it alone: the address where it is known, else the id."""
+    assert "login_hint" not in query(ada.begin("acme"))
+    ada.connect("acme", account="grace")
+    assert query(ada.begin("acme"))["login_hint"] == "grace@workspace.example"
+    assert ada.connect("acme", account=None)["oauth_email"] == "grace@workspace.example"
+    assert "login_hint" not in query(ada.begin("globex")) and "login_hint" not in query(ada.begin("acme", replace="true"))
+    duo.redis.hset(key("integration", "ada"), "oauth_email", "a+b&state=x@example.com")
+    url = ada.begin("acme")
+    assert "&login_hint=a%2Bb%26state%3Dx%40example.com&" in url and query(url)["state"].endswith(".acme")
+    duo.redis.hdel(key("integration", "ada"), "oauth_email")
+    assert query(ada.begin("acme"))["login_hint"] == sub_of(duo, "grace")
+
+
+def test_the_hint_of_a_replacement(duo, ada):
+    """It names the account that is to come; its address is known where it is the stored one."""
+    ada.connect("acme", account="ada")
+    assert query(ada.begin("acme", replace_with=sub_of(duo, "grace")))["login_hint"] == sub_of(duo, "grace")
+    assert query(ada.begin("acme", replace_with=sub_of(duo, "ada")))["login_hint"] == "ada@example.com"
+    assert query(ada.begin("globex", replace_with=sub_of(duo, "grace")))["login_hint"] == sub_of(duo, "grace")
+
+
+def test_no_hint_that_the_provider_file_does_not_allow(duo, ada):
+    ada.connect("acme", service="plain")
+    assert "login_hint" not in query(ada.begin("acme", service="plain"))
+    assert "login_hint" not in query(ada.begin("acme", service="plain", replace_with="1"))
+
+
+def test_no_hint_for_another_issuer(duo, ada):
+    """What one provider told of an account is not sent to another."""
+    ada.connect("acme")
+    duo.redis.hset(key("credential", "ada"), "issuer", "https://other.example")
+    assert "login_hint" not in query(ada.begin("acme"))
+
+
+def test_no_log_holds_the_accounts(duo, ada):
+    ada.connect("acme", account="ada")
+    begun = ada.auth_link("acme", replace_with=sub_of(duo, "linus"))
+    refused = ada.try_connect("acme", account="grace")
+    problem(refused, 409, "account_mismatch")
+    seen = {each.headers["X-Request-Id"] for each in (begun, refused)}
+    lines = wait_until(lambda: [line for line in duo.log() if line.get("request_id") in seen], "they are logged")
+    for secret in ("ada@example.com", "grace@workspace.example", *(sub_of(duo, each) for each in ("ada", "grace", "linus"))):
+        assert secret not in str(lines)
+
+
+def test_a_mismatch_names_both_accounts(duo, ada):
+    ada.connect("acme", account="ada")
+    body = problem(ada.try_connect("acme", account="grace"), 409, "account_mismatch")
+    assert body["stored"] == {"oauth_user_id": sub_of(duo, "ada"), "oauth_email": "ada@example.com"}
+    assert body["offered"] == {"oauth_user_id": sub_of(duo, "grace"), "oauth_email": "grace@workspace.example"}
+    duo.redis.hdel(key("integration", "ada"), "oauth_email")
+    duo.stand_in.fault("exchange", "id_token", claims={"email": None})
+    body = problem(ada.try_connect("acme", account="grace"), 409, "account_mismatch")
+    assert body["stored"] == {"oauth_user_id": sub_of(duo, "ada"), "oauth_email": None}
+    assert body["offered"] == {"oauth_user_id": sub_of(duo, "grace"), "oauth_email": None}
+
+
+def test_a_mismatch_of_long_addresses(duo, ada):
+    """As long as they may be, and every byte escaped in JSON."""
+    ada.connect("acme", account="ada")
+    address = "\x01" * 320
+    duo.redis.hset(key("integration", "ada"), "oauth_email", address)
+    duo.stand_in.fault("exchange", "id_token", claims={"email": address})
+    body = problem(ada.try_connect("acme", account="grace"), 409, "account_mismatch")
+    assert body["stored"]["oauth_email"] == body["offered"]["oauth_email"] == address
+
+
+def test_replace_with(duo, ada):
+    """That account takes the stored one's place, or the stored one is connected again; a third is refused as before."""
+    grace = sub_of(duo, "grace")
+    first = ada.connect("acme", account="ada")
+    before = dump(duo, "ada")
+    body = problem(ada.try_connect("acme", account="linus", replace_with=grace), 409, "account_mismatch")
+    assert [body[name]["oauth_email"] for name in ("stored", "offered")] == ["ada@example.com", "linus@example.org"]
+    assert dump(duo, "ada") == before and live(duo, "linus") == 0 and live(duo, "ada") == 1
+    assert ada.connect("acme", account="ada", replace_with=grace)["id"] == first["id"]
+    record = ada.connect("acme", account=None, replace_with=grace)
+    assert record["id"] != first["id"] and record["oauth_user_id"] == grace
+    assert ada.list("acme") == [record] and live(duo, "ada") == 0
+
+
+def test_replace_with_the_account_stored_meanwhile(duo, ada):
+    """What is stored at the end counts, not what was stored when the flow began."""
+    ada.connect("acme", account="ada")
+    document = ada.authorize("acme", account="ada", replace_with=sub_of(duo, "grace"))
+    ada.connect("acme", account="linus", replace="true")
+    problem(ada.callback("acme", document), 409, "account_mismatch")
+    assert [each["oauth_email"] for each in ada.list("acme")] == ["linus@example.org"]
+
+
+@pytest.mark.parametrize("account, code", [("grace", "offline_access_missing"), ("linus", "account_mismatch")])
+def test_replace_with_and_no_refresh_token(duo, ada, account, code):
+    ada.connect("acme", account="ada")
+    before = dump(duo, "ada")
+    duo.stand_in.fault("exchange", "answer", omit=["refresh_token"])
+    problem(ada.try_connect("acme", account=account, replace_with=sub_of(duo, "grace")), 409, code)
+    assert dump(duo, "ada") == before
+
+
+def test_a_worker_before_replace_with_replaces_nothing(duo, ada):
+    """It reads `replace` alone. A row that it wrote has no `replace_with`, and replaces nothing here."""
+    ada.connect("acme", account="ada")
+    document = ada.authorize("acme", account="grace", replace_with=sub_of(duo, "grace"))
+    row, = duo.redis.keys("oauth_state:*")
+    assert duo.redis.hget(row, "replace") == "0" and duo.redis.hget(row, "replace_with") == sub_of(duo, "grace")
+    duo.redis.hdel(row, "replace_with")
+    problem(ada.callback("acme", document), 409, "account_mismatch")
+
+
+@pytest.mark.parametrize("value", ["", "a%20b", "%C3%A4", "x" * 256, "1&replace_with=1", "1&replace_with=2", "%ff&replace_with=1",
+                                   "1&x=%ff", "1&replace=true"])
+def test_replace_with_what_is_no_account(duo, ada, value):
+    problem(ada.auth_link("acme", replace_with=value), 400, "request_invalid")
+    assert duo.redis.keys("oauth_state:*") == []
+
+
+@pytest.mark.parametrize("value", ["x" * 255, "a%2Bb%25", "1&replace=false"])
+def test_replace_with_any_account(ada, value):
+    assert query(ada.begin("acme", replace_with=value))["login_hint"] == urllib.parse.unquote(value.split("&")[0])
+
+
 def race(duo, ada, accounts):
     """Callbacks of several flows whose exchanges are all at the provider at the same time."""
     documents = [ada.authorize("acme", account=account) for account in accounts]

@@ -168,7 +168,7 @@ CASES = [(status, provoke) for status, several in PROVOKED.items() for provoke i
 @pytest.mark.parametrize("status, provoke", CASES, ids=[provoke.__name__ for _, provoke in CASES])
 def test_each_code(product, ada, status, provoke):
     answer = provoke(product, ada)
-    more = ("stored_account", "chosen_account") if provoke is account_mismatch else ()
+    more = ("stored_account", "chosen_account", "stored", "offered") if provoke is account_mismatch else ()
     exact(answer, status, provoke.__name__, *more)
 
 

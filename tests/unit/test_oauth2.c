@@ -100,6 +100,18 @@ keeps_the_query_of_the_endpoint(void **state)
 }
 
 static void
+encodes_the_login_hint(void **state)
+{
+	(void)state;
+	struct words scopes;
+	struct oauth2_authorization request = example(&scopes);
+	assert_null(strstr(oauth2_authorization_url(arena, &request), "login_hint"));
+	request.login_hint = "a+b&state=x@example.com";
+	assert_non_null(strstr(oauth2_authorization_url(arena, &request),
+			       "&login_hint=a%2Bb%26state%3Dx%40example.com&code_challenge="));
+}
+
+static void
 bounds_the_authorization_url(void **state)
 {
 	(void)state;
@@ -749,6 +761,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(writes_the_authorization_url),
 	    cmocka_unit_test(keeps_the_query_of_the_endpoint),
+	    cmocka_unit_test(encodes_the_login_hint),
 	    cmocka_unit_test(bounds_the_authorization_url),
 	    cmocka_unit_test(knows_its_own_parameters),
 	    cmocka_unit_test(writes_token_requests),

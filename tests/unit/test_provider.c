@@ -76,6 +76,7 @@ fills_in_defaults(void **state)
 	assert_words(provider->all_scopes, "");
 	assert_words(provider->mcp_scopes, "");
 	assert_false(provider->iss_required);
+	assert_false(provider->login_hint);
 	assert_null(provider->revocation_endpoint);
 	assert_null(provider->jwks_uri);
 	assert_null(provider->api_base);
@@ -89,6 +90,7 @@ fills_in_defaults(void **state)
 static const char whole[] =
     "{" LEAST ",\"description\":\"An example.\",\"jwks_uri\":\"https://id.example/keys\","
     "\"id_token_issuers\":[\"https://id.example\",\"id.example\"],\"iss_required\":true,"
+    "\"login_hint\":true,"
     "\"revocation_endpoint\":\"https://id.example/revoke\",\"client_auth\":\"basic\","
     "\"id_token_algs\":[\"ES256\",\"RS256\"],\"scopes\":[\"openid\",\"email\"],"
     "\"scope_aliases\":{\"email\":\"https://id.example/email\",\"mail\":\"https://id.example/mail\"},"
@@ -108,6 +110,7 @@ reads_every_member(void **state)
 	assert_string_equal(provider->description, "An example.");
 	assert_words(provider->id_token_issuers, "https://id.example id.example");
 	assert_true(provider->iss_required);
+	assert_true(provider->login_hint);
 	assert_string_equal(provider->revocation_endpoint, "https://id.example/revoke");
 	assert_int_equal(provider->client.auth, OAUTH2_CLIENT_BASIC);
 	assert_words(provider->id_token_algs, "ES256 RS256");
@@ -186,6 +189,9 @@ names_the_member_of_a_mistake(void **state)
 	    {"{" LEAST ",\"scope_aliases\":{\"a\":1}}", "`scope_aliases`"},
 	    {"{" LEAST ",\"scope_aliases\":{\"a\":\"b c\"}}", "`scope_aliases`"},
 	    {"{" LEAST ",\"authorization_parameters\":{\"state\":\"x\"}}", "names `state`"},
+	    {"{" LEAST ",\"login_hint\":\"yes\"}", "`login_hint` is neither"},
+	    {"{" LEAST ",\"login_hint\":true,\"authorization_parameters\":{\"login_hint\":\"x\"}}",
+	     "names `login_hint`"},
 	    {"{" LEAST ",\"authorization_parameters\":{\"redirect_uri\":\"x\"}}", "names `redirect_uri`"},
 	    {"{" LEAST ",\"authorization_parameters\":{\"prompt\":true}}", "`authorization_parameters`"},
 	    {"{" LEAST ",\"userinfo_fields\":[]}", "`userinfo_fields`"},
