@@ -78,7 +78,8 @@ def take_all(product, visitor):
     camera.take("connectors")
 
     visitor.inject({"path": "/callback$", **problem("account_mismatch", 409, stored_account="ada@example.com",
-                                                    chosen_account="grace@workspace.example")})
+                                                    chosen_account="grace@workspace.example",
+                                                    offered={"oauth_user_id": "2", "oauth_email": "grace@workspace.example"})})
     visitor.open_noted(f"{CALLBACK}?code=x&state={STATE}")
     visitor.wait_text("Replace")
     camera.take("callback-another-account", width=560)

@@ -9,6 +9,7 @@ from visitor import SCOPES, SHORT_TIMEOUT, problem
 
 ADA = "ada@example.com"
 GRACE = "grace@workspace.example"
+LINUS = "linus@example.org"
 PATH = "/integrations/google/callback"
 POST = r"/callback$"
 STATE = "A" * 43 + ".acme"
@@ -292,7 +293,7 @@ def test_another_account_then_replace(visitor, person):
     visitor.open_connected(person)
     visitor.click("Reconnect")
     visitor.consent(GRACE)
-    failed(visitor, f"Google is connected as {ADA}, but you chose {GRACE}. The connection to {ADA} was left as it is.")
+    failed(visitor, f"This Google connection belongs to {ADA}. You chose {GRACE}. Nothing was changed.")
     assert not visitor.has_button("Try again")
     assert person.integrations()[0]["oauth_email"] == ADA
     visitor.click("Replace")
@@ -302,11 +303,27 @@ def test_another_account_then_replace(visitor, person):
     assert person.integrations()[0]["oauth_email"] == GRACE
 
 
+def test_replace_by_a_third_account(visitor, person):
+    """The account that the page named is the only one that Replace lets in; each refusal names what was chosen."""
+    visitor.open_connected(person)
+    visitor.click("Reconnect")
+    visitor.consent(GRACE)
+    failed(visitor, f"You chose {GRACE}")
+    visitor.click("Replace")
+    visitor.consent(LINUS)
+    failed(visitor, f"This Google connection belongs to {ADA}. You chose {LINUS}. Nothing was changed.")
+    assert person.integrations()[0]["oauth_email"] == ADA
+    visitor.click("Replace")
+    visitor.consent(LINUS)
+    visitor.wait_path("/integrations", 15)
+    visitor.wait_text(LINUS, "article")
+
+
 def test_another_account_then_back(visitor, person):
     visitor.open_connected(person)
     visitor.click("Reconnect")
     visitor.consent(GRACE)
-    failed(visitor, f"you chose {GRACE}")
+    failed(visitor, f"You chose {GRACE}")
     visitor.click("Back to integrations")
     visitor.wait_text(ADA, "article")
     assert visitor.texts("article .badge") == ["Valid"]
@@ -314,10 +331,10 @@ def test_another_account_then_back(visitor, person):
 
 def test_replace_that_fails(visitor, person):
     visitor.open_connected(person)
-    visitor.inject({"path": "replace=true", **problem("rate_limited", 429, {"Retry-After": "9"})})
+    visitor.inject({"path": "replace_with=", **problem("rate_limited", 429, {"Retry-After": "9"})})
     visitor.click("Reconnect")
     visitor.consent(GRACE)
-    failed(visitor, f"you chose {GRACE}")
+    failed(visitor, f"You chose {GRACE}")
     visitor.click("Replace")
     visitor.wait_toast("Too many attempts. Try again in 9 seconds.")
     assert visitor.has_button("Replace") and visitor.focused() == "Replace"

@@ -49,7 +49,8 @@ STATES = {
     "organization unknown": shown("/integrations?organization=someone-else", "You are not a member of the organization someone-else"),
     "callback failed": shown(f"{CALLBACK}?code=x&state={STATE}", "Failed to connect integration"),
     "callback mismatch": shown(f"{CALLBACK}?code=x&state={STATE}", "Replace", {"path": "/callback$", **problem(
-        "account_mismatch", 409, stored_account=ADA, chosen_account=GRACE)}),
+        "account_mismatch", 409, stored_account=ADA, chosen_account=GRACE,
+        offered={"oauth_user_id": "2", "oauth_email": GRACE})}),
     "callback not signed in": shown(f"{CALLBACK}?code=x&state={STATE}", "You are not signed in", {
         "path": "/api/", **problem("unauthenticated", 401)}),
 }

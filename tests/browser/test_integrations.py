@@ -298,7 +298,7 @@ def test_page_that_the_browser_kept(visitor, person):
 FAILURES = [
     (problem("organization_forbidden", 403), "You have no access to this organization."),
     (problem("cross_origin", 403), "Reload the page and try again."),
-    (problem("account_mismatch", 409, stored_account="a@x", chosen_account="b@x"), "connected as a@x, but you chose b@x"),
+    (problem("account_mismatch", 409, stored_account="a@x", chosen_account="b@x"), "This Google connection belongs to a@x. You chose b@x."),
     (problem("reconnect_required", 409), "The connection to Google no longer works. Reconnect it."),
     (problem("rate_limited", 429, {"Retry-After": "40"}), "Too many attempts. Try again in 40 seconds."),
     (problem("rate_limited", 429, {"Retry-After": "150"}), "Too many attempts. Try again in 3 minutes."),

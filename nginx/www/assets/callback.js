@@ -73,13 +73,13 @@ async function finish({
     document.getElementById('sign').replaceChildren(icon(name));
   }
 
-  function beginAgain(label, replace, kind) {
+  function beginAgain(label, replaceWith, kind) {
     const button = element('button', { type: 'button', class: `button ${kind}` }, label);
     button.addEventListener('click', async () => {
       if (button.getAttribute('aria-disabled') === 'true') return;
       setBusy(button, true, 'Connecting…');
       try {
-        await openConsentPage(organization, service, replace);
+        await openConsentPage(organization, service, replaceWith);
       } catch (failure) {
         setBusy(button, false, label);
         const { name } = await names;
@@ -105,17 +105,17 @@ async function finish({
       title.focus();
       return;
     }
-    const mismatch = failure.code === 'account_mismatch';
+    const chosen = failure.problem?.offered?.oauth_user_id ?? null;
     content.replaceChildren(element('p', null, inWords(failure, name)));
     if (UNCERTAIN.includes(failure.code)) {
       content.append(element('p', null, 'It is not known whether the account was connected: go back to Integrations to see.'));
     }
-    if (noted && mismatch) {
-      content.append(element('p', null, 'Choose Replace to sign in once more and put the other account in its place.'));
+    if (noted && chosen !== null) {
+      content.append(element('p', null, 'Choose Replace to sign in once more with the account that you chose, and put it in the place of the other.'));
     }
     content.append(reference(failure) ?? '');
-    if (noted && mismatch) actions.append(beginAgain('Replace', true, 'danger'));
-    if (noted && !FINAL.includes(failure.code)) actions.append(beginAgain('Try again', false, 'primary'));
+    if (noted && chosen !== null) actions.append(beginAgain('Replace', chosen, 'danger'));
+    if (noted && !FINAL.includes(failure.code)) actions.append(beginAgain('Try again', null, 'primary'));
     actions.append(back());
     title.focus();
   }

@@ -164,7 +164,7 @@ function accountMismatch(error, name) {
   const stored = error.text('stored_account');
   const chosen = error.text('chosen_account');
   if (stored && chosen) {
-    return `${name} is connected as ${stored}, but you chose ${chosen}. The connection to ${stored} was left as it is.`;
+    return `This ${name} connection belongs to ${stored}. You chose ${chosen}. Nothing was changed.`;
   }
   return error.text('detail') || `You chose another ${name} account than the one that is connected, which was left as it is.`;
 }

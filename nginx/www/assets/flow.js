@@ -60,8 +60,9 @@ export async function takeNote(state, organization, service) {
   return isFresh(note) && note.organization === organization && note.service === service;
 }
 
-export async function openConsentPage(organization, service, replace = false) {
-  const query = replace ? '?replace=true' : '';
+// With `replaceWith`, an account's id, this flow may put that account in the stored one's place, and no other.
+export async function openConsentPage(organization, service, replaceWith = null) {
+  const query = replaceWith === null ? '' : `?replace_with=${encodeURIComponent(replaceWith)}`;
   const path = organizationPath(organization, `integrations/${service}/auth_link${query}`);
   const { auth_link: link } = await request('GET', path);
   const url = URL.canParse(link) ? new URL(link) : null;
