@@ -498,6 +498,11 @@ def test_replace_with_the_account_stored_meanwhile(duo, ada):
     assert [each["oauth_email"] for each in ada.list("acme")] == ["linus@example.org"]
 
 
+def test_replace_with_where_nothing_is_stored(ada, duo):
+    """Nothing is replaced then: it is a first connection, of any account."""
+    assert ada.connect("acme", account="linus", replace_with=sub_of(duo, "grace"))["oauth_email"] == "linus@example.org"
+
+
 @pytest.mark.parametrize("account, code", [("grace", "offline_access_missing"), ("linus", "account_mismatch")])
 def test_replace_with_and_no_refresh_token(duo, ada, account, code):
     ada.connect("acme", account="ada")

@@ -89,12 +89,13 @@ def test_the_way_to_the_workers_is_closed_to_others(product):
 def test_no_log_holds_a_query(product, ada):
     callback = product.request("GET", "/integrations/google/callback?code=4/0AMARKER-in-the-query&state=s.acme")
     ada.auth_link("acme", replace="true")
+    ada.auth_link("acme", replace_with="no-account-in-a-log")
     refused = product.request("GET", "/api/nothing?code=4/0AMARKER-in-the-query")
     assert logged(product, callback.headers["X-Request-Id"])["path"] == "/callback.html"
     line = logged(product, refused.headers["X-Request-Id"])
     assert (line["path"], line["status"]) == ("/api/nothing", 404)
     assert "in-the-query" not in nginx_logs(product)
-    assert "replace=" not in nginx_logs(product)
+    assert "replace=" not in nginx_logs(product) and "no-account-in-a-log" not in nginx_logs(product)
 
 
 def test_the_callback_page_is_never_in_the_error_log(make_product):
