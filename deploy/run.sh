@@ -1,7 +1,7 @@
 #!/bin/bash
 # Serves the whole product on http://localhost:8080 (PORT), with a Redis, an nginx and a stand-in Google of its own, or
 # with the real Google where GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are set. Installs and builds what is missing.
-# All files are in RUN_DIR (.run in the checkout). Any setting of the README's table that is set wins over the demo's own.
+# All files are in RUN_DIR (.run in the checkout). Any setting of SETTINGS.md that is set wins over the demo's own.
 set -uo pipefail
 
 checkout=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)

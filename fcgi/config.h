@@ -1,5 +1,5 @@
 /*
- * Settings: environment variables, read once into a struct (the README's table of settings). Every mistake is found,
+ * Settings: environment variables, read once into a struct (deploy/SETTINGS.md). Every mistake is found,
  * not only the first; a secret's value never stands in a message.
  */
 #ifndef FCGI_CONFIG_H

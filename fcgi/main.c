@@ -49,7 +49,7 @@ print_usage(FILE *out)
 		fprintf(out, "  integrations %s%s%s\n        %s\n", command->name,
 			command->arguments[0] != '\0' ? " " : "", command->arguments, command->does);
 	}
-	fprintf(out, "Settings come from the environment; the README lists them. No secret is ever an argument.\n");
+	fprintf(out, "Settings come from the environment; SETTINGS.md lists them. No secret is ever an argument.\n");
 }
 
 static int

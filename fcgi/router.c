@@ -1,6 +1,6 @@
 /*
  * One row per route. What stands before a route (who may call, same origin, the service's existence, the body's form)
- * is asked here, in the order of refusals that the README gives, so that no route can forget a check.
+ * is asked here, in the order of refusals that API.md gives, so that no route can forget a check.
  */
 #include "fcgi/router.h"
 

@@ -1,5 +1,5 @@
 /*
- * What is kept in Redis: key formats and struct <-> hash, one store_*.c per kind (the README's table of keys).
+ * What is kept in Redis: key formats and struct <-> hash, one store_*.c per kind (README.md's table of keys).
  *
  * Every key of one atomic step carries the same hash tag {organization:user}. Ids are checked against their patterns
  * before they come here; a key is built only by the functions of these files. Every function parks the fiber and

@@ -99,7 +99,7 @@ struct token_wish {
 };
 
 /*
- * Read the connection and refresh its access token where that is due: once over all workers and hosts (README,
+ * Read the connection and refresh its access token where that is due: once over all workers and hosts (README.md,
  * Refresh). On TOKEN_GOOD *record and *credential are current. On any other verdict but TOKEN_GONE they are what is
  * stored; an access token in it may still be valid. TOKEN_DEAD has been noted in the record, unless it is to be left.
  */

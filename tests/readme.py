@@ -1,83 +1,136 @@
 #!/usr/bin/python3
-"""Checks the README's tables against the code: every file, setting, command, route and Redis key stands in it."""
+"""Checks the pages' tables against the code, both ways: each file, setting, command, route, Redis key, error code,
+status_reason, log event, metric, audit event and outbound address stands in its page, and what stands there is in the code."""
 
 import glob
+import json
 import os
 import re
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-README = open("README.md", encoding="utf-8").read()
-missing = []
+wrong = []
 
 
 def read(path):
-    return open(path, encoding="utf-8").read()
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
-def need(kind, name, *spellings):
-    if not any(spelling in README for spelling in spellings or (name,)):
-        missing.append(f"{kind} {name}")
+def sources(*patterns):
+    return "\n".join(read(path) for pattern in patterns for path in sorted(glob.glob(pattern)))
 
 
-def files():
-    listed = subprocess.run(["git", "ls-files", "fcgi", "common", "nginx/*.conf", "nginx/install.sh", "deploy/*.sh"],
-                            capture_output=True, text=True, check=True).stdout.split()
-    for path in listed:
-        name = os.path.basename(path)
-        stem, ending = os.path.splitext(name)
-        pair = f"`{stem}.[ch]`"
-        gateway = "`integrations-gateway*.conf`" if name.startswith("integrations-gateway") else f"`{name}`"
-        if ending in (".c", ".h"):
-            need("file", path, f"`{name}`", pair)
-        else:
-            need("file", path, gateway)
-    # And the other way round: what the README names is there.
-    for name in re.findall(r"`([a-z0-9_]+\.(?:c|h|\[ch\]))`", README):
-        stem = name.split(".")[0]
-        ends = ["c", "h"] if name.endswith("[ch]") else [name.rsplit(".", 1)[1]]
-        for end in ends:
-            if not glob.glob(f"fcgi/{stem}.{end}") + glob.glob(f"common/{stem}.{end}"):
-                missing.append(f"in the code: {stem}.{end}, which the README names")
+def section(page, heading):
+    """What stands under a heading, up to the next one of the same depth or a higher one."""
+    text = read(page)
+    begin = re.search(rf"^(#+) {re.escape(heading)}$", text, re.M)
+    if begin is None:
+        sys.exit(f"{page} has no heading: {heading}")
+    end = re.search(rf"^#{{1,{len(begin[1])}}} ", text[begin.end():], re.M)
+    return text[begin.end():begin.end() + end.start() if end else None]
+
+
+def first_column(text):
+    """Every `name` in the first cell of each row."""
+    for row in re.findall(r"^\| (`[^|]*)", text, re.M):
+        yield from re.findall(r"`([^`]+)`", row)
+
+
+def compare(page, kind, in_code, in_page):
+    in_code, in_page = set(in_code), set(in_page)
+    if not in_code:
+        wrong.append(f"the code has no {kind}: the check looks in the wrong place")
+    wrong.extend(f"{page} lacks the {kind} {name}" for name in sorted(in_code - in_page))
+    wrong.extend(f"{page} has the {kind} {name}, which is not in the code" for name in sorted(in_page - in_code))
+
+
+def files(page, folder, *patterns):
+    listed = subprocess.run(["git", "ls-files", *patterns], capture_output=True, text=True, check=True).stdout.split()
+    named = set()
+    for name in first_column(section(page, "The files") if folder != "common" else read(page)):
+        stem, _, ending = name.partition(".")
+        named.update(f"{folder}/{stem}.{end}" for end in (("c", "h") if ending == "[ch]" else (ending,)))
+    compare(page, "file", [each for each in listed if "/www/" not in each and not each.endswith(".md")],
+            [each for each in named if "." in each])
 
 
 def settings():
-    for path in glob.glob("fcgi/config*.c"):
-        for name in re.findall(r'config_[a-z_]+\([^;]*?"([A-Z][A-Z_]{3,})"', read(path)):
-            need("setting", name, f"`{name}`")
+    page = "deploy/SETTINGS.md"
+    names = set(re.findall(r'(?:config|read)_[a-z_]+\([^;]*?"([A-Z][A-Z_]{3,})"', sources("fcgi/config*.c")))
+    in_code = {re.sub("^CLIENT_", "GOOGLE_CLIENT_", name) for name in names if name.removesuffix("_FILE") not in names - {name}}
+    compare(page, "setting", in_code, first_column(read(page).split("## Provider files")[0]))
+    members = re.search(r"#define MEMBERS(.*?)\n#define", read("fcgi/provider.c"), re.S)[1]
+    compare(page, "member of a provider file", re.findall(r"[a-z_]+", members), first_column(section(page, "Provider files")))
 
 
 def commands():
-    for name in re.findall(r'^    \{"([a-z]+)", cmd_', read("fcgi/main.c"), re.M):
-        need("command", name, f"`integrations {name}", f"`{name} ")
+    page = "deploy/COMMANDS.md"
+    in_page = [name.split()[1] for name in first_column(read(page)) if name.startswith("integrations ")]
+    compare(page, "command", re.findall(r'^    \{"([a-z]+)", cmd_', read("fcgi/main.c"), re.M), in_page)
 
 
 def routes():
-    text = read("fcgi/router.c")
+    page, text = "fcgi/API.md", read("fcgi/router.c")
     for name, value in re.findall(r'#define ([A-Z]+) "(/[^"]+)"', text):
         text = text.replace(f'{name} "', f'"{value}').replace(f", {name},", f', "{value}",')
-    for pattern in re.findall(r'\{SERVER_[A-Z]+, "(/[^"]+)"', text):
-        short = pattern.replace("/api/organizations/{organization_id}/integrations/", "…/integrations/")
-        rest = pattern.replace("{rest}", "…")
-        need("route", pattern, pattern, short, rest)
+    in_page = [re.sub(r"^[A-Z]+ ", "", each).replace("/…", "/{rest}").replace("…", "/api/organizations/{organization_id}")
+               for each in first_column(section(page, "Routes"))]
+    compare(page, "route", re.findall(r'\{SERVER_[A-Z]+, "(/[^"]+)"', text), in_page)
 
 
 def keys():
-    for path in glob.glob("fcgi/store_*.c"):
-        text = read(path)
-        for kind in re.findall(r'store_key_[a-z]+\([^;"]*"([a-z_:]+)"', text) + \
-                re.findall(r'#define KIND "([a-z_:]+)"', text) + \
-                re.findall(r'"(refresh_lease|integrations:[a-z_]+)', text):
-            need("Redis key", kind, f"`{kind}:")
+    page, text = "fcgi/README.md", sources("fcgi/store_*.c")
+    kinds = (re.findall(r'(?:store|grant)_key[a-z_]*\([^;"]*"([a-z_:]+)"', text) + re.findall(r'#define KIND "([a-z_:]+)"', text) +
+             re.findall(r'"(refresh_lease|integrations:[a-z_]+)', text) + re.findall(r'arena_join\(arena, "(events):', text))
+    in_page = [each.split("{")[0].split("<")[0].rstrip(":") for each in first_column(section(page, "Redis keys"))]
+    # The last part of a counter's name is its caller's.
+    in_code, in_page = ([re.sub("^(integrations:limit):.*", r"\1", each.rstrip(":")) for each in names] for names in (kinds, in_page))
+    compare(page, "Redis key", in_code, in_page)
 
 
-files()
+def api():
+    page = "fcgi/API.md"
+    compare(page, "error code", re.findall(r'^    \d+,\n    "([a-z_]+)"', read("common/error.c"), re.M),
+            first_column(section(page, "Error codes")))
+    for code, status in re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", section(page, "Error codes"), re.M):
+        if not re.search(rf'^    {status},\n    "{code}"', read("common/error.c"), re.M):
+            wrong.append(f"{page}: {code} has another status than {status}")
+    reasons = re.findall(r'\[TOKEN_[A-Z]+\] = \{"[a-z]+", "([a-z_]+)"', read("fcgi/tokens_fresh.c"))
+    compare(page, "status_reason", reasons, first_column(section(page, "The record").split("`status_reason` |")[1]))
+
+
+def events():
+    page, text = "fcgi/EVENTS.md", sources("fcgi/*.c", "common/*.c")
+    logged = (re.findall(r'log_(?:begin|message)\([^;]*?LOG_LEVEL_[A-Z]+,\s*"([a-z_]+)"', text) +
+              re.findall(r'redis_complain\([a-z]+, "([a-z_]+)"', text))
+    compare(page, "log event", set(logged), first_column(section(page, "The log")))
+    compare(page, "metric", set(re.findall(r'"(integrations_[a-z_]+)"', text)), first_column(section(page, "Metrics")))
+    audit = (re.findall(r'store_event_append(?:_known)?\([^;]*?(?:arena|work), "([a-z_]+)"', text) +
+             re.findall(r'\bnote\(app, request, "([a-z_]+)"', text))
+    compare(page, "audit event", set(audit), first_column(section(page, "The audit")))
+
+
+def outbound():
+    page, provider = "deploy/README.md", json.loads(read("deploy/providers/google.json"))
+    addresses = [value for value in provider.values() if isinstance(value, str) and value.startswith("https://")]
+    hosts = {urlsplit(each).hostname for each in [*addresses, *(mcp["upstream"] for mcp in provider["mcps"])]}
+    compare(page, "outbound address", hosts, re.findall(r"`([a-z0-9.]+\.googleapis\.com|accounts\.google\.com)`", section(page, "Firewall")))
+
+
+files("fcgi/README.md", "fcgi", "fcgi")
+files("common/README.md", "common", "common")
+files("nginx/README.md", "nginx", "nginx")
 settings()
 commands()
 routes()
 keys()
-for each in missing:
-    print(f"README.md lacks the {each}" if not each.startswith("in the code") else each)
-print(f"{0 if missing else 1} passed, {len(missing)} failed")
-sys.exit(1 if missing else 0)
+api()
+events()
+outbound()
+for each in wrong:
+    print(each)
+print(f"{0 if wrong else 1} passed, {len(wrong)} failed")
+sys.exit(1 if wrong else 0)

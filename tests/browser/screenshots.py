@@ -1,4 +1,4 @@
-"""Takes the README's pictures: the whole product, a real browser, the states that people meet."""
+"""Takes the pages' pictures: the whole product, a real browser, the states that people meet."""
 
 import base64
 import os

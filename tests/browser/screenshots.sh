@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the pictures of the README anew, from the real pages: tests/browser/screenshots/*.png
+# Makes the pictures of README.md and nginx/README.md anew, from the real pages: tests/browser/screenshots/*.png
 set -eu
 cd "$(dirname "$0")"
 make -s -C ../.. all

@@ -8,7 +8,7 @@
  *   ~a reply~another                what Redis says to all but the session; nil when these are used up
  *
  * With '!' before the method it is run again and again, each time with one reply less before the connection closes.
- * Whatever comes, the answer is one of those that the README has, in good form, and holds no secret that it must not.
+ * Whatever comes, the answer is one of those that API.md has, in good form, and holds no secret that it must not.
  */
 #include "common/error.h"
 #include "common/json_read.h"

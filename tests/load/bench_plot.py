@@ -1,4 +1,4 @@
-"""A picture of build/bench/bench.json, requests a second and CPU for each row: bench.svg, which the README shows."""
+"""A picture of build/bench/bench.json, requests a second and CPU for each row: bench.svg, which README.md shows."""
 
 import json
 import os
