@@ -129,7 +129,8 @@ fill_in = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
 install: $(PROGRAM)
 	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/integrations
 	install -d $(DESTDIR)$(SHARE) $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(UNIT_DIR) $(DESTDIR)$(SETTINGS)
-	cp -R --no-preserve=ownership README.md nginx deploy/redis deploy/providers $(DESTDIR)$(SHARE)/
+	cp -R --no-preserve=ownership nginx deploy/redis deploy/providers $(DESTDIR)$(SHARE)/
+	for page in README.md $(wildcard deploy/*.md fcgi/*.md); do install -D -m 0644 $$page $(DESTDIR)$(SHARE)/$$page || exit 1; done
 	chmod -R a+rX $(DESTDIR)$(SHARE)
 	$(fill_in) deploy/systemd/integrations-admin.sh > $(DESTDIR)$(PREFIX)/sbin/integrations-admin
 	chmod 0755 $(DESTDIR)$(PREFIX)/sbin/integrations-admin

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs the service as the README says on a machine of its own, a bare Debian 12 that systemd has booted (in a container:
+# Installs the service as deploy/README.md says on a machine of its own, a bare Debian 12 that systemd has booted (in a container:
 # systemd-nspawn), with Debian's nginx and Redis, and tests it there; then boots the machine anew and looks again. Needs root,
 # debootstrap and systemd-container. What is tested is the last commit, not the work tree.
 set -euo pipefail
@@ -64,7 +64,7 @@ tests() {
 
 boot
 echo "Installing the service"
-inside /srv/integrations/tests/booted/site.sh >"$logs/booted-site.log" 2>&1 || { tail -n 20 "$logs/booted-site.log" >&2; fail "the README's steps failed"; }
+inside /srv/integrations/tests/booted/site.sh >"$logs/booted-site.log" 2>&1 || { tail -n 20 "$logs/booted-site.log" >&2; fail "the steps of deploy/README.md failed"; }
 tests test_installed.py
 inside systemctl poweroff
 wait "$machine" || true

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Inside the booted machine, as root: steps 1 to 8 of the README's "Run it for real", beside Debian's nginx and Redis, with the
+# Inside the booted machine, as root: steps 1 to 8 of deploy/README.md, beside Debian's nginx and Redis, with the
 # stand-in in Google's place. What the tests need to know of it goes to /srv/site.
 set -euo pipefail
 shopt -s inherit_errexit
@@ -43,7 +43,7 @@ systemctl restart redis-server
 usermod -aG redis integrations
 usermod -aG redis integrations-admin
 
-# 4: secrets, by the README's own lines
+# 4: secrets, by the page's own lines
 secret() { install -m 0440 -g "$2" /dev/stdin "secrets/$1"; }
 (
 	cd $settings && install -d -m 0750 -g integrations keys secrets

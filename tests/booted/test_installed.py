@@ -1,4 +1,4 @@
-"""The service under a real systemd, beside Debian's nginx and Redis, as the README installs it."""
+"""The service under a real systemd, beside Debian's nginx and Redis, as deploy/README.md installs it."""
 
 import contextlib
 import glob
@@ -149,9 +149,9 @@ def test_redis_restarts_and_has_everything(site):
     assert good(site.token())["access_token"]
 
 
-def test_the_sealing_key_is_rotated_as_the_readme_says(site):
+def test_the_sealing_key_is_rotated_as_the_page_says(site):
     """By its own lines, while requests come; no worker needs to be told twice, and nothing is lost."""
-    lines = read("/usr/local/share/integrations/README.md").split("**Rotate the sealing key**")[1].split("```")[1]
+    lines = read("/usr/local/share/integrations/deploy/README.md").split("## Rotate the sealing key")[1].split("```")[1]
     script = lines.removeprefix("sh\n")
     assert "systemctl reload integrations" in script
     new_line = run("sh", "-c", "integrations keys new 2>/dev/null").strip()

@@ -1,4 +1,4 @@
-"""`make install`: what it writes, what it leaves alone, and that what it wrote works as the README says."""
+"""`make install`: what it writes, what it leaves alone, and that what it wrote works as the pages say."""
 
 import base64
 import json
@@ -108,6 +108,20 @@ def test_everything_is_there(tmp_path):
         assert site.directory not in site.read(name), name
     # nginx's directory is the site's.
     assert not os.path.exists(site.path("etc/nginx"))
+
+
+def test_the_operators_pages_are_there(tmp_path):
+    """And what they lead to. The first page is for those who have the sources."""
+    site = Installed(tmp_path)
+    site.install()
+    share = "usr/share/integrations"
+    pages = [name for name in site.files() if name.endswith(".md")]
+    assert {f"{share}/{name}.md" for name in ("README", "deploy/README", "deploy/SETTINGS", "deploy/COMMANDS", "fcgi/README",
+                                              "fcgi/API", "fcgi/EVENTS", "fcgi/SECURITY", "nginx/README")} == set(pages)
+    for name in pages:
+        for target in re.findall(r"\]\(([^)#:]+)[^)]*\)", site.read(name)):
+            assert name == f"{share}/README.md" or os.path.exists(site.path(os.path.join(os.path.dirname(name), target))), \
+                f"{name}: {target}"
 
 
 def test_an_upgrade_leaves_alone_what_a_site_edits(tmp_path):
