@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""Checks the pages' tables against the code, both ways: each file, setting, command, route, Redis key, error code,
-status_reason, log event, metric, audit event and outbound address stands in its page, and what stands there is in the code."""
+"""Checks the pages' tables against the code, both ways: each file, setting, value of nginx/install.sh, command, route,
+Redis key, error code, status_reason, log event, metric, audit event and outbound address stands in its page, and what
+stands there is in the code."""
 
 import glob
 import json
@@ -113,6 +114,12 @@ def events():
     compare(page, "audit event", set(audit), first_column(section(page, "The audit")))
 
 
+def nginx_values():
+    page = "nginx/README.md"
+    compare(page, "value of install.sh", re.findall(r"^\t([A-Z_]+)=\*\) ", read("nginx/install.sh"), re.M),
+            first_column(section(page, "Values")))
+
+
 def outbound():
     page, provider = "deploy/README.md", json.loads(read("deploy/providers/google.json"))
     addresses = [value for value in provider.values() if isinstance(value, str) and value.startswith("https://")]
@@ -129,6 +136,7 @@ routes()
 keys()
 api()
 events()
+nginx_values()
 outbound()
 for each in wrong:
     print(each)
