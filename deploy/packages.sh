@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # Sourced by run.sh and tests/run.sh: what both need installed, and how it is installed and built, with progress.
 
-# To build and to run: the compiler, the libraries, the servers, Python for the stand-in Google.
+# To build and to run: the compiler, the libraries, the servers, Python for the stand-in Google, and what the pages'
+# examples use.
 # shellcheck disable=SC2034
 PRODUCT_PACKAGES=(gcc make libc6-dev libfcgi-dev libcurl4-openssl-dev libhiredis-dev libyajl-dev libssl-dev libev-dev
 	libseccomp-dev nginx-light libnginx-mod-http-headers-more-filter libnginx-mod-http-lua redis-server python3 python3-cryptography
-	ca-certificates)
+	ca-certificates curl openssl)
 
 # progress LABEL TOTAL: reads a number of finished steps per line, draws a bar; without a terminal a line per tenth.
 progress() {
