@@ -128,8 +128,8 @@ def test_nginx_takes_the_server_with_tls(tmp_path):
                         ("listen 80;", f"listen 127.0.0.1:{found[1]};"), ("127.0.0.1:8081", f"127.0.0.1:{found[2]}")):
         assert text.count(there) == 1, there
         text = text.replace(there, ours)
-    (tmp_path / "nginx.conf").write_text(
-        f"pid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\nload_module modules/ngx_http_headers_more_filter_module.so;\n"
-        f"events {{}}\nhttp {{\naccess_log off;\n{text}\n}}\n", encoding="utf-8")
+    modules = "".join(f"load_module modules/{name}_module.so;\n" for name in ("ngx_http_headers_more_filter", "ndk_http", "ngx_http_lua"))
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid;\nerror_log {tmp_path}/error.log;\n{modules}"
+                                         f"events {{}}\nhttp {{\naccess_log off;\n{text}\n}}\n", encoding="utf-8")
     done = subprocess.run(["/usr/sbin/nginx", "-t", "-q", "-c", f"{tmp_path}/nginx.conf"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
