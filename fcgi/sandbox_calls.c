@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -92,12 +94,8 @@ static const int needed[] = {
     SCMP_SYS(recvmmsg),
     SCMP_SYS(write),
     SCMP_SYS(writev),
-    SCMP_SYS(sendto),
-    SCMP_SYS(sendmsg),
-    SCMP_SYS(sendmmsg),
     SCMP_SYS(close),
     SCMP_SYS(lseek),
-    SCMP_SYS(fcntl),
     SCMP_SYS(pipe2),
     SCMP_SYS(eventfd2),
     SCMP_SYS(timerfd_create),
@@ -115,7 +113,6 @@ static const int needed[] = {
     SCMP_SYS(connect),
     SCMP_SYS(shutdown),
     SCMP_SYS(getsockopt),
-    SCMP_SYS(setsockopt),
     SCMP_SYS(getsockname),
     SCMP_SYS(getpeername),
     SCMP_SYS(stat),
@@ -289,17 +286,73 @@ sandbox_calls_forbid(void)
 	return load(&filter);
 }
 
+/*
+ * By protocol as well: Landlock knows the ports of TCP, not those of the others that take SOCK_STREAM (MPTCP, SCTP,
+ * SMC). No Unix datagrams: the journal and systemd listen for those, and a pair of them can be sent from to any path.
+ */
 static void
 allow_sockets(struct filter *filter)
 {
-	static const uint64_t families[] = {AF_UNIX, AF_INET, AF_INET6};
-	static const uint64_t types[] = {SOCK_STREAM, SOCK_DGRAM};
+	static const struct {
+		uint64_t family, type, protocol;
+	} sockets[] = {
+	    {AF_UNIX, SOCK_STREAM, 0},  {AF_INET, SOCK_STREAM, 0},          {AF_INET, SOCK_STREAM, IPPROTO_TCP},
+	    {AF_INET6, SOCK_STREAM, 0}, {AF_INET, SOCK_DGRAM, 0},           {AF_INET6, SOCK_STREAM, IPPROTO_TCP},
+	    {AF_INET6, SOCK_DGRAM, 0},  {AF_INET, SOCK_DGRAM, IPPROTO_UDP}, {AF_INET6, SOCK_DGRAM, IPPROTO_UDP},
+	};
 
-	for (size_t i = 0; i < COUNT(families) * COUNT(types); i++)
-		rule_if_both(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), is(0, families[i / COUNT(types)]),
-			     has(1, SOCKET_TYPE, types[i % COUNT(types)]));
-	rule_if(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), is(0, AF_UNIX));
+	for (size_t i = 0; i < COUNT(sockets); i++) {
+		const struct scmp_arg_cmp all[] = {is(0, sockets[i].family), has(1, SOCKET_TYPE, sockets[i].type),
+						   is(2, sockets[i].protocol)};
+
+		rule_of(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), COUNT(all), all);
+	}
+	rule_if_both(filter, SCMP_ACT_ALLOW, SCMP_SYS(socketpair), is(0, AF_UNIX), has(1, SOCKET_TYPE, SOCK_STREAM));
 	refuse_netlink(filter);
+}
+
+/* MSG_FASTOPEN connects to where Landlock does not look. MSG_OOB signals a socket's owner. */
+static void
+allow_sending(struct filter *filter)
+{
+	const uint64_t none = MSG_FASTOPEN | MSG_OOB;
+
+	rule_if(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), has(3, none, 0));
+	rule_if(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), has(2, none, 0));
+	rule_if(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmmsg), has(3, none, 0));
+}
+
+/* Those in use, and no others: some open a way past Landlock (TCP_FASTOPEN_CONNECT), some attach programs, filters and
+ * other protocols to a socket. */
+static void
+allow_socket_options(struct filter *filter)
+{
+	static const struct {
+		uint64_t level, option;
+	} options[] = {
+	    {SOL_SOCKET, SO_SNDBUF},     {SOL_SOCKET, SO_KEEPALIVE},   {IPPROTO_TCP, TCP_NODELAY},
+	    {IPPROTO_TCP, TCP_KEEPIDLE}, {IPPROTO_TCP, TCP_KEEPINTVL}, {IPPROTO_TCP, TCP_KEEPCNT},
+	    {IPPROTO_IP, IP_RECVERR},    {IPPROTO_IPV6, IPV6_RECVERR}, /* of glibc's name lookups */
+	};
+
+	for (size_t i = 0; i < COUNT(options); i++)
+		rule_if_both(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), is(1, options[i].level),
+			     is(2, options[i].option));
+}
+
+/* A descriptor's flags. Its owner and its signal (F_SETOWN, F_SETSIG, O_ASYNC) would signal other processes. */
+static void
+allow_descriptor_flags(struct filter *filter)
+{
+	static const uint64_t commands[] = {F_GETFD, F_SETFD, F_GETFL};
+
+	if (sandbox_calls_coverage()) { /* it locks what it writes */
+		rule(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl));
+		return;
+	}
+	for (size_t i = 0; i < COUNT(commands); i++)
+		rule_if(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), is(1, commands[i]));
+	rule_if_both(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), is(1, F_SETFL), has(2, O_ASYNC, 0));
 }
 
 /* Threads, no processes. */
@@ -350,14 +403,17 @@ sandbox_calls_restrict(void)
 	begin(&filter, SCMP_ACT_ERRNO(ENOSYS));
 	rules(&filter, SCMP_ACT_ALLOW, needed, COUNT(needed));
 	allow_sockets(&filter);
+	allow_sending(&filter);
+	allow_socket_options(&filter);
+	allow_descriptor_flags(&filter);
 	allow_threads(&filter);
 	allow_memory(&filter);
 	allow_reading(&filter, SCMP_SYS(open), 1);
 	allow_reading(&filter, SCMP_SYS(openat), 2);
 	/* How much there is to read. */
 	rule_if(&filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), is(1, FIONREAD));
-	/* Limits may be read, not set. */
-	rule_if(&filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), is(2, 0));
+	/* Its own limits may be read, not set. */
+	rule_if_both(&filter, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), is(0, 0), is(2, 0));
 	rule(&filter, SCMP_ACT_ALLOW, SCMP_SYS(getrlimit));
 	return load(&filter);
 }

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import signal
+import socket
 import threading
 
 import pytest
@@ -147,6 +148,31 @@ def test_redis_restarts_and_has_everything(site):
         run("systemctl", "restart", "redis-server")
     assert set(answers) <= {200, 503} and answers[-1] == 200
     assert good(site.token())["access_token"]
+
+
+def test_the_name_servers_change(site):
+    """A worker may not read the new file, which is another of the same name: others take its place, and reach the provider."""
+    path = "/etc/resolv.conf"
+    before = site.workers()
+    with asking(site) as answers:
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(read(path) if os.path.exists(path) else "nameserver 127.0.0.1\n")
+        os.replace(f"{path}.new", path)
+        wait_until(lambda: not set(before) & set(site.workers()), "the workers are others", 40)
+    assert set(answers) == {200}
+    assert good(site.session().validate("acme"))["is_valid"]
+
+
+def test_what_is_nobody_elses_is_hidden(site):
+    """By path, as a worker would: the bus is there for everybody else on the machine."""
+    assert os.path.exists("/run/dbus/system_bus_socket")
+    for worker in site.workers():
+        for hidden in ("/run/dbus/system_bus_socket", "/run/user/0"):
+            assert not os.path.exists(f"/proc/{worker}/root{hidden}"), hidden
+        with socket.socket(socket.AF_UNIX) as private, pytest.raises(OSError):
+            private.connect(f"/proc/{worker}/root/run/systemd/private")
+        with socket.socket(socket.AF_UNIX) as redis:
+            redis.connect(f"/proc/{worker}/root/run/redis/redis-server.sock")
 
 
 def test_the_sealing_key_is_rotated_as_the_page_says(site):

@@ -17,7 +17,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -166,6 +168,35 @@ static const struct call restricted[] = {
 #endif
     {"a call of a kernel to come", NO_SUCH_CALL, {0}, ENOSYS},
     {"a raw socket", SYS_socket, {AF_INET, SOCK_RAW}, ENOSYS},
+    {"MPTCP", SYS_socket, {AF_INET, SOCK_STREAM, IPPROTO_MPTCP}, ENOSYS},
+    {"MPTCP over IPv6", SYS_socket, {AF_INET6, SOCK_STREAM, IPPROTO_MPTCP}, ENOSYS},
+    {"SCTP", SYS_socket, {AF_INET, SOCK_STREAM, IPPROTO_SCTP}, ENOSYS},
+    {"ping", SYS_socket, {AF_INET, SOCK_DGRAM, IPPROTO_ICMP}, ENOSYS},
+    {"UDP-Lite", SYS_socket, {AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE}, ENOSYS},
+    {"Unix datagrams", SYS_socket, {AF_UNIX, SOCK_DGRAM}, ENOSYS},
+    {"a pair of Unix datagrams", SYS_socketpair, {AF_UNIX, SOCK_DGRAM}, ENOSYS},
+    {"a pair of Unix packets", SYS_socketpair, {AF_UNIX, SOCK_SEQPACKET}, ENOSYS},
+    {"sendto, fast open", SYS_sendto, {-1, 0, 0, MSG_FASTOPEN | MSG_NOSIGNAL}, ENOSYS},
+    {"sendmsg, fast open", SYS_sendmsg, {-1, 0, MSG_FASTOPEN}, ENOSYS},
+    {"sendmmsg, fast open", SYS_sendmmsg, {-1, 0, 0, MSG_FASTOPEN}, ENOSYS},
+    {"sendto, out of band", SYS_sendto, {-1, 0, 0, MSG_OOB}, ENOSYS},
+    {"sendmsg, out of band", SYS_sendmsg, {-1, 0, MSG_OOB}, ENOSYS},
+    {"sendmmsg, out of band", SYS_sendmmsg, {-1, 0, 0, MSG_OOB}, ENOSYS},
+    {"connect by fast open", SYS_setsockopt, {-1, IPPROTO_TCP, TCP_FASTOPEN_CONNECT}, ENOSYS},
+    {"a socket's own protocol", SYS_setsockopt, {-1, IPPROTO_TCP, TCP_ULP}, ENOSYS},
+    {"a socket's own filter", SYS_setsockopt, {-1, SOL_SOCKET, SO_ATTACH_FILTER}, ENOSYS},
+    {"a device of its own", SYS_setsockopt, {-1, SOL_SOCKET, SO_BINDTODEVICE}, ENOSYS},
+    {"a descriptor's owner", SYS_fcntl, {0, F_SETOWN, 1}, ENOSYS},
+    {"a descriptor's owner, extended", SYS_fcntl, {-1, F_SETOWN_EX}, ENOSYS},
+    {"a descriptor's signal", SYS_fcntl, {0, F_SETSIG, SIGTERM}, ENOSYS},
+    {"signals of a descriptor", SYS_fcntl, {-1, F_SETFL, O_ASYNC | O_NONBLOCK}, ENOSYS},
+    {"a lease of a file", SYS_fcntl, {-1, F_SETLEASE, F_WRLCK}, ENOSYS},
+    {"another's descriptor", SYS_ioctl, {0, FIOSETOWN}, ENOSYS},
+    {"signals by ioctl", SYS_ioctl, {0, FIOASYNC}, ENOSYS},
+    {"limits of another", SYS_prlimit64, {1, RLIMIT_NOFILE, 0, 0}, ENOSYS},
+    {"pidfd_open", SYS_pidfd_open, {1}, ENOSYS},
+    {"splice", SYS_splice, {0}, ENOSYS},
+    {"sendfile", SYS_sendfile, {0}, ENOSYS},
     {"bind", SYS_bind, {0}, ENOSYS},
     {"listen", SYS_listen, {0}, ENOSYS},
     {"kill", SYS_kill, {1, SIGTERM}, ENOSYS},
@@ -269,6 +300,9 @@ serve(const void *argument)
 	struct gaicb *list[1] = {&request};
 	int pair[2];
 	int waiting = 0;
+	int on = 1;
+	int tcp;
+	struct rlimit files;
 	pthread_t thread;
 	void *answered = NULL;
 
@@ -282,7 +316,19 @@ serve(const void *argument)
 	freeaddrinfo(request.ar_result);
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 && write(pair[0], "abc", 3) == 3);
 	MUST(ioctl(pair[1], FIONREAD, &waiting) == 0 && waiting == 3);
+	MUST(send(pair[0], "d", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1);
+	MUST(fcntl(pair[1], F_SETFD, FD_CLOEXEC) == 0 && fcntl(pair[1], F_GETFD) == FD_CLOEXEC);
+	MUST(fcntl(pair[1], F_SETFL, O_NONBLOCK) == 0 && fcntl(pair[1], F_GETFL) & O_NONBLOCK);
 	MUST(socket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0) >= 0 || errno == EAFNOSUPPORT);
+	MUST(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_UDP) >= 0);
+	tcp = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+	MUST(tcp >= 0 && setsockopt(tcp, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
+	MUST(setsockopt(tcp, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) == 0);
+	MUST(setsockopt(tcp, IPPROTO_TCP, TCP_KEEPIDLE, &on, sizeof on) == 0);
+	MUST(setsockopt(tcp, IPPROTO_TCP, TCP_KEEPINTVL, &on, sizeof on) == 0);
+	MUST(setsockopt(tcp, IPPROTO_TCP, TCP_KEEPCNT, &on, sizeof on) == 0);
+	MUST(setsockopt(tcp, SOL_SOCKET, SO_SNDBUF, &waiting, sizeof waiting) == 0);
+	MUST(getrlimit(RLIMIT_NOFILE, &files) == 0);
 	MUST(malloc((size_t)1 << 24) != NULL);
 	return 0;
 }
@@ -340,6 +386,30 @@ connect_to(unsigned port)
 
 	close(fd);
 	return error;
+}
+
+/* By a way that Landlock does not see. */
+static bool
+is_reached_otherwise(unsigned port)
+{
+	struct sockaddr_in address = {
+	    .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct sockaddr *to = (const struct sockaddr *)(const void *)&address;
+	char byte = 'x';
+	struct iovec bytes = {.iov_base = &byte, .iov_len = 1};
+	struct mmsghdr message = {
+	    .msg_hdr = {.msg_name = &address, .msg_namelen = sizeof address, .msg_iov = &bytes, .msg_iovlen = 1}};
+	int multipath = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int on = 1;
+
+	if (multipath >= 0 && connect(multipath, to, sizeof address) == 0)
+		return true;
+	if (sendto(fd, &byte, 1, MSG_FASTOPEN, to, sizeof address) > 0 ||
+	    sendmsg(fd, &message.msg_hdr, MSG_FASTOPEN) > 0 || sendmmsg(fd, &message, 1, MSG_FASTOPEN) > 0)
+		return true;
+	return setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on) == 0 &&
+	       connect(fd, to, sizeof address) == 0 && write(fd, &byte, 1) == 1;
 }
 
 static int
@@ -485,6 +555,7 @@ be_worker(const void *argument)
 	MUST(!has_landlock(1)); /* nobody may begin anew */
 	MUST(read_one("/etc/passwd") == EACCES);
 	MUST(connect_to(servers->other) == EACCES);
+	MUST(!is_reached_otherwise(servers->other));
 	MUST(connect_to(servers->redis) == 0 && connect_to(servers->provider) == 0);
 	MUST(connect_to(443) == ECONNREFUSED && connect_to(53) == ECONNREFUSED);
 	(void)syscall(SYS_ptrace, 0, 0, 0, 0);
