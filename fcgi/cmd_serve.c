@@ -11,7 +11,7 @@
 #include "common/log.h"
 #include "common/metrics.h"
 #include "fcgi/config.h"
-#include "fcgi/gateway.h"
+#include "fcgi/fastcgi.h"
 #include "fcgi/listen.h"
 #include "fcgi/sandbox.h"
 #include "fcgi/series.h"
@@ -192,7 +192,7 @@ prepare(struct parent *parent)
 {
 	parent->metrics = metrics_open(WORKERS_SLOTS);
 	parent->series = parent->metrics != NULL ? series_open(parent->metrics, parent->config) : NULL;
-	if (parent->series == NULL || !metrics_freeze(parent->metrics) || !gateway_prepare()) {
+	if (parent->series == NULL || !metrics_freeze(parent->metrics) || !fastcgi_prepare()) {
 		log_message(LOG_LEVEL_ERROR, "start_failed", "the shared memory could not be had", "free some memory");
 		return false;
 	}

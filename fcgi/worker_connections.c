@@ -11,7 +11,7 @@
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "fcgi/config.h"
-#include "fcgi/gateway.h"
+#include "fcgi/fastcgi.h"
 #include "fcgi/series.h"
 
 #include <errno.h>
@@ -109,7 +109,7 @@ worker_close_connection(struct connection *connection)
 
 	worker_set_state(connection, CONNECTION_IDLE);
 	loop_io_close(connection->io);
-	gateway_close(connection->gateway);
+	fastcgi_close(connection->fastcgi);
 	free(connection);
 	worker->connections--;
 	worker_update_gauges(worker);
@@ -168,14 +168,14 @@ worker_look_at_waiting(void *arg)
 static void
 look(struct connection *connection)
 {
-	switch (gateway_look(connection->fd)) {
-	case GATEWAY_EMPTY: break;
-	case GATEWAY_PARTIAL:
+	switch (fastcgi_look(connection->fd)) {
+	case FASTCGI_EMPTY: break;
+	case FASTCGI_PARTIAL:
 		worker_set_state(connection, CONNECTION_PARTIAL);
 		if (loop_now_ms(connection->worker->loop) - connection->since_ms >= PARTIAL_MS)
 			worker_close_connection(connection);
 		break;
-	case GATEWAY_COMPLETE:
+	case FASTCGI_COMPLETE:
 		if (is_full(connection->worker) || connection->worker->waiting.first != NULL) {
 			worker_set_state(connection, CONNECTION_WAITING);
 			worker_update_gauges(connection->worker);
@@ -183,12 +183,12 @@ look(struct connection *connection)
 			worker_start_request(connection);
 		}
 		break;
-	case GATEWAY_INVALID:
+	case FASTCGI_INVALID:
 		log_message(LOG_LEVEL_WARN, "fastcgi_invalid", "a peer on the FastCGI socket sent no valid request",
 			    "see who may connect to the socket: only the web server should");
 		worker_close_connection(connection);
 		break;
-	case GATEWAY_CLOSED: worker_close_connection(connection); break;
+	case FASTCGI_CLOSED: worker_close_connection(connection); break;
 	}
 }
 
@@ -238,12 +238,12 @@ adopt(struct worker *worker, int fd)
 	}
 	connection->worker = worker;
 	connection->fd = fd;
-	connection->gateway = gateway_open(fd);
+	connection->fastcgi = fastcgi_open(fd);
 	connection->io = loop_io_open(worker->loop, fd, LOOP_READ, connection_readable, connection);
-	if (connection->gateway == NULL || connection->io == NULL) {
+	if (connection->fastcgi == NULL || connection->io == NULL) {
 		loop_io_close(connection->io);
-		if (connection->gateway != NULL)
-			gateway_close(connection->gateway);
+		if (connection->fastcgi != NULL)
+			fastcgi_close(connection->fastcgi);
 		else
 			close(fd);
 		free(connection);

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 struct fibers;
-struct gateway;
+struct fastcgi;
 struct loop_hook;
 struct loop_io;
 struct loop_signal;
@@ -35,7 +35,7 @@ struct connection {
 	struct worker *worker;
 	int fd;
 	struct loop_io *io;
-	struct gateway *gateway;
+	struct fastcgi *fastcgi;
 	enum connection_state state;
 	bool gone;                          /* the peer closed while its request ran: the answer is dropped */
 	int64_t since_ms;                   /* in this state */

@@ -7,7 +7,7 @@
 #include "common/fiber.h"
 #include "common/log.h"
 #include "common/loop.h"
-#include "fcgi/gateway.h"
+#include "fcgi/fastcgi.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/router.h"
@@ -117,8 +117,8 @@ answer(struct job *job)
 	if (!job->request.told)
 		tell(job);
 	if (connection->gone)
-		gateway_drop(connection->gateway);
-	if (connection->gone || !gateway_answer(connection->gateway, &job->response))
+		fastcgi_drop(connection->fastcgi);
+	if (connection->gone || !fastcgi_answer(connection->fastcgi, &job->response))
 		worker_close_connection(connection);
 	else
 		worker_set_state(connection, CONNECTION_IDLE);
@@ -175,8 +175,8 @@ read_request(struct connection *connection)
 	job->connection = connection;
 	job->started_us = clock_monotonic_us();
 	job->route = 0;
-	if (!gateway_read(connection->gateway, job->arena, &job->request)) {
-		gateway_drop(connection->gateway);
+	if (!fastcgi_read(connection->fastcgi, job->arena, &job->request)) {
+		fastcgi_drop(connection->fastcgi);
 		job_free(job);
 		worker_close_connection(connection);
 		return NULL;

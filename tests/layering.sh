@@ -30,8 +30,8 @@ no "includes name their folder" '^ *# *include *"[^/"]*"' "${sources[@]}"
 home 'hiredis' '^common/redis[a-z_]*\.c$'
 home 'curl/' '^common/http(_link\.h|_loop\.c|\.c)$'
 home 'openssl/' '^common/(crypto|seal|jwt|random|trust)\.c$'
-home 'fcgiapp\.h' '^fcgi/gateway\.c$'
-home 'fcgi_' '^fcgi/gateway\.c$'
+home 'fcgiapp\.h' '^fcgi/fastcgi\.c$'
+home 'fcgi_' '^fcgi/fastcgi\.c$'
 home 'yajl/' '^common/json_[a-z]*\.c$'
 home 'ev\.h' '^common/loop\.c$'
 home 'ucontext\.h' '^common/fiber\.c$'
@@ -39,9 +39,9 @@ home 'seccomp\.h' '^fcgi/sandbox_calls\.c$'
 home 'linux/landlock\.h' '^common/landlock\.c$'
 
 # A store is used by routes and tokens, never the other way; routes never use each other.
-no "a store knows no route" '^ *# *include *"fcgi/(route|router|gateway|worker|tokens|cmd)' fcgi/store_*.[ch]
-no "a provider file knows no request" '^ *# *include *"fcgi/(route|router|gateway|worker|store_|tokens)' fcgi/provider.[ch]
-no "a route is reached through the router only" '^ *# *include *"fcgi/(route_[a-z_]*|gateway|worker|cmd_[a-z_]*)\.h' \
+no "a store knows no route" '^ *# *include *"fcgi/(route|router|fastcgi|worker|tokens|cmd)' fcgi/store_*.[ch]
+no "a provider file knows no request" '^ *# *include *"fcgi/(route|router|fastcgi|worker|store_|tokens)' fcgi/provider.[ch]
+no "a route is reached through the router only" '^ *# *include *"fcgi/(route_[a-z_]*|fastcgi|worker|cmd_[a-z_]*)\.h' \
 	fcgi/route_*.c fcgi/tokens.[ch] fcgi/access.[ch]
 no "a route uses no library itself" '^ *# *include *<(hiredis|curl|openssl|fcgi|yajl|ev)' fcgi/route_*.c fcgi/tokens*.c fcgi/store_*.c
 

@@ -1,11 +1,11 @@
 /*
  * The FastCGI edge: the input comes over a socket as a web server's bytes would, and ends or not. Whatever it is,
- * gateway_look tells in the end what to do, gateway_read never waits and takes exactly one request, and what it gives
+ * fastcgi_look tells in the end what to do, fastcgi_read never waits and takes exactly one request, and what it gives
  * is what request.h promises.
  */
 #include "common/error.h"
 #include "common/text.h"
-#include "fcgi/gateway.h"
+#include "fcgi/fastcgi.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "tests/fuzz/fuzz.h"
@@ -62,13 +62,13 @@ check_answer(int peer)
 }
 
 static bool
-take(struct gateway *gateway, int peer, int served, struct arena *arena)
+take(struct fastcgi *fastcgi, int peer, int served, struct arena *arena)
 {
 	struct request request;
 	struct response response;
 	char byte;
 
-	if (!gateway_read(gateway, arena, &request))
+	if (!fastcgi_read(fastcgi, arena, &request))
 		return false;
 	must(recv(served, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0);
 	check_request(&request);
@@ -76,25 +76,25 @@ take(struct gateway *gateway, int peer, int served, struct arena *arena)
 	must(response_header(&response, "X-Request-Id", "r") == NULL);
 	response.body = "{}";
 	response.body_len = 2;
-	if (!gateway_answer(gateway, &response))
+	if (!fastcgi_answer(fastcgi, &response))
 		return false;
 	check_answer(peer);
 	return true;
 }
 
-/* Send a part of the input and let the gateway look. False when the connection is over. */
+/* Send a part of the input and let the edge look. False when the connection is over. */
 static bool
-exchange(struct gateway *gateway, int peer, int served, const uint8_t *data, size_t size)
+exchange(struct fastcgi *fastcgi, int peer, int served, const uint8_t *data, size_t size)
 {
 	struct arena *arena = fuzz_arena();
 
 	must(size == 0 || send(peer, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size);
-	switch (gateway_look(served)) {
-	case GATEWAY_COMPLETE: return take(gateway, peer, served, arena);
-	case GATEWAY_EMPTY:
-	case GATEWAY_PARTIAL: return true;
-	case GATEWAY_CLOSED:
-	case GATEWAY_INVALID: break;
+	switch (fastcgi_look(served)) {
+	case FASTCGI_COMPLETE: return take(fastcgi, peer, served, arena);
+	case FASTCGI_EMPTY:
+	case FASTCGI_PARTIAL: return true;
+	case FASTCGI_CLOSED:
+	case FASTCGI_INVALID: break;
 	}
 	return false;
 }
@@ -106,13 +106,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int ends[2];
 
 	if (!prepared)
-		prepared = gateway_prepare();
+		prepared = fastcgi_prepare();
 	must(prepared);
 	if (size < 2 || size > SENT_MAX)
 		return 0;
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
-	struct gateway *gateway = gateway_open(ends[1]);
-	must(gateway != NULL);
+	struct fastcgi *fastcgi = fastcgi_open(ends[1]);
+	must(fastcgi != NULL);
 	/* The first two bytes say where the input is cut in two, so that a part is looked at, and that a second request
 	 * comes on the same connection. */
 	size_t cut = (size_t)data[0] << 8 | data[1];
@@ -120,12 +120,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size -= 2;
 	if (cut > size)
 		cut = size;
-	if (exchange(gateway, ends[0], ends[1], data, cut) &&
-	    exchange(gateway, ends[0], ends[1], data + cut, size - cut)) {
+	if (exchange(fastcgi, ends[0], ends[1], data, cut) &&
+	    exchange(fastcgi, ends[0], ends[1], data + cut, size - cut)) {
 		shutdown(ends[0], SHUT_WR);
-		must(gateway_look(ends[1]) != GATEWAY_PARTIAL);
+		must(fastcgi_look(ends[1]) != FASTCGI_PARTIAL);
 	}
-	gateway_close(gateway);
+	fastcgi_close(fastcgi);
 	close(ends[0]);
 	return 0;
 }

@@ -22,7 +22,7 @@
 #include "common/resp.h"
 #include "common/seal.h"
 #include "fcgi/config.h"
-#include "fcgi/gateway.h"
+#include "fcgi/fastcgi.h"
 #include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
 
@@ -284,14 +284,14 @@ static bool
 a_gateway(void)
 {
 	int ends[2];
-	struct gateway *opened;
+	struct fastcgi *opened;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
-	opened = gateway_open(ends[0]);
+	opened = fastcgi_open(ends[0]);
 	close(ends[1]);
 	if (opened == NULL)
 		close(ends[0]); /* still ours */
-	gateway_close(opened);
+	fastcgi_close(opened);
 	return opened != NULL;
 }
 
@@ -415,7 +415,7 @@ closing_nothing(void **state)
 	signing_keys_close(NULL);
 	jwt_keys_close(NULL);
 	key_ring_close(NULL);
-	gateway_close(NULL);
+	fastcgi_close(NULL);
 	config_close(NULL);
 	arena_close(NULL);
 }

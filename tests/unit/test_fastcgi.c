@@ -11,7 +11,7 @@
 
 #include "common/arena.h"
 #include "common/error.h"
-#include "fcgi/gateway.h"
+#include "fcgi/fastcgi.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 
@@ -27,7 +27,7 @@ enum { BEGIN = 1, ABORT, END, PARAMS, STDIN, STDOUT, STDERR };
 
 static int peer;   /* the web server's end */
 static int served; /* ours */
-static struct gateway *gateway;
+static struct fastcgi *fastcgi;
 static struct arena *arena;
 static struct request request;
 
@@ -41,16 +41,16 @@ open_all(void **state)
 		return -1;
 	peer = ends[0];
 	served = ends[1];
-	gateway = gateway_open(served);
+	fastcgi = fastcgi_open(served);
 	arena = arena_open(4096, 1024 * 1024, NULL, NULL);
-	return gateway == NULL || arena == NULL;
+	return fastcgi == NULL || arena == NULL;
 }
 
 static int
 close_all(void **state)
 {
 	(void)state;
-	gateway_close(gateway);
+	fastcgi_close(fastcgi);
 	arena_close(arena);
 	if (peer >= 0)
 		close(peer);
@@ -249,7 +249,7 @@ say(const char *body)
 	response.content_type = "text/plain";
 	response.body = body;
 	response.body_len = strlen(body);
-	return gateway_answer(gateway, &response);
+	return fastcgi_answer(fastcgi, &response);
 }
 
 /* ---- tests ---- */
@@ -259,11 +259,11 @@ serves_many_requests_on_one_connection(void **state)
 {
 	(void)state;
 	for (unsigned id = 1; id <= 300; id += 13) {
-		assert_int_equal(gateway_look(served), GATEWAY_EMPTY);
+		assert_int_equal(fastcgi_look(served), FASTCGI_EMPTY);
 		make_get(id);
 		send_out();
-		assert_int_equal(gateway_look(served), GATEWAY_COMPLETE);
-		assert_true(gateway_read(gateway, arena, &request));
+		assert_int_equal(fastcgi_look(served), FASTCGI_COMPLETE);
+		assert_true(fastcgi_read(fastcgi, arena, &request));
 		assert_true(say("hello"));
 		take_answer(id);
 		assert_string_equal(answer,
@@ -280,7 +280,7 @@ tells_what_nginx_says(void **state)
 	(void)state;
 	make_get(1);
 	send_out();
-	assert_true(gateway_read(gateway, arena, &request));
+	assert_true(fastcgi_read(fastcgi, arena, &request));
 	assert_int_equal(request.method, METHOD_GET);
 	assert_string_equal(request.path, "/api/me");
 	assert_string_equal(request.query, "x=1");
@@ -306,7 +306,7 @@ refuses_text_that_is_no_utf8(void **state)
 	add_params(1);
 	add_record(STDIN, 1, NULL, 0);
 	send_out();
-	assert_true(gateway_read(gateway, arena, &request));
+	assert_true(fastcgi_read(fastcgi, arena, &request));
 	assert_ptr_equal(request.broken, &error_request_invalid);
 	assert_null(request.origin);
 	assert_true(say(""));
@@ -321,10 +321,10 @@ waits_for_the_last_byte(void **state)
 	for (size_t cut = 0; cut < out.len; cut++) {
 		if (cut > 0)
 			assert_int_equal(send(peer, out.data, cut, MSG_NOSIGNAL), (ssize_t)cut);
-		assert_int_equal(gateway_look(served), cut == 0 ? GATEWAY_EMPTY : GATEWAY_PARTIAL);
+		assert_int_equal(fastcgi_look(served), cut == 0 ? FASTCGI_EMPTY : FASTCGI_PARTIAL);
 		assert_int_equal(send(peer, out.data + cut, out.len - cut, MSG_NOSIGNAL), (ssize_t)(out.len - cut));
-		assert_int_equal(gateway_look(served), GATEWAY_COMPLETE);
-		assert_true(gateway_read(gateway, arena, &request));
+		assert_int_equal(fastcgi_look(served), FASTCGI_COMPLETE);
+		assert_true(fastcgi_read(fastcgi, arena, &request));
 		assert_int_equal(request.method, METHOD_POST);
 		assert_int_equal(request.body_len, 10);
 		assert_memory_equal(request.body, "0123456789", 10);
@@ -340,10 +340,10 @@ sees_a_peer_close(void **state)
 	(void)state;
 	make_get(1);
 	assert_int_equal(send(peer, out.data, out.len / 2, MSG_NOSIGNAL), (ssize_t)out.len / 2);
-	assert_int_equal(gateway_look(served), GATEWAY_PARTIAL);
+	assert_int_equal(fastcgi_look(served), FASTCGI_PARTIAL);
 	close(peer);
 	peer = -1;
-	assert_int_equal(gateway_look(served), GATEWAY_CLOSED);
+	assert_int_equal(fastcgi_look(served), FASTCGI_CLOSED);
 }
 
 static void
@@ -353,11 +353,11 @@ answers_a_peer_that_only_stopped_sending(void **state)
 	make_get(1);
 	send_out();
 	shutdown(peer, SHUT_WR);
-	assert_int_equal(gateway_look(served), GATEWAY_COMPLETE);
-	assert_true(gateway_read(gateway, arena, &request));
+	assert_int_equal(fastcgi_look(served), FASTCGI_COMPLETE);
+	assert_true(fastcgi_read(fastcgi, arena, &request));
 	assert_true(say("still"));
 	take_answer(1);
-	assert_int_equal(gateway_look(served), GATEWAY_CLOSED);
+	assert_int_equal(fastcgi_look(served), FASTCGI_CLOSED);
 }
 
 static void
@@ -378,8 +378,8 @@ takes_bodies_up_to_their_maximum(void **state)
 			snprintf(length, sizeof length, "%zu", sizes[i]);
 			make_request(1, "POST", length, body, sizes[i], records[j]);
 			send_out();
-			assert_int_equal(gateway_look(served), GATEWAY_COMPLETE);
-			assert_true(gateway_read(gateway, arena, &request));
+			assert_int_equal(fastcgi_look(served), FASTCGI_COMPLETE);
+			assert_true(fastcgi_read(fastcgi, arena, &request));
 			if (sizes[i] <= REQUEST_BODY_MAX) {
 				assert_null(request.broken);
 				assert_int_equal(request.body_len, sizes[i]);
@@ -401,7 +401,7 @@ says_413_where_nginx_kept_the_body(void **state)
 	(void)state;
 	make_request(1, "POST", "16385", NULL, 0, 1);
 	send_out();
-	assert_true(gateway_read(gateway, arena, &request));
+	assert_true(fastcgi_read(fastcgi, arena, &request));
 	assert_ptr_equal(request.broken, &error_body_too_large);
 	assert_true(say(""));
 }
@@ -420,13 +420,13 @@ sees_lengths_that_are_not_the_body_s(void **state)
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		make_request(1, "POST", cases[i].length, cases[i].body, strlen(cases[i].body), 100);
 		send_out();
-		assert_int_equal(gateway_look(served), GATEWAY_COMPLETE);
-		if (gateway_read(gateway, arena, &request)) {
+		assert_int_equal(fastcgi_look(served), FASTCGI_COMPLETE);
+		if (fastcgi_read(fastcgi, arena, &request)) {
 			assert_ptr_equal(request.broken, &error_body_too_large);
 			assert_true(say("no"));
 			take_answer(1);
 		} else {
-			gateway_drop(gateway);
+			fastcgi_drop(fastcgi);
 			close_all(NULL);
 			assert_int_equal(open_all(NULL), 0);
 		}
@@ -437,7 +437,7 @@ static void
 is_refused(const char *what)
 {
 	send_out();
-	if (gateway_look(served) != GATEWAY_INVALID)
+	if (fastcgi_look(served) != FASTCGI_INVALID)
 		fail_msg("not refused: %s", what);
 	close_all(NULL);
 	assert_int_equal(open_all(NULL), 0);
@@ -552,7 +552,7 @@ gives_up_on_an_endless_body(void **state)
 	add_record(STDIN, 1, body, sizeof body);
 	add_record(STDIN, 1, body, sizeof body);
 	if (send(peer, out.data, out.len, MSG_NOSIGNAL) == (ssize_t)out.len)
-		assert_int_equal(gateway_look(served), GATEWAY_INVALID);
+		assert_int_equal(fastcgi_look(served), FASTCGI_INVALID);
 }
 
 static void
@@ -563,11 +563,11 @@ writes_headers_and_status(void **state)
 	(void)state;
 	make_get(1);
 	send_out();
-	assert_true(gateway_read(gateway, arena, &request));
+	assert_true(fastcgi_read(fastcgi, arena, &request));
 	response_init(&response, arena);
 	response.status = 429;
 	assert_null(response_header(&response, "Retry-After", "7"));
-	assert_true(gateway_answer(gateway, &response));
+	assert_true(fastcgi_answer(fastcgi, &response));
 	take_answer(1);
 	assert_string_equal(answer, "Status: 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 7\r\n\r\n");
 }
@@ -599,12 +599,12 @@ never_waits_for_a_reader(void **state)
 	(void)state;
 	make_get(1);
 	send_out();
-	assert_true(gateway_read(gateway, arena, &request));
+	assert_true(fastcgi_read(fastcgi, arena, &request));
 	memset(body, 'x', RESPONSE_BODY_MAX);
 	response_init(&response, arena);
 	response.body = body;
 	response.body_len = RESPONSE_BODY_MAX;
-	assert_true(gateway_answer(gateway, &response));
+	assert_true(fastcgi_answer(fastcgi, &response));
 	take_answer(1);
 	assert_int_equal(answer_len, strlen("Status: 200 OK\r\nContent-Length: 262144\r\n\r\n") + RESPONSE_BODY_MAX);
 	free(body);
@@ -616,7 +616,7 @@ says_when_the_peer_is_gone(void **state)
 	(void)state;
 	make_get(1);
 	send_out();
-	assert_true(gateway_read(gateway, arena, &request));
+	assert_true(fastcgi_read(fastcgi, arena, &request));
 	close(peer);
 	peer = -1;
 	assert_false(say("nobody hears this"));
@@ -629,13 +629,13 @@ forgets_a_dropped_request(void **state)
 	(void)state;
 	make_get(1);
 	send_out();
-	assert_true(gateway_read(gateway, arena, &request));
-	gateway_drop(gateway);
+	assert_true(fastcgi_read(fastcgi, arena, &request));
+	fastcgi_drop(fastcgi);
 	nothing_more_comes();
 	assert_true(fcntl(served, F_GETFD) >= 0);
-	gateway_close(gateway);
+	fastcgi_close(fastcgi);
 	assert_int_equal(fcntl(served, F_GETFD), -1);
-	gateway = NULL;
+	fastcgi = NULL;
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_all, close_all)
@@ -671,7 +671,7 @@ a_look_leaves_no_credentials(void **state)
 	memcpy(bytes + 8, token, sizeof token);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
 	assert_int_equal(write(ends[1], bytes, 60), 60);
-	(void)gateway_look(ends[0]);
+	(void)fastcgi_look(ends[0]);
 	assert_false(is_held(token));
 	close(ends[0]);
 	close(ends[1]);
@@ -700,7 +700,7 @@ main(void)
 	    TEST(forgets_a_dropped_request),
 	};
 
-	if (!gateway_prepare())
+	if (!fastcgi_prepare())
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,11 @@
 /*
  * libfcgi is handed each accepted connection by setting `ipcFd` and `keepConnection`, fields that its header calls
- * internal (tests/unit/test_gateway.c pins that it works). It never accepts, never closes and never waits: connections
- * are ours, and gateway_look has seen the whole request before libfcgi reads a byte. gateway_look is also the guard:
+ * internal (tests/unit/test_fastcgi.c pins that it works). It never accepts, never closes and never waits: connections
+ * are ours, and fastcgi_look has seen the whole request before libfcgi reads a byte. fastcgi_look is also the guard:
  * libfcgi's record layer is not hardened, so what it gets is exactly what a web server sends for one request: BEGIN
  * (responder), one PARAMS record and its end, STDIN records and their end, all with one id and sane lengths.
  */
-#include "fcgi/gateway.h"
+#include "fcgi/fastcgi.h"
 
 #include "common/arena.h"
 #include "common/error.h"
@@ -27,40 +27,40 @@
 #define SEND_BUFFER (512 * 1024)      /* the largest answer leaves at once, however slowly it is read */
 #define PARAMS_MAX 64
 
-struct gateway {
+struct fastcgi {
 	FCGX_Request fcgi;
 };
 
 bool
-gateway_prepare(void)
+fastcgi_prepare(void)
 {
 	return FCGX_Init() == 0;
 }
 
-struct gateway *
-gateway_open(int fd)
+struct fastcgi *
+fastcgi_open(int fd)
 {
-	struct gateway *gateway = calloc(1, sizeof *gateway);
+	struct fastcgi *fastcgi = calloc(1, sizeof *fastcgi);
 	int size = SEND_BUFFER;
 
-	if (gateway == NULL)
+	if (fastcgi == NULL)
 		return NULL;
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-	FCGX_InitRequest(&gateway->fcgi, -1, FCGI_FAIL_ACCEPT_ON_INTR);
-	gateway->fcgi.ipcFd = fd;
-	return gateway;
+	FCGX_InitRequest(&fastcgi->fcgi, -1, FCGI_FAIL_ACCEPT_ON_INTR);
+	fastcgi->fcgi.ipcFd = fd;
+	return fastcgi;
 }
 
 void
-gateway_close(struct gateway *gateway)
+fastcgi_close(struct fastcgi *fastcgi)
 {
-	if (gateway == NULL)
+	if (fastcgi == NULL)
 		return;
-	FCGX_Free(&gateway->fcgi, 0);
-	if (gateway->fcgi.ipcFd >=
+	FCGX_Free(&fastcgi->fcgi, 0);
+	if (fastcgi->fcgi.ipcFd >=
 	    0) /* else libfcgi has closed it, in the middle of a request that it would not read */
-		close(gateway->fcgi.ipcFd);
-	free(gateway);
+		close(fastcgi->fcgi.ipcFd);
+	free(fastcgi);
 }
 
 /* ---- look ---- */
@@ -155,7 +155,7 @@ step(enum expect *expect, unsigned *id, const struct record *record)
 	return false;
 }
 
-static enum gateway_state
+static enum fastcgi_state
 judge(const uint8_t *bytes, size_t len)
 {
 	const uint8_t *rest = bytes;
@@ -166,13 +166,13 @@ judge(const uint8_t *bytes, size_t len)
 
 	while (rest < end && *rest == FCGI_VERSION_1 && next_record(&rest, end, &record)) {
 		if (!step(&expect, &id, &record))
-			return GATEWAY_INVALID;
+			return FASTCGI_INVALID;
 	}
 	if (rest < end && *rest != FCGI_VERSION_1) /* another protocol: its lengths would be waited for in vain */
-		return GATEWAY_INVALID;
+		return FASTCGI_INVALID;
 	if (expect == EXPECT_NOTHING)
-		return rest == end ? GATEWAY_COMPLETE : GATEWAY_INVALID; /* no web server sends ahead */
-	return len == LOOK_MAX ? GATEWAY_INVALID : GATEWAY_PARTIAL;
+		return rest == end ? FASTCGI_COMPLETE : FASTCGI_INVALID; /* no web server sends ahead */
+	return len == LOOK_MAX ? FASTCGI_INVALID : FASTCGI_PARTIAL;
 }
 
 /* Has the peer closed, or said that it sends no more? A peek does not tell as long as there are bytes. */
@@ -184,21 +184,21 @@ has_hung_up(int fd)
 	return poll(&state, 1, 0) == 1;
 }
 
-enum gateway_state
-gateway_look(int fd)
+enum fastcgi_state
+fastcgi_look(int fd)
 {
 	static uint8_t bytes[LOOK_MAX];
 	ssize_t len = recv(fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
-	enum gateway_state state;
+	enum fastcgi_state state;
 
 	if (len == 0)
-		return GATEWAY_CLOSED;
+		return FASTCGI_CLOSED;
 	if (len < 0)
-		return errno == EAGAIN || errno == EINTR ? GATEWAY_EMPTY : GATEWAY_CLOSED;
+		return errno == EAGAIN || errno == EINTR ? FASTCGI_EMPTY : FASTCGI_CLOSED;
 	state = judge(bytes, (size_t)len);
 	explicit_bzero(bytes, (size_t)len); /* credentials were in it */
-	if (state == GATEWAY_PARTIAL && has_hung_up(fd))
-		return GATEWAY_CLOSED;
+	if (state == FASTCGI_PARTIAL && has_hung_up(fd))
+		return FASTCGI_CLOSED;
 	return state;
 }
 
@@ -354,9 +354,9 @@ read_body(FCGX_Request *fcgi, struct arena *arena, struct request *request)
 }
 
 bool
-gateway_read(struct gateway *gateway, struct arena *arena, struct request *request)
+fastcgi_read(struct fastcgi *fastcgi, struct arena *arena, struct request *request)
 {
-	FCGX_Request *fcgi = &gateway->fcgi;
+	FCGX_Request *fcgi = &fastcgi->fcgi;
 
 	memset(request, 0, sizeof *request);
 	request->arena = arena;
@@ -452,9 +452,9 @@ put_head(FCGX_Stream *out, const struct response *response)
 }
 
 bool
-gateway_answer(struct gateway *gateway, const struct response *response)
+fastcgi_answer(struct fastcgi *fastcgi, const struct response *response)
 {
-	FCGX_Request *fcgi = &gateway->fcgi;
+	FCGX_Request *fcgi = &fastcgi->fcgi;
 	bool good;
 
 	put_head(fcgi->out, response);
@@ -467,8 +467,8 @@ gateway_answer(struct gateway *gateway, const struct response *response)
 }
 
 void
-gateway_drop(struct gateway *gateway)
+fastcgi_drop(struct fastcgi *fastcgi)
 {
 	/* Freed, not finished: finishing would leave a stale answer for whoever uses this struct next. */
-	FCGX_Free(&gateway->fcgi, 0);
+	FCGX_Free(&fastcgi->fcgi, 0);
 }
