@@ -15,7 +15,7 @@
 #include "fcgi/listen.h"
 #include "fcgi/sandbox.h"
 #include "fcgi/series.h"
-#include "fcgi/workers.h"
+#include "fcgi/supervisor.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -33,7 +33,7 @@ struct parent {
 	struct config *config;
 	struct metrics *metrics;
 	struct app_metrics *series;
-	struct workers workers;
+	struct supervisor supervisor;
 	uint64_t files; /* sandbox_files, of the time when the workers were started */
 	bool owns_socket;
 };
@@ -70,7 +70,7 @@ static void
 replace_workers(struct parent *parent)
 {
 	parent->files = sandbox_files(parent->config);
-	workers_replace_all(&parent->workers);
+	supervisor_replace_all(&parent->supervisor);
 }
 
 static void
@@ -99,7 +99,7 @@ reload(struct parent *parent)
 	/* The old config goes with this process's copy of it; workers that still use it have their own. */
 	config_close(parent->config);
 	parent->config = config;
-	parent->workers.config = config;
+	parent->supervisor.config = config;
 	log_configure(config->log_level, false);
 	replace_workers(parent);
 	log_message(LOG_LEVEL_INFO, "reloaded",
@@ -114,21 +114,21 @@ reload(struct parent *parent)
 static void
 end(struct parent *parent, const sigset_t *signals)
 {
-	struct workers *workers = &parent->workers;
+	struct supervisor *supervisor = &parent->supervisor;
 	int64_t until = clock_monotonic_ms() + END_MS;
 
 	notify("STOPPING=1");
 	if (parent->owns_socket)
 		unlink(parent->config->listen); /* nobody new comes; who waits in the queue is still served */
-	workers_drain_all(workers);
-	for (workers_reap(workers); workers_count(workers) > 0; workers_reap(workers)) {
+	supervisor_drain_all(supervisor);
+	for (supervisor_reap(supervisor); supervisor_count(supervisor) > 0; supervisor_reap(supervisor)) {
 		int64_t left = until - clock_monotonic_ms();
 		struct timespec wait = {.tv_sec = left > 0 ? left / 1000 : 0,
 					.tv_nsec = left > 0 ? left % 1000 * 1000000 : 0};
 		int number = sigtimedwait(signals, NULL, &wait);
 
 		if (number == SIGTERM || number == SIGINT || left <= 0) /* asked twice, or out of patience */
-			workers_kill_all(workers);
+			supervisor_kill_all(supervisor);
 	}
 	log_message(LOG_LEVEL_INFO, "ended", "all workers have ended", NULL);
 }
@@ -144,12 +144,12 @@ watch(struct parent *parent)
 	sigaddset(&signals, SIGHUP);
 	sigaddset(&signals, SIGCHLD);
 	for (;;) {
-		int due = workers_start_due(&parent->workers);
+		int due = supervisor_start_due(&parent->supervisor);
 		int ms = due >= 0 && due < LOOK_MS ? due : LOOK_MS;
 		struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
 		int number = sigtimedwait(&signals, NULL, &wait);
 
-		workers_reap(&parent->workers);
+		supervisor_reap(&parent->supervisor);
 		look_at_files(parent);
 		if (number == SIGHUP)
 			reload(parent);
@@ -190,17 +190,17 @@ block_signals(void)
 static bool
 prepare(struct parent *parent)
 {
-	parent->metrics = metrics_open(WORKERS_SLOTS);
+	parent->metrics = metrics_open(SUPERVISOR_SLOTS);
 	parent->series = parent->metrics != NULL ? series_open(parent->metrics, parent->config) : NULL;
 	if (parent->series == NULL || !metrics_freeze(parent->metrics) || !fastcgi_prepare()) {
 		log_message(LOG_LEVEL_ERROR, "start_failed", "the shared memory could not be had", "free some memory");
 		return false;
 	}
-	parent->workers.config = parent->config;
-	parent->workers.metrics = parent->metrics;
-	parent->workers.series = parent->series;
-	parent->workers.listen_fd = listen_open(parent->config->listen, &parent->owns_socket);
-	return parent->workers.listen_fd >= 0;
+	parent->supervisor.config = parent->config;
+	parent->supervisor.metrics = parent->metrics;
+	parent->supervisor.series = parent->series;
+	parent->supervisor.listen_fd = listen_open(parent->config->listen, &parent->owns_socket);
+	return parent->supervisor.listen_fd >= 0;
 }
 
 static int
@@ -213,7 +213,7 @@ serve(struct parent *parent)
 	raise_limit_of_files();
 	if (!prepare(parent))
 		return 1;
-	parent->workers.place_count = parent->config->workers;
+	parent->supervisor.place_count = parent->config->workers;
 	parent->files = sandbox_files(parent->config);
 	log_begin(&line, LOG_LEVEL_INFO, "serving");
 	log_text(&line, "listen", parent->config->listen);
@@ -246,8 +246,8 @@ cmd_serve(int argc, char **argv)
 	}
 	log_configure(parent.config->log_level, false);
 	status = serve(&parent);
-	if (parent.workers.listen_fd > 0)
-		close(parent.workers.listen_fd);
+	if (parent.supervisor.listen_fd > 0)
+		close(parent.supervisor.listen_fd);
 	series_close(parent.series);
 	metrics_close(parent.metrics);
 	config_close(parent.config);

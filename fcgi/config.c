@@ -26,7 +26,7 @@
 
 #define ARENA_FIRST (64 * 1024)
 #define ARENA_LIMIT (64 * 1024 * 1024)
-#define WORKERS_MAX 56 /* all of them twice, during a reload, fit the 128 slots of workers.c */
+#define WORKERS_MAX 56 /* all of them twice, during a reload, fit the 128 slots of supervisor.c */
 #define IN_FLIGHT_MAX 65536
 #define LIMIT_MAX 1000000
 #define AUDIT_USES_MAX 10000000

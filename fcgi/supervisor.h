@@ -2,8 +2,8 @@
  * The worker processes as their parent sees them: started, replaced with backoff when they die, replaced one by one on
  * a reload, drained and ended.
  */
-#ifndef FCGI_WORKERS_H
-#define FCGI_WORKERS_H
+#ifndef FCGI_SUPERVISOR_H
+#define FCGI_SUPERVISOR_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@ struct app_metrics;
 struct config;
 struct metrics;
 
-#define WORKERS_SLOTS 128 /* workers at once, those that drain counted */
+#define SUPERVISOR_SLOTS 128 /* workers at once, those that drain counted */
 
 enum child_state { CHILD_NONE, CHILD_SERVING, CHILD_DRAINING };
 
@@ -32,30 +32,30 @@ struct place {
 	int64_t backoff_ms;
 };
 
-struct workers {
+struct supervisor {
 	const struct config *config; /* of workers to be started */
-	struct metrics *metrics;     /* with WORKERS_SLOTS slots */
+	struct metrics *metrics;     /* with SUPERVISOR_SLOTS slots */
 	const struct app_metrics *series;
 	int listen_fd;
-	struct child children[WORKERS_SLOTS]; /* index: slot of the metrics */
-	struct place places[WORKERS_SLOTS];
+	struct child children[SUPERVISOR_SLOTS]; /* index: slot of the metrics */
+	struct place places[SUPERVISOR_SLOTS];
 	unsigned place_count;
 };
 
 /* Start what is due; milliseconds until the next is, or -1. */
-int workers_start_due(struct workers *workers);
+int supervisor_start_due(struct supervisor *supervisor);
 
 /* After SIGCHLD: take note of those that ended. */
-void workers_reap(struct workers *workers);
+void supervisor_reap(struct supervisor *supervisor);
 
 /* Put a worker with workers->config in every place; each old one drains when its successor serves. */
-void workers_replace_all(struct workers *workers);
+void supervisor_replace_all(struct supervisor *supervisor);
 
 /* Worker processes that have not ended. */
-size_t workers_count(const struct workers *workers);
+size_t supervisor_count(const struct supervisor *supervisor);
 
 /* Tell all to serve what they have and end; and without patience. */
-void workers_drain_all(struct workers *workers);
-void workers_kill_all(struct workers *workers);
+void supervisor_drain_all(struct supervisor *supervisor);
+void supervisor_kill_all(struct supervisor *supervisor);
 
 #endif

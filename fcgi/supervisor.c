@@ -2,7 +2,7 @@
  * A place is one of the WORKERS, a child the process that holds it now; during a reload a place has two children, the
  * successor and the one that drains. A child writes the metrics in the slot that is its index here.
  */
-#include "fcgi/workers.h"
+#include "fcgi/supervisor.h"
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -20,21 +20,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SLOTS WORKERS_SLOTS
+#define SLOTS SUPERVISOR_SLOTS
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MOST_MS 10000
 #define LIVED_LONG_MS 10000 /* a worker that lived this long is replaced at once when it dies */
 #define READY_MS 10000      /* for a new worker to serve, before its predecessor is kept */
 
 static void
-child_main(struct workers *workers, size_t slot, int ready_fd, pid_t parent_pid)
+child_main(struct supervisor *supervisor, size_t slot, int ready_fd, pid_t parent_pid)
 {
-	struct worker_settings settings = {.config = workers->config,
-					   .metrics = workers->metrics,
-					   .series = workers->series,
+	struct worker_settings settings = {.config = supervisor->config,
+					   .metrics = supervisor->metrics,
+					   .series = supervisor->series,
 					   .slot = slot,
 					   .slots = SLOTS,
-					   .listen_fd = workers->listen_fd,
+					   .listen_fd = supervisor->listen_fd,
 					   .ready_fd = ready_fd};
 	sigset_t none;
 
@@ -53,20 +53,20 @@ child_main(struct workers *workers, size_t slot, int ready_fd, pid_t parent_pid)
 }
 
 static size_t
-free_slot(const struct workers *workers)
+free_slot(const struct supervisor *supervisor)
 {
 	size_t slot = 0;
 
-	while (slot < SLOTS && workers->children[slot].state != CHILD_NONE)
+	while (slot < SLOTS && supervisor->children[slot].state != CHILD_NONE)
 		slot++;
 	return slot;
 }
 
 /* Start a worker for `place`; its slot, or SLOTS when that failed. *ready_fd becomes readable when it serves. */
 static size_t
-start_child(struct workers *workers, unsigned place, int *ready_fd)
+start_child(struct supervisor *supervisor, unsigned place, int *ready_fd)
 {
-	size_t slot = free_slot(workers);
+	size_t slot = free_slot(supervisor);
 	pid_t self = getpid();
 	int ends[2];
 	pid_t pid;
@@ -77,7 +77,7 @@ start_child(struct workers *workers, unsigned place, int *ready_fd)
 	pid = fork();
 	if (pid == 0) {
 		close(ends[0]);
-		child_main(workers, slot, ends[1], self);
+		child_main(supervisor, slot, ends[1], self);
 	}
 	close(ends[1]);
 	if (pid < 0) {
@@ -86,25 +86,25 @@ start_child(struct workers *workers, unsigned place, int *ready_fd)
 		return SLOTS;
 	}
 	*ready_fd = ends[0];
-	workers->children[slot] =
+	supervisor->children[slot] =
 	    (struct child){.pid = pid, .state = CHILD_SERVING, .place = place, .started_ms = clock_monotonic_ms()};
-	workers->places[place].start_at_ms = -1;
+	supervisor->places[place].start_at_ms = -1;
 	return slot;
 }
 
 static void
-drain_child(struct workers *workers, size_t slot)
+drain_child(struct supervisor *supervisor, size_t slot)
 {
-	kill(workers->children[slot].pid, SIGTERM);
-	workers->children[slot].state = CHILD_DRAINING;
+	kill(supervisor->children[slot].pid, SIGTERM);
+	supervisor->children[slot].state = CHILD_DRAINING;
 }
 
 /* Kill it without patience, which then is no end to report. */
 static void
-kill_child(struct workers *workers, size_t slot)
+kill_child(struct supervisor *supervisor, size_t slot)
 {
-	kill(workers->children[slot].pid, SIGKILL);
-	workers->children[slot].killed = true;
+	kill(supervisor->children[slot].pid, SIGKILL);
+	supervisor->children[slot].killed = true;
 }
 
 /* SIGTERM ends a worker at once that has not begun to serve. */
@@ -145,16 +145,16 @@ log_death(const struct child *child, int status)
 }
 
 static void
-child_died(struct workers *workers, size_t slot, int status)
+child_died(struct supervisor *supervisor, size_t slot, int status)
 {
-	struct child *child = &workers->children[slot];
+	struct child *child = &supervisor->children[slot];
 	int64_t now = clock_monotonic_ms();
 
-	metrics_free(workers->metrics, slot);
+	metrics_free(supervisor->metrics, slot);
 	if (!ended_as_told(child, status))
 		log_death(child, status);
 	if (child->state == CHILD_SERVING) {
-		struct place *place = &workers->places[child->place];
+		struct place *place = &supervisor->places[child->place];
 
 		if (now - child->started_ms >= LIVED_LONG_MS)
 			place->backoff_ms = 0;
@@ -167,49 +167,49 @@ child_died(struct workers *workers, size_t slot, int status)
 }
 
 void
-workers_reap(struct workers *workers)
+supervisor_reap(struct supervisor *supervisor)
 {
 	int status;
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		for (size_t slot = 0; slot < SLOTS; slot++) {
-			if (workers->children[slot].state != CHILD_NONE && workers->children[slot].pid == pid)
-				child_died(workers, slot, status);
+			if (supervisor->children[slot].state != CHILD_NONE && supervisor->children[slot].pid == pid)
+				child_died(supervisor, slot, status);
 		}
 	}
 }
 
 /* Start what is due; milliseconds until the next is, or -1. */
 int
-workers_start_due(struct workers *workers)
+supervisor_start_due(struct supervisor *supervisor)
 {
 	int64_t now = clock_monotonic_ms();
 	int64_t next = -1;
 
-	for (unsigned place = 0; place < workers->place_count; place++) {
-		int64_t at = workers->places[place].start_at_ms;
+	for (unsigned place = 0; place < supervisor->place_count; place++) {
+		int64_t at = supervisor->places[place].start_at_ms;
 		int ready_fd;
 
 		if (at >= 0 && at <= now) {
-			if (start_child(workers, place, &ready_fd) != SLOTS)
+			if (start_child(supervisor, place, &ready_fd) != SLOTS)
 				close(ready_fd);
 			else
-				at = workers->places[place].start_at_ms = now + BACKOFF_MOST_MS;
+				at = supervisor->places[place].start_at_ms = now + BACKOFF_MOST_MS;
 		}
-		if (workers->places[place].start_at_ms >= 0 && (next < 0 || at - now < next))
+		if (supervisor->places[place].start_at_ms >= 0 && (next < 0 || at - now < next))
 			next = at - now;
 	}
 	return next < 0 ? -1 : (int)next;
 }
 
 size_t
-workers_count(const struct workers *workers)
+supervisor_count(const struct supervisor *supervisor)
 {
 	size_t count = 0;
 
 	for (size_t slot = 0; slot < SLOTS; slot++)
-		count += workers->children[slot].state != CHILD_NONE;
+		count += supervisor->children[slot].state != CHILD_NONE;
 	return count;
 }
 
@@ -226,10 +226,10 @@ is_serving(int ready_fd)
 
 /* Put a worker with the new settings in the place of `old` (SLOTS: nobody). False when it does not come to serve. */
 static bool
-replace_child(struct workers *workers, unsigned place, size_t old)
+replace_child(struct supervisor *supervisor, unsigned place, size_t old)
 {
 	int ready_fd;
-	size_t slot = start_child(workers, place, &ready_fd);
+	size_t slot = start_child(supervisor, place, &ready_fd);
 	bool serving;
 
 	if (slot == SLOTS)
@@ -237,67 +237,68 @@ replace_child(struct workers *workers, unsigned place, size_t old)
 	serving = is_serving(ready_fd);
 	close(ready_fd);
 	if (!serving) {
-		kill_child(workers, slot);
-		workers->children[slot].state = CHILD_DRAINING;
+		kill_child(supervisor, slot);
+		supervisor->children[slot].state = CHILD_DRAINING;
 		return false;
 	}
 	if (old != SLOTS)
-		drain_child(workers, old);
+		drain_child(supervisor, old);
 	return true;
 }
 
 static size_t
-child_of(const struct workers *workers, unsigned place, const struct child *before)
+child_of(const struct supervisor *supervisor, unsigned place, const struct child *before)
 {
 	for (size_t slot = 0; slot < SLOTS; slot++) {
 		if (before[slot].state == CHILD_SERVING && before[slot].place == place &&
-		    workers->children[slot].state == CHILD_SERVING && workers->children[slot].pid == before[slot].pid)
+		    supervisor->children[slot].state == CHILD_SERVING &&
+		    supervisor->children[slot].pid == before[slot].pid)
 			return slot;
 	}
 	return SLOTS;
 }
 
 void
-workers_replace_all(struct workers *workers)
+supervisor_replace_all(struct supervisor *supervisor)
 {
 	struct child before[SLOTS];
-	unsigned wanted = workers->config->workers;
+	unsigned wanted = supervisor->config->workers;
 
-	memcpy(before, workers->children, sizeof before);
+	memcpy(before, supervisor->children, sizeof before);
 	for (unsigned place = 0; place < wanted; place++) {
-		if (place >= workers->place_count)
-			workers->places[place] = (struct place){.start_at_ms = -1};
-		if (!replace_child(workers, place, child_of(workers, place, before))) {
+		if (place >= supervisor->place_count)
+			supervisor->places[place] = (struct place){.start_at_ms = -1};
+		if (!replace_child(supervisor, place, child_of(supervisor, place, before))) {
 			log_message(LOG_LEVEL_ERROR, "worker_not_replaced", "a new worker did not come to serve",
 				    "look at the lines before; the old worker goes on with the old settings");
-			if (child_of(workers, place, before) == SLOTS) /* nobody serves there: try again later */
-				workers->places[place].start_at_ms = clock_monotonic_ms() + BACKOFF_MOST_MS;
+			if (child_of(supervisor, place, before) == SLOTS) /* nobody serves there: try again later */
+				supervisor->places[place].start_at_ms = clock_monotonic_ms() + BACKOFF_MOST_MS;
 		}
-		workers_reap(workers);
+		supervisor_reap(supervisor);
 	}
-	for (unsigned place = wanted; place < workers->place_count; place++) {
-		size_t slot = child_of(workers, place, before);
+	for (unsigned place = wanted; place < supervisor->place_count; place++) {
+		size_t slot = child_of(supervisor, place, before);
 
 		if (slot != SLOTS)
-			drain_child(workers, slot);
+			drain_child(supervisor, slot);
 	}
-	workers->place_count = wanted;
+	supervisor->place_count = wanted;
 }
 
 void
-workers_drain_all(struct workers *workers)
+supervisor_drain_all(struct supervisor *supervisor)
 {
 	for (size_t slot = 0; slot < SLOTS; slot++) {
-		if (workers->children[slot].state == CHILD_SERVING)
-			drain_child(workers, slot);
+		if (supervisor->children[slot].state == CHILD_SERVING)
+			drain_child(supervisor, slot);
 	}
 }
 
 void
-workers_kill_all(struct workers *workers)
+supervisor_kill_all(struct supervisor *supervisor)
 {
 	for (size_t slot = 0; slot < SLOTS; slot++) {
-		if (workers->children[slot].state != CHILD_NONE)
-			kill_child(workers, slot);
+		if (supervisor->children[slot].state != CHILD_NONE)
+			kill_child(supervisor, slot);
 	}
 }
