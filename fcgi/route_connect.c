@@ -250,17 +250,18 @@ check_issuer(const struct request *request, const char *iss)
 
 /* May this account take the place of the stored one? */
 static bool
-may_replace(const struct oauth_state *row, const struct grant *grant)
+may_replace(const struct oauth_state *row, const struct exchange_result *exchange)
 {
-	return row->replace || text_equal(row->replace_with, grant->account);
+	return row->replace || text_equal(row->replace_with, exchange->account);
 }
 
 /* Both accounts are named to the user whose they are, so that the choice is clear. */
 static const struct error *
-mismatch(struct app *app, struct request *request, const struct integration *old, const struct grant *grant)
+mismatch(struct app *app, struct request *request, const struct integration *old,
+	 const struct exchange_result *exchange)
 {
 	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
-	const char *chosen = grant->email != NULL ? grant->email : grant->account;
+	const char *chosen = exchange->email != NULL ? exchange->email : exchange->account;
 
 	request->detail =
 	    arena_format(request->arena,
@@ -275,16 +276,17 @@ mismatch(struct app *app, struct request *request, const struct integration *old
 	request->account[0].oauth_user_id = old->oauth_user_id;
 	request->account[0].oauth_email = old->oauth_email;
 	request->account[1].name = "offered";
-	request->account[1].oauth_user_id = grant->account;
-	request->account[1].oauth_email = grant->email;
+	request->account[1].oauth_user_id = exchange->account;
+	request->account[1].oauth_email = exchange->email;
 	note(app, request, "account_mismatch", "refused");
 	return &error_account_mismatch;
 }
 
 /* The provider gave no refresh token: the stored one serves on, if it is the same account's and works now. */
 static const struct error *
-keep_refresh_token(struct app *app, struct request *request, const struct oauth_state *row, const struct grant *grant,
-		   struct integration *integration, struct credential *credential)
+keep_refresh_token(struct app *app, struct request *request, const struct oauth_state *row,
+		   const struct exchange_result *exchange, struct integration *integration,
+		   struct credential *credential)
 {
 	const struct token_wish wish = {.force = true, .ask_again = true, .leave_record = true};
 	struct integration record;
@@ -299,16 +301,16 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	error = store_integration_read(app, request->arena, &request->principal, &record, &found);
 	if (error != NULL)
 		return error;
-	if (found && !may_replace(row, grant) && !text_equal(record.oauth_user_id, grant->account))
-		return mismatch(app, request, &record, grant);
-	if (!found || !text_equal(record.oauth_user_id, grant->account))
+	if (found && !may_replace(row, exchange) && !text_equal(record.oauth_user_id, exchange->account))
+		return mismatch(app, request, &record, exchange);
+	if (!found || !text_equal(record.oauth_user_id, exchange->account))
 		return &error_offline_access_missing;
 	error = tokens_fresh(app, request, &wish, &record, &stored, &verdict);
 	if (error != NULL)
 		return error;
 	if (verdict == TOKEN_REMOVED)
 		return tokens_meaning(verdict)->error;
-	if (verdict != TOKEN_GOOD || !text_equal(record.oauth_user_id, grant->account))
+	if (verdict != TOKEN_GOOD || !text_equal(record.oauth_user_id, exchange->account))
 		return &error_offline_access_missing;
 	integration->id = record.id;
 	integration->connected_at = record.connected_at;
@@ -325,7 +327,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 }
 
 static const struct error *
-connect(struct app *app, struct request *request, const struct oauth_state *row, const struct grant *grant,
+connect(struct app *app, struct request *request, const struct oauth_state *row, const struct exchange_result *exchange,
 	struct integration *integration, struct credential *credential)
 {
 	const struct provider *provider = request->provider;
@@ -336,11 +338,11 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 	const struct error *error;
 	bool revoked;
 
-	error = store_grant_add(app, request->arena, provider->issuer, grant->account, &request->principal);
+	error = store_shared_grant_add(app, request->arena, provider->issuer, exchange->account, &request->principal);
 	if (error != NULL)
 		return error;
 	error = store_integration_connect(app, request->arena, provider, integration, credential,
-					  may_replace(row, grant), &outcome, &old, &old_credential);
+					  may_replace(row, exchange), &outcome, &old, &old_credential);
 	if (error != NULL)
 		return error;
 	switch (outcome) {
@@ -351,24 +353,24 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 		(void)tokens_let_go(app, request, &old, &old_credential, &use, &revoked);
 		note(app, request, "replaced", tokens_revocation(revoked, use));
 		break;
-	case STORE_MISMATCH: return mismatch(app, request, &old, grant);
+	case STORE_MISMATCH: return mismatch(app, request, &old, exchange);
 	case STORE_REMOVED: return &error_organization_forbidden;
 	}
-	return tokens_outlive(app, request, grant, integration);
+	return tokens_outlive(app, request, exchange, integration);
 }
 
 /* Store what was granted, if it is of any use. */
 static const struct error *
-store_grant(struct app *app, struct request *request, const struct oauth_state *row, const struct grant *grant,
-	    struct integration *integration)
+save_connection(struct app *app, struct request *request, const struct oauth_state *row,
+		const struct exchange_result *exchange, struct integration *integration)
 {
 	const struct provider *provider = request->provider;
 	char now[CLOCK_RFC3339_SIZE];
 	struct credential credential = {.state = CREDENTIAL_OPEN,
-					.access_token = grant->tokens.access_token,
-					.refresh_token = grant->tokens.refresh_token,
-					.issued_at = grant->issued_at,
-					.expires_at = grant->issued_at + grant->tokens.expires_in,
+					.access_token = exchange->tokens.access_token,
+					.refresh_token = exchange->tokens.refresh_token,
+					.issued_at = exchange->issued_at,
+					.expires_at = exchange->issued_at + exchange->tokens.expires_in,
 					.issuer = provider->issuer,
 					.client_id = provider->client.id};
 	const struct error *error;
@@ -377,17 +379,17 @@ store_grant(struct app *app, struct request *request, const struct oauth_state *
 	*integration = (struct integration){.id = random_id(request->arena),
 					    .principal = request->principal,
 					    .status = "valid",
-					    .oauth_user_id = grant->account,
-					    .oauth_email = grant->email,
-					    .scopes = grant->scopes,
+					    .oauth_user_id = exchange->account,
+					    .oauth_email = exchange->email,
+					    .scopes = exchange->scopes,
 					    .connected_at = arena_text(request->arena, now),
 					    .validated_at = arena_text(request->arena, now)};
-	integration->missing_scopes = provider_missing_scopes(request->arena, provider, &grant->scopes);
+	integration->missing_scopes = provider_missing_scopes(request->arena, provider, &exchange->scopes);
 	if (provider->mcp_scopes.count > 0 && integration->missing_scopes.count == provider->mcp_scopes.count)
 		return &error_scopes_missing;
-	if (grant->tokens.refresh_token != NULL)
-		return connect(app, request, row, grant, integration, &credential);
-	error = keep_refresh_token(app, request, row, grant, integration, &credential);
+	if (exchange->tokens.refresh_token != NULL)
+		return connect(app, request, row, exchange, integration, &credential);
+	error = keep_refresh_token(app, request, row, exchange, integration, &credential);
 	if (error == NULL)
 		note(app, request, "reconnected", "ok");
 	return error;
@@ -398,7 +400,7 @@ route_connect_callback(struct app *app, struct request *request, struct response
 {
 	struct callback callback = {0};
 	struct oauth_state row;
-	struct grant grant;
+	struct exchange_result exchange;
 	struct integration integration;
 	struct json_write *json;
 	const struct error *error;
@@ -417,11 +419,11 @@ route_connect_callback(struct app *app, struct request *request, struct response
 	if (callback.error != NULL)
 		return text_equal(callback.error, "access_denied") ? &error_consent_declined
 								   : &error_authorization_failed;
-	error = tokens_exchange(app, request, &row, callback.code, &grant);
+	error = tokens_exchange(app, request, &row, callback.code, &exchange);
 	if (error == NULL)
-		error = store_grant(app, request, &row, &grant, &integration);
+		error = save_connection(app, request, &row, &exchange, &integration);
 	if (error != NULL) {
-		tokens_discard(app, request, &grant);
+		tokens_discard(app, request, &exchange);
 		return error;
 	}
 	json = json_write_open(request->arena, RESPONSE_BODY_MAX);

@@ -12,7 +12,7 @@ store_prepare(void)
 	store_rotate_prepare();
 	store_lease_prepare();
 	store_limit_prepare();
-	store_grant_prepare();
+	store_shared_grant_prepare();
 	store_unrevoked_prepare();
 	store_use_prepare();
 }

@@ -389,15 +389,15 @@ void store_validation_mark(struct app *app, struct arena *arena, const struct pr
 const struct error *store_validation_read(struct app *app, struct arena *arena, const struct principal *principal,
 					  const char **mark);
 
-/* ---- store_grant.c: grant:<sha256(issuer NUL account)>, integrations:revoking:<the same> ---- */
+/* ---- store_shared_grant.c: grant:<sha256(issuer NUL account)>, integrations:revoking:<the same> ---- */
 
 /* Say that the connection uses this grant: before it is stored. */
-const struct error *store_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
-				    const struct principal *principal);
+const struct error *store_shared_grant_add(struct app *app, struct arena *arena, const char *issuer,
+					   const char *account, const struct principal *principal);
 
 /* And that it does no longer: after it is deleted. */
-const struct error *store_grant_remove(struct app *app, struct arena *arena, const char *issuer, const char *account,
-				       const struct principal *principal);
+const struct error *store_shared_grant_remove(struct app *app, struct arena *arena, const char *issuer,
+					      const char *account, const struct principal *principal);
 
 enum grant_use { GRANT_FREE, GRANT_SAME_USER, GRANT_OTHERS };
 
@@ -405,20 +405,20 @@ enum grant_use { GRANT_FREE, GRANT_SAME_USER, GRANT_OTHERS };
  * Who uses the grant: stored connections with this issuer and account. GRANT_SAME_USER where the user of `principal` is
  * among them, in any organization.
  */
-const struct error *store_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
-				    const struct principal *principal, enum grant_use *use);
+const struct error *store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer,
+					   const char *account, const struct principal *principal, enum grant_use *use);
 
 /*
  * Say that the grant may be about to be revoked: before asking who uses it, so that a connection that is stored after
  * that answer sees it. *owner is for the end.
  */
-const struct error *store_grant_revoking(struct app *app, struct arena *arena, const char *issuer, const char *account,
-					 const char **owner);
+const struct error *store_shared_grant_revoking(struct app *app, struct arena *arena, const char *issuer,
+						const char *account, const char **owner);
 
 /* And that this one is over, one way or the other; does not wait. Not where the provider gave no answer: the revocation
  * may still come about. */
-void store_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
-			       const char *owner);
+void store_shared_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
+				      const char *owner);
 
 struct grant_revocation {
 	bool known;     /* there was one lately, or there is */
@@ -427,8 +427,8 @@ struct grant_revocation {
 };
 
 /* The last revocations of the grant: after a connection is stored. */
-const struct error *store_grant_revocation(struct app *app, struct arena *arena, const char *issuer,
-					   const char *account, struct grant_revocation *out);
+const struct error *store_shared_grant_revocation(struct app *app, struct arena *arena, const char *issuer,
+						  const char *account, struct grant_revocation *out);
 
 /* ---- store_event.c: events:{organization}, events:{organization}:use ---- */
 

@@ -170,7 +170,7 @@ void store_integration_write_prepare(void);
 void store_rotate_prepare(void);
 void store_lease_prepare(void);
 void store_limit_prepare(void);
-void store_grant_prepare(void);
+void store_shared_grant_prepare(void);
 void store_unrevoked_prepare(void);
 void store_use_prepare(void);
 

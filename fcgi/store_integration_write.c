@@ -268,7 +268,7 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
 static void
 name_grant(struct app *app, struct arena *arena, const struct provider *provider, const struct integration *integration)
 {
-	(void)store_grant_add(app, arena, provider->issuer, integration->oauth_user_id, &integration->principal);
+	(void)store_shared_grant_add(app, arena, provider->issuer, integration->oauth_user_id, &integration->principal);
 }
 
 const struct error *

@@ -44,7 +44,7 @@ const struct token_meaning *tokens_meaning(enum token_verdict verdict);
 /* ---- tokens_exchange.c ---- */
 
 /* What the provider gave for a code. */
-struct grant {
+struct exchange_result {
 	struct oauth2_tokens tokens; /* neither access_token nor refresh_token: nothing was given */
 	const char *account;
 	const char *email;   /* NULL: not known */
@@ -55,11 +55,11 @@ struct grant {
 
 /*
  * Exchange `code` for tokens and find out whose they are: id_token, or userinfo where the provider has no keys. The
- * provider's keys are at hand before the code is sent. Where tokens came but were not acceptable, grant->tokens tells,
- * so that the caller can discard them.
+ * provider's keys are at hand before the code is sent. Where tokens came but were not acceptable, exchange->tokens
+ * tells, so that the caller can discard them.
  */
 const struct error *tokens_exchange(struct app *app, struct request *request, const struct oauth_state *state,
-				    const char *code, struct grant *grant);
+				    const char *code, struct exchange_result *exchange);
 
 #define TOKENS_ACCOUNT_MAX 255 /* OpenID Connect Core 2: sub */
 
@@ -70,7 +70,7 @@ bool tokens_is_account(const char *account);
  * Revoke the tokens of an exchange that is refused, unless a stored connection may share their grant. Where nobody can
  * tell whose they are, they are left, and the log says so.
  */
-void tokens_discard(struct app *app, struct request *request, const struct grant *grant);
+void tokens_discard(struct app *app, struct request *request, const struct exchange_result *exchange);
 
 /* ---- tokens_fresh.c ---- */
 
@@ -172,11 +172,11 @@ struct forgotten {
 const struct error *tokens_forget(struct app *app, struct request *request, struct forgotten *out);
 
 /*
- * A connection was stored with `grant`: make sure that somebody who was just revoking the same grant did not kill it.
- * Where that may be, the provider is asked by a refresh; *record is what is stored after that. A dead one is an error;
- * where nobody can tell, it is stored as `unknown`.
+ * A connection was stored with `exchange`: make sure that somebody who was just revoking the same grant did not kill
+ * it. Where that may be, the provider is asked by a refresh; *record is what is stored after that. A dead one is an
+ * error; where nobody can tell, it is stored as `unknown`.
  */
-const struct error *tokens_outlive(struct app *app, struct request *request, const struct grant *grant,
+const struct error *tokens_outlive(struct app *app, struct request *request, const struct exchange_result *exchange,
 				   struct integration *record);
 
 #endif

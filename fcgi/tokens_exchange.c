@@ -45,7 +45,7 @@ refusal(const struct request *request, enum oauth2_failure failure, long status,
 
 static const struct error *
 send_code(struct app *app, struct request *request, const struct oauth_state *state, const char *code,
-	  struct grant *grant)
+	  struct exchange_result *exchange)
 {
 	const struct provider *provider = request->provider;
 	struct http_request call = {.method = "POST", .url = provider->token_endpoint, .once = true};
@@ -57,16 +57,16 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	arena_reserve(request->arena, TOKENS_ANSWER_MEMORY);
 	call.body = oauth2_code_request(request->arena, &provider->client, code, provider->redirect_uri,
 					state->code_verifier, &call.authorization);
-	grant->issued_at = clock_wall(); /* the time of sending: the token cannot be older (RFC 6749 5.1) */
-	grant->sent_us = clock_monotonic_us();
+	exchange->issued_at = clock_wall(); /* the time of sending: the token cannot be older (RFC 6749 5.1) */
+	exchange->sent_us = clock_monotonic_us();
 	error = provider_call(app, request, provider, ENDPOINT_EXCHANGE, &call, &response);
 	if (error != NULL)
 		return error;
-	failure =
-	    oauth2_token_answer(request->arena, response.status, response.body, response.len, &grant->tokens, &refused);
+	failure = oauth2_token_answer(request->arena, response.status, response.body, response.len, &exchange->tokens,
+				      &refused);
 	if (failure != OAUTH2_OK) {
 		/* Whatever is in it was given, be the status what it may, and must not live on. */
-		oauth2_unfit_tokens(request->arena, response.body, response.len, &grant->tokens);
+		oauth2_unfit_tokens(request->arena, response.body, response.len, &exchange->tokens);
 		return refusal(request, failure, response.status, refused);
 	}
 	return NULL;
@@ -85,28 +85,29 @@ usable_email(const char *email)
 }
 
 static const struct error *
-identify_by_token(struct app *app, struct request *request, const struct oauth_state *state, struct grant *grant)
+identify_by_token(struct app *app, struct request *request, const struct oauth_state *state,
+		  struct exchange_result *exchange)
 {
 	const struct provider *provider = request->provider;
 	struct oauth2_identity_check check = {.issuers = &provider->id_token_issuers,
 					      .client_id = provider->client.id,
 					      .nonce = state->nonce,
-					      .access_token = grant->tokens.access_token,
+					      .access_token = exchange->tokens.access_token,
 					      .algorithm = NULL,
 					      .now = clock_wall()};
 	const struct json *claims = NULL;
 	const struct error *error;
 	const char *wrong;
 
-	if (grant->tokens.id_token == NULL) {
+	if (exchange->tokens.id_token == NULL) {
 		provider_complain(request, provider, ENDPOINT_EXCHANGE, 200, "no id_token came",
 				  "the provider file's scopes must include openid");
 		return &error_identity_invalid;
 	}
-	error = signing_keys_verify(app, request, provider, grant->tokens.id_token, &claims);
+	error = signing_keys_verify(app, request, provider, exchange->tokens.id_token, &claims);
 	if (error != NULL)
 		return error;
-	check.algorithm = jwt_algorithm(request->arena, grant->tokens.id_token);
+	check.algorithm = jwt_algorithm(request->arena, exchange->tokens.id_token);
 	wrong = oauth2_check_identity(request->arena, claims, &check);
 	if (wrong == NULL && !tokens_is_account(json_string(claims, "sub")))
 		wrong = "sub";
@@ -116,51 +117,52 @@ identify_by_token(struct app *app, struct request *request, const struct oauth_s
 				  "check the clock of this host, and issuer and client id in the settings");
 		return &error_identity_invalid;
 	}
-	grant->account = json_string(claims, "sub");
-	grant->email = usable_email(json_string(claims, "email"));
+	exchange->account = json_string(claims, "sub");
+	exchange->email = usable_email(json_string(claims, "email"));
 	return NULL;
 }
 
 static const struct error *
-identify_by_userinfo(struct app *app, struct request *request, struct grant *grant)
+identify_by_userinfo(struct app *app, struct request *request, struct exchange_result *exchange)
 {
 	const char *account = NULL;
 	const char *email = NULL;
 
-	switch (tokens_userinfo(app, request, grant->tokens.access_token, &account, &email)) {
+	switch (tokens_userinfo(app, request, exchange->tokens.access_token, &account, &email)) {
 	case TOKEN_GOOD: break;
 	case TOKEN_UNREACHABLE: return &error_provider_unreachable;
 	default: return &error_identity_invalid;
 	}
 	if (!tokens_is_account(account))
 		return &error_identity_invalid;
-	grant->account = account;
-	grant->email = usable_email(email);
+	exchange->account = account;
+	exchange->email = usable_email(email);
 	return NULL;
 }
 
 const struct error *
 tokens_exchange(struct app *app, struct request *request, const struct oauth_state *state, const char *code,
-		struct grant *grant)
+		struct exchange_result *exchange)
 {
 	const struct provider *provider = request->provider;
 	const struct error *error = NULL;
 	struct words scopes;
 
-	memset(grant, 0, sizeof *grant);
+	memset(exchange, 0, sizeof *exchange);
 	if (provider->jwks_uri != NULL)
 		error = signing_keys_need(app, request, provider);
 	if (error == NULL)
-		error = send_code(app, request, state, code, grant);
+		error = send_code(app, request, state, code, exchange);
 	if (error == NULL && provider->jwks_uri != NULL)
-		error = identify_by_token(app, request, state, grant);
+		error = identify_by_token(app, request, state, exchange);
 	else if (error == NULL)
-		error = identify_by_userinfo(app, request, grant);
+		error = identify_by_userinfo(app, request, exchange);
 	if (error != NULL)
 		return error;
 	/* Without `scope` in the answer, what was asked for was granted (RFC 6749 5.1). */
-	scopes = grant->tokens.scope != NULL ? words_split(request->arena, grant->tokens.scope) : provider->all_scopes;
-	grant->scopes = provider_canonical_scopes(request->arena, provider, &scopes);
+	scopes =
+	    exchange->tokens.scope != NULL ? words_split(request->arena, exchange->tokens.scope) : provider->all_scopes;
+	exchange->scopes = provider_canonical_scopes(request->arena, provider, &scopes);
 	return NULL;
 }
 
@@ -169,31 +171,31 @@ tokens_exchange(struct app *app, struct request *request, const struct oauth_sta
  * could end a grant that others use. *sure is false where only a claim says so that was not verified.
  */
 static const char *
-owner_of(struct app *app, struct request *request, const struct grant *grant, bool *sure)
+owner_of(struct app *app, struct request *request, const struct exchange_result *exchange, bool *sure)
 {
 	const struct json *claims;
 	const char *account = NULL;
 	const char *email;
 
 	*sure = true;
-	if (grant->account != NULL)
-		return grant->account;
-	if (grant->tokens.id_token != NULL) {
-		claims = jwt_claims_unverified(request->arena, grant->tokens.id_token);
+	if (exchange->account != NULL)
+		return exchange->account;
+	if (exchange->tokens.id_token != NULL) {
+		claims = jwt_claims_unverified(request->arena, exchange->tokens.id_token);
 		*sure = !tokens_is_account(json_string(claims, "sub"));
 		if (!*sure)
 			return json_string(claims, "sub");
 	}
-	if (grant->tokens.access_token == NULL ||
-	    tokens_userinfo(app, request, grant->tokens.access_token, &account, &email) != TOKEN_GOOD)
+	if (exchange->tokens.access_token == NULL ||
+	    tokens_userinfo(app, request, exchange->tokens.access_token, &account, &email) != TOKEN_GOOD)
 		return NULL;
 	return tokens_is_account(account) ? account : NULL;
 }
 
 void
-tokens_discard(struct app *app, struct request *request, const struct grant *grant)
+tokens_discard(struct app *app, struct request *request, const struct exchange_result *exchange)
 {
-	const struct oauth2_tokens *tokens = &grant->tokens;
+	const struct oauth2_tokens *tokens = &exchange->tokens;
 	const char *token = tokens->refresh_token != NULL ? tokens->refresh_token : tokens->access_token;
 	const char *account;
 	struct integration own;
@@ -202,7 +204,7 @@ tokens_discard(struct app *app, struct request *request, const struct grant *gra
 
 	if (token == NULL)
 		return;
-	account = owner_of(app, request, grant, &sure);
+	account = owner_of(app, request, exchange, &sure);
 	if (store_integration_read(app, request->arena, &request->principal, &own, &found) != NULL)
 		return;
 	if (found && text_equal(own.oauth_user_id, account))

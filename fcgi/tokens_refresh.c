@@ -251,7 +251,7 @@ tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool 
 				request->request_id);
 	} else if (tokens.refresh_token != NULL) {
 		/* Who disconnected meanwhile could revoke the old refresh token only: the new one must not live on. */
-		const struct grant late = {.tokens = tokens, .account = attempt->record->oauth_user_id};
+		const struct exchange_result late = {.tokens = tokens, .account = attempt->record->oauth_user_id};
 
 		tokens_discard(app, request, &late);
 	}

@@ -54,17 +54,17 @@ revoke_unused(struct app *app, struct request *request, const char *issuer, cons
 	const char *owner;
 	bool answered = true;
 
-	error = store_grant_revoking(app, arena, issuer, account, &owner);
+	error = store_shared_grant_revoking(app, arena, issuer, account, &owner);
 	if (error == NULL && stored)
-		error = store_grant_remove(app, arena, issuer, account, principal);
+		error = store_shared_grant_remove(app, arena, issuer, account, principal);
 	if (error == NULL)
-		error = store_grant_use(app, arena, issuer, account, principal, use);
+		error = store_shared_grant_use(app, arena, issuer, account, principal, use);
 	if (error != NULL)
 		return error;
 	if (*use == GRANT_FREE && token != NULL)
 		*revoked = revoke(app, request, token, &answered);
 	if (answered)
-		store_grant_revoking_over(app, arena, issuer, account, owner);
+		store_shared_grant_revoking_over(app, arena, issuer, account, owner);
 	return NULL;
 }
 
@@ -114,8 +114,8 @@ let_go(struct app *app, struct request *request, const struct gone *gone, struct
 	if (request->provider != NULL)
 		return tokens_let_go(app, request, &gone->record, &gone->credential, &out->use, &out->revoked);
 	if (gone->credential.issuer != NULL)
-		error = store_grant_remove(app, request->arena, gone->credential.issuer, gone->record.oauth_user_id,
-					   &request->principal);
+		error = store_shared_grant_remove(app, request->arena, gone->credential.issuer,
+						  gone->record.oauth_user_id, &request->principal);
 	if (error == NULL)
 		store_unrevoked_done(app, request->arena, &gone->record);
 	return error;
@@ -163,10 +163,11 @@ tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 
 enum life { ALIVE, ASK_THE_PROVIDER, CANNOT_TELL };
 
-/* What is known of a grant that was given for the code sent at grant->sent_us, with no revocation under way any more.
+/* What is known of a grant that was given for the code sent at exchange->sent_us, with no revocation under way any
+ * more.
  */
 static const struct error *
-wait_out(struct app *app, struct request *request, const struct grant *grant, enum life *life)
+wait_out(struct app *app, struct request *request, const struct exchange_result *exchange, enum life *life)
 {
 	const struct provider *provider = request->provider;
 	int64_t deadline_ms = loop_now_ms(app->loop) + TOKENS_REVOKE_MS + REST_MS;
@@ -176,14 +177,14 @@ wait_out(struct app *app, struct request *request, const struct grant *grant, en
 	if (deadline_ms > request->deadline_ms - REST_MS)
 		deadline_ms = request->deadline_ms - REST_MS;
 	for (;;) {
-		error = store_grant_revocation(app, request->arena, provider->issuer, grant->account, &last);
+		error = store_shared_grant_revocation(app, request->arena, provider->issuer, exchange->account, &last);
 		if (error != NULL || !last.under_way || loop_now_ms(app->loop) >= deadline_ms)
 			break;
 		fiber_sleep(POLL_MS);
 	}
 	if (last.under_way)
 		*life = CANNOT_TELL;
-	else if (last.known && last.age_ms <= (clock_monotonic_us() - grant->sent_us) / 1000 + 1)
+	else if (last.known && last.age_ms <= (clock_monotonic_us() - exchange->sent_us) / 1000 + 1)
 		*life = ASK_THE_PROVIDER;
 	else
 		*life = ALIVE;
@@ -191,7 +192,8 @@ wait_out(struct app *app, struct request *request, const struct grant *grant, en
 }
 
 const struct error *
-tokens_outlive(struct app *app, struct request *request, const struct grant *grant, struct integration *record)
+tokens_outlive(struct app *app, struct request *request, const struct exchange_result *exchange,
+	       struct integration *record)
 {
 	const struct token_wish wish = {.force = true, .ask_again = true};
 	enum token_verdict verdict = TOKEN_UNREACHABLE;
@@ -200,11 +202,12 @@ tokens_outlive(struct app *app, struct request *request, const struct grant *gra
 	enum life life;
 	bool stored;
 
-	error = wait_out(app, request, grant, &life);
+	error = wait_out(app, request, exchange, &life);
 	if (error != NULL || life == ALIVE)
 		return error;
 	/* Who took this connection's name out, when there was no connection yet, may not have come to put it back. */
-	error = store_grant_add(app, request->arena, request->provider->issuer, grant->account, &request->principal);
+	error = store_shared_grant_add(app, request->arena, request->provider->issuer, exchange->account,
+				       &request->principal);
 	if (error == NULL && life == ASK_THE_PROVIDER)
 		error = tokens_fresh(app, request, &wish, record, &credential, &verdict);
 	if (error != NULL || verdict == TOKEN_GOOD || verdict == TOKEN_GONE) /* gone: disconnected after we stored it */

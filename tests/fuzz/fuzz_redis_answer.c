@@ -282,9 +282,9 @@ read_grant(struct app *app, struct arena *arena, void *arg)
 	const struct integration record = {.principal = principal, .generation = "g"};
 
 	(void)arg;
-	check_error(store_grant_use(app, arena, "https://accounts.google.com", "account", &principal, &use));
+	check_error(store_shared_grant_use(app, arena, "https://accounts.google.com", "account", &principal, &use));
 	must(use <= GRANT_OTHERS);
-	check_error(store_grant_revocation(app, arena, "https://accounts.google.com", "account", &last));
+	check_error(store_shared_grant_revocation(app, arena, "https://accounts.google.com", "account", &last));
 	check_error(store_failure_read(app, arena, &record, &verdict));
 	check_error(store_validation_read(app, arena, &principal, &mark));
 }

@@ -54,7 +54,7 @@ static struct redis_script over_script = {
 };
 
 void
-store_grant_prepare(void)
+store_shared_grant_prepare(void)
 {
 	redis_script_prepare(&begin_script);
 	redis_script_prepare(&over_script);
@@ -177,15 +177,15 @@ take_out(struct app *app, struct arena *arena, const char *key, const char *issu
 }
 
 const struct error *
-store_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		const struct principal *principal)
+store_shared_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
+		       const struct principal *principal)
 {
 	return change(app, arena, "SADD", grant_key(arena, "grant", issuer, account), member_name(arena, principal));
 }
 
 const struct error *
-store_grant_remove(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		   const struct principal *principal)
+store_shared_grant_remove(struct app *app, struct arena *arena, const char *issuer, const char *account,
+			  const struct principal *principal)
 {
 	return take_out(app, arena, grant_key(arena, "grant", issuer, account), issuer, account, principal);
 }
@@ -246,8 +246,8 @@ judge(struct app *app, struct arena *arena, const char *key, const char *issuer,
 }
 
 const struct error *
-store_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		const struct principal *principal, enum grant_use *use)
+store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
+		       const struct principal *principal, enum grant_use *use)
 {
 	const char *key = grant_key(arena, "grant", issuer, account);
 	struct holding *holdings;
@@ -273,7 +273,8 @@ store_grant_use(struct app *app, struct arena *arena, const char *issuer, const 
 /* ---- revocations under way ---- */
 
 const struct error *
-store_grant_revoking(struct app *app, struct arena *arena, const char *issuer, const char *account, const char **owner)
+store_shared_grant_revoking(struct app *app, struct arena *arena, const char *issuer, const char *account,
+			    const char **owner)
 {
 	const char *const keys[] = {grant_key(arena, KIND, issuer, account), NULL};
 	const char *mine = random_id(arena);
@@ -287,8 +288,8 @@ store_grant_revoking(struct app *app, struct arena *arena, const char *issuer, c
 }
 
 void
-store_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
-			  const char *owner)
+store_shared_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
+				 const char *owner)
 {
 	const char *const keys[] = {grant_key(arena, KIND, issuer, account), NULL};
 	const char *const arguments[] = {owner, OVER, arena_format(arena, "%d", KEEP_MS), NULL};
@@ -300,8 +301,8 @@ store_grant_revoking_over(struct app *app, struct arena *arena, const char *issu
 }
 
 const struct error *
-store_grant_revocation(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		       struct grant_revocation *out)
+store_shared_grant_revocation(struct app *app, struct arena *arena, const char *issuer, const char *account,
+			      struct grant_revocation *out)
 {
 	const char *key = grant_key(arena, KIND, issuer, account);
 	struct redis_batch batch;
