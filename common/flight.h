@@ -2,7 +2,7 @@
  * Single flight inside one process: of all fibers that want the same thing at once, one does it and the others wait.
  *
  * Only the fact that it is over is shared, never a result: followers read the result from where the leader stored it,
- * under their own name. Keys hold the whole principal (kind, organization, user, service).
+ * under their own name. Keys hold the whole connection key (kind, organization, user, service).
  */
 #ifndef COMMON_FLIGHT_H
 #define COMMON_FLIGHT_H

@@ -67,8 +67,8 @@ access_member(struct app *app, struct request *request, const char *organization
 		return &error_unauthenticated;
 	if (request->session.role == NULL)
 		return &error_organization_forbidden;
-	request->principal.user = request->session.user;
-	request->principal.organization = organization;
+	request->connection_key.user = request->session.user;
+	request->connection_key.organization = organization;
 	return NULL;
 }
 
@@ -84,7 +84,7 @@ access_user(struct app *app, struct request *request)
 	if (error == NULL && (!request->session.found || request->session.use != NULL))
 		error = &error_unauthenticated;
 	if (error == NULL)
-		request->principal.user = request->session.user;
+		request->connection_key.user = request->session.user;
 	return error;
 }
 
@@ -104,7 +104,7 @@ program_token(const struct request *request)
 const struct error *
 access_forbid(struct app *app, struct request *request, const char *outcome)
 {
-	const char *organization = request->principal.organization;
+	const char *organization = request->connection_key.organization;
 	int64_t retry_after;
 
 	if (store_limit_count_caller(app, request->arena, "caller_forbidden", program_token(request), REFUSALS_NOTED,
@@ -112,11 +112,11 @@ access_forbid(struct app *app, struct request *request, const char *outcome)
 	    retry_after > 0)
 		return &error_caller_forbidden;
 	if (request->session.role != NULL || words_contain(&request->caller.organizations, organization))
-		store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->principal,
+		store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->connection_key,
 				   outcome, request->request_id);
 	else
-		store_event_append_known(app, request->arena, "caller_forbidden", request->actor, &request->principal,
-					 outcome, request->request_id);
+		store_event_append_known(app, request->arena, "caller_forbidden", request->actor,
+					 &request->connection_key, outcome, request->request_id);
 	return &error_caller_forbidden;
 }
 
@@ -136,7 +136,7 @@ access_caller(struct app *app, struct request *request, const char *organization
 	request->actor = arena_join(request->arena, "caller:", request->caller.name, NULL);
 	if (!text_is_id(organization))
 		return &error_caller_forbidden;
-	request->principal.organization = organization;
+	request->connection_key.organization = organization;
 	if (words_contain(&request->caller.organizations, "*") ||
 	    words_contain(&request->caller.organizations, organization))
 		return NULL;
@@ -175,8 +175,8 @@ access_gateway(struct app *app, struct request *request, const char *organizatio
 		return &error_unauthenticated;
 	if (request->session.role == NULL)
 		return &error_organization_forbidden;
-	request->principal.user = request->session.user;
-	request->principal.organization = organization;
+	request->connection_key.user = request->session.user;
+	request->connection_key.organization = organization;
 	request->actor = arena_join(request->arena, "user:", request->session.user, NULL);
 	if (request->session.agent != NULL)
 		request->actor =

@@ -11,7 +11,8 @@ struct request;
 
 /*
  * Who calls, by the session cookie or a bearer token, and that this user has access to `organization`: fills
- * request->session, ->credential, principal.user and .organization; where the route `lists` the user's records perhaps
+ * request->session, ->credential, connection_key.user and .organization; where the route `lists` the user's records
+ * perhaps
  * ->records_ahead. error_unauthenticated, error_ambiguous_credentials, error_organization_forbidden or
  * error_store_unavailable.
  */

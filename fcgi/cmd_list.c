@@ -48,8 +48,8 @@ fill_row(struct arena *arena, const struct integration *record, const char *row[
 {
 	const char *email = record->oauth_email != NULL ? record->oauth_email : record->oauth_user_id;
 
-	row[0] = cmd_shown(arena, record->principal.user);
-	row[1] = cmd_shown(arena, record->principal.service);
+	row[0] = cmd_shown(arena, record->connection_key.user);
+	row[1] = cmd_shown(arena, record->connection_key.service);
 	row[2] = cmd_shown(arena, record->status);
 	row[3] = cmd_shown(arena, record->status_reason);
 	row[4] = cmd_shown(arena, email);

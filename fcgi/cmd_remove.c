@@ -46,11 +46,11 @@ revocation_text(const struct forgotten *forgotten)
 
 /* As DELETE does: forget, then revoke where that hurts nobody else. */
 static const struct error *
-forget(struct app *app, struct arena *arena, const struct principal *principal, struct counts *counts)
+forget(struct app *app, struct arena *arena, const struct connection_key *connection, struct counts *counts)
 {
 	struct request request = {.arena = arena,
-				  .principal = *principal,
-				  .provider = config_provider(app->config, principal->service),
+				  .connection_key = *connection,
+				  .provider = config_provider(app->config, connection->service),
 				  .request_id = random_id(arena),
 				  .deadline_ms = loop_now_ms(app->loop) + CALLS_MS};
 	struct forgotten forgotten;
@@ -60,9 +60,9 @@ forget(struct app *app, struct arena *arena, const struct principal *principal, 
 		return err;
 	if (!forgotten.found && !forgotten.finished)
 		return NULL;
-	store_event_append(app, arena, "removed", ACTOR, principal, tokens_revocation(forgotten.revoked, forgotten.use),
-			   request.request_id);
-	printf("%s %s: %s, %s\n", principal->user, principal->service,
+	store_event_append(app, arena, "removed", ACTOR, connection,
+			   tokens_revocation(forgotten.revoked, forgotten.use), request.request_id);
+	printf("%s %s: %s, %s\n", connection->user, connection->service,
 	       forgotten.found ? "forgotten" : "was forgotten before", revocation_text(&forgotten));
 	counts->connections += forgotten.found ? 1 : 0;
 	counts->revoked += forgotten.revoked ? 1 : 0;
@@ -79,13 +79,13 @@ compare(const void *a, const void *b)
 static const struct error *
 bar(struct app *app, struct arena *work, const char *organization, const char *user)
 {
-	const struct principal principal = {.organization = organization, .user = user};
+	const struct connection_key connection = {.organization = organization, .user = user};
 	const struct error *err;
 	bool set;
 
 	err = store_member_remove(app, work, organization, user, &set);
 	if (err == NULL && set)
-		store_event_append(app, work, "removed", ACTOR, &principal, "barred", random_id(work));
+		store_event_append(app, work, "removed", ACTOR, &connection, "barred", random_id(work));
 	return err;
 }
 
@@ -108,15 +108,15 @@ static const struct error *
 forget_all(struct app *app, struct arena *arena, struct arena *work, const struct options *options,
 	   const struct words *users, struct counts *counts)
 {
-	struct principal *principals;
+	struct connection_key *connections;
 	size_t count;
 	const struct error *err =
-	    store_deletable_scan(app, arena, options->organization, options->user, &principals, &count);
+	    store_deletable_scan(app, arena, options->organization, options->user, &connections, &count);
 
 	for (size_t i = 0; err == NULL && i < count; i++) {
 		if (users->count > 0 &&
-		    bsearch(principals[i].user, users->items, users->count, sizeof *users->items, compare) != NULL)
-			err = forget(app, work, &principals[i], counts);
+		    bsearch(connections[i].user, users->items, users->count, sizeof *users->items, compare) != NULL)
+			err = forget(app, work, &connections[i], counts);
 		arena_reset(work);
 	}
 	return err;
@@ -152,13 +152,13 @@ static int
 restore(struct app *app, struct arena *arena, void *arg)
 {
 	const struct options *options = arg;
-	const struct principal principal = {.organization = options->organization, .user = options->user};
+	const struct connection_key connection = {.organization = options->organization, .user = options->user};
 	bool existed;
 
 	if (store_member_restore(app, arena, options->organization, options->user, &existed) != NULL)
 		return cmd_store_failed();
 	if (existed)
-		store_event_append(app, arena, "removed", ACTOR, &principal, "lifted", random_id(arena));
+		store_event_append(app, arena, "removed", ACTOR, &connection, "lifted", random_id(arena));
 	printf(existed ? "%s can connect again in %s.\n" : "%s was not removed from %s.\n", options->user,
 	       options->organization);
 	return CMD_OK;

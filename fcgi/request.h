@@ -43,8 +43,8 @@ struct request {
 	const struct error *broken; /* what the edge found wrong with it, answered where the order of refusals says */
 
 	/* from the router and access.c: the caller's identity, and from nowhere else */
-	struct principal principal; /* user from the session (from the path for a caller), the rest from the path; each
-				     * NULL until checked */
+	struct connection_key connection_key; /* user from the session (from the path for a caller), the rest from the
+					       * path; each NULL until checked */
 	struct session session;
 	struct records_ahead records_ahead; /* of a route that lists them */
 	struct caller caller;               /* routes for programs */

@@ -54,9 +54,9 @@ response_record(struct json_write *json, const char *key, const struct integrati
 {
 	json_write_object(json, key);
 	json_write_string(json, "id", integration->id);
-	json_write_string(json, "organization_id", integration->principal.organization);
-	json_write_string(json, "user_id", integration->principal.user);
-	json_write_string(json, "service", integration->principal.service);
+	json_write_string(json, "organization_id", integration->connection_key.organization);
+	json_write_string(json, "user_id", integration->connection_key.user);
+	json_write_string(json, "service", integration->connection_key.service);
 	json_write_string(json, "status", integration->status);
 	json_write_string(json, "status_reason", integration->status_reason);
 	json_write_string(json, "oauth_user_id", integration->oauth_user_id);

@@ -30,7 +30,7 @@
 static void
 note(struct app *app, struct request *request, const char *event, const char *outcome)
 {
-	store_event_append(app, request->arena, event, request->actor, &request->principal, outcome,
+	store_event_append(app, request->arena, event, request->actor, &request->connection_key, outcome,
 			   request->request_id);
 }
 
@@ -75,7 +75,7 @@ find_hint(struct app *app, struct request *request, const struct oauth_state *ro
 	*hint = NULL;
 	if (!provider->login_hint || row->replace)
 		return NULL;
-	error = store_integration_read_tokens(app, request->arena, provider, &request->principal, NULL, &stored,
+	error = store_integration_read_tokens(app, request->arena, provider, &request->connection_key, NULL, &stored,
 					      &credential, &found);
 	if (error != NULL)
 		return error;
@@ -114,7 +114,7 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 	struct arena *arena = request->arena;
 	const struct provider *provider = request->provider;
 	struct json_write *json = json_write_open(arena, RESPONSE_BODY_MAX);
-	struct oauth_state row = {.principal = request->principal,
+	struct oauth_state row = {.connection_key = request->connection_key,
 				  .binding = request->session.binding,
 				  .credential = request->credential,
 				  .issuer = provider->issuer,
@@ -124,8 +124,8 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 	const char *login_hint;
 	bool removed = false;
 
-	error = store_state_admit(app, arena, &request->principal, app->config->limit_auth_link, &request->retry_after,
-				  &removed);
+	error = store_state_admit(app, arena, &request->connection_key, app->config->limit_auth_link,
+				  &request->retry_after, &removed);
 	if (error != NULL)
 		return error;
 	if (removed)
@@ -139,7 +139,7 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 		return error;
 	row.code_verifier = random_token(arena);
 	row.nonce = random_token(arena);
-	state = arena_format(arena, "%s.%s", random_token(arena), request->principal.organization);
+	state = arena_format(arena, "%s.%s", random_token(arena), request->connection_key.organization);
 	error = store_state_write(app, arena, state, &row);
 	if (error != NULL)
 		return error;
@@ -197,14 +197,14 @@ is_state(const char *state)
 static bool
 is_ours(const struct request *request, const struct oauth_state *row)
 {
-	const struct principal *principal = &request->principal;
+	const struct connection_key *connection = &request->connection_key;
 	const struct provider *provider = request->provider;
 
 	return text_equal(row->binding, request->session.binding) && text_equal(row->credential, request->credential) &&
-	       text_equal(row->principal.user, principal->user) &&
-	       text_equal(row->principal.organization, principal->organization) &&
-	       text_equal(row->principal.service, principal->service) && text_equal(row->issuer, provider->issuer) &&
-	       text_equal(row->client_id, provider->client.id);
+	       text_equal(row->connection_key.user, connection->user) &&
+	       text_equal(row->connection_key.organization, connection->organization) &&
+	       text_equal(row->connection_key.service, connection->service) &&
+	       text_equal(row->issuer, provider->issuer) && text_equal(row->client_id, provider->client.id);
 }
 
 /* An invented state costs nothing, so a member could fill Redis with entries of the audit; the log has every request.
@@ -214,7 +214,7 @@ note_refused_state(struct app *app, struct request *request, const char *outcome
 {
 	int64_t retry_after;
 
-	if (store_limit_count(app, request->arena, "state_refused", &request->principal, REFUSED_STATES_NOTED,
+	if (store_limit_count(app, request->arena, "state_refused", &request->connection_key, REFUSED_STATES_NOTED,
 			      &retry_after) == NULL &&
 	    retry_after == 0)
 		note(app, request, "state_refused", outcome);
@@ -298,7 +298,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	bool done = false;
 
 	/* Another account's connection is not touched, not even to refresh it. */
-	error = store_integration_read(app, request->arena, &request->principal, &record, &found);
+	error = store_integration_read(app, request->arena, &request->connection_key, &record, &found);
 	if (error != NULL)
 		return error;
 	if (found && !may_replace(row, exchange) && !text_equal(record.oauth_user_id, exchange->account))
@@ -338,7 +338,8 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 	const struct error *error;
 	bool revoked;
 
-	error = store_shared_grant_add(app, request->arena, provider->issuer, exchange->account, &request->principal);
+	error =
+	    store_shared_grant_add(app, request->arena, provider->issuer, exchange->account, &request->connection_key);
 	if (error != NULL)
 		return error;
 	error = store_integration_connect(app, request->arena, provider, integration, credential,
@@ -377,7 +378,7 @@ save_connection(struct app *app, struct request *request, const struct oauth_sta
 
 	clock_rfc3339(clock_wall(), now);
 	*integration = (struct integration){.id = random_id(request->arena),
-					    .principal = request->principal,
+					    .connection_key = request->connection_key,
 					    .status = "valid",
 					    .oauth_user_id = exchange->account,
 					    .oauth_email = exchange->email,

@@ -41,10 +41,10 @@ route_disconnect(struct app *app, struct request *request, struct response *resp
 		return &error_integration_not_found;
 	/* It is deleted: where the store failed after that, the grant counts as used by others and is not revoked. */
 	revocation = tokens_revocation(forgotten.revoked, forgotten.use);
-	store_event_append(app, request->arena, "disconnected", request->actor, &request->principal, revocation,
+	store_event_append(app, request->arena, "disconnected", request->actor, &request->connection_key, revocation,
 			   request->request_id);
 	json_write_object(json, NULL);
-	json_write_string(json, "service", request->principal.service);
+	json_write_string(json, "service", request->connection_key.service);
 	json_write_string(json, "revocation", revocation);
 	json_write_string(json, "access_until",
 			  forgotten.revoked ? NULL : access_until(request->arena, &forgotten.credential));

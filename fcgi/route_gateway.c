@@ -39,7 +39,7 @@ find_mcp(struct app *app, struct request *request)
 			if (!text_equal(provider->mcps[j].mcp, request->mcp) || provider->mcps[j].upstream == NULL)
 				continue;
 			request->provider = provider;
-			request->principal.service = provider->service;
+			request->connection_key.service = provider->service;
 			return &provider->mcps[j];
 		}
 	}
@@ -87,7 +87,7 @@ note_refused(struct app *app, struct request *request)
 	const struct error *error;
 	bool found = false;
 
-	error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal, NULL,
+	error = store_integration_read_tokens(app, request->arena, request->provider, &request->connection_key, NULL,
 					      &record, &credential, &found);
 	if (error != NULL || !found || tokens_rest(&credential, TOKENS_REFUSED_REST_S))
 		return error;
@@ -188,7 +188,7 @@ log_split_answer(struct app *app, const struct request *request)
 	log_begin(&line, LOG_LEVEL_WARN, "gateway_split_answer");
 	log_text(&line, "request_id", request->request_id);
 	log_text(&line, "mcp", request->mcp); /* or, of the proxy: */
-	log_text(&line, "service", request->principal.service);
+	log_text(&line, "service", request->connection_key.service);
 	log_text(&line, "message", "an upstream's answer has no final status; nginx dropped it");
 	log_text(&line, "action",
 		 "ask who runs the upstream for the reason; remove it from the provider file if it goes on");

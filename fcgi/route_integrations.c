@@ -14,8 +14,8 @@ route_integrations_list(struct app *app, struct request *request, struct respons
 	const struct error *error;
 	size_t count;
 
-	error = store_integration_list(app, request->arena, request->principal.organization, request->principal.user,
-				       &request->records_ahead, &integrations, &count);
+	error = store_integration_list(app, request->arena, request->connection_key.organization,
+				       request->connection_key.user, &request->records_ahead, &integrations, &count);
 	if (error != NULL)
 		return error;
 	json = json_write_open(request->arena, RESPONSE_BODY_MAX);

@@ -12,7 +12,7 @@ static const struct integration *
 find(const struct integration *integrations, size_t count, const char *service)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (text_equal(integrations[i].principal.service, service))
+		if (text_equal(integrations[i].connection_key.service, service))
 			return &integrations[i];
 	}
 	return NULL;
@@ -52,7 +52,7 @@ route_mcps(struct app *app, struct request *request, struct response *response)
 	const struct error *error;
 	size_t count;
 
-	error = store_integration_list(app, arena, request->principal.organization, request->principal.user,
+	error = store_integration_list(app, arena, request->connection_key.organization, request->connection_key.user,
 				       &request->records_ahead, &integrations, &count);
 	if (error != NULL)
 		return error;

@@ -18,8 +18,8 @@ route_validate(struct app *app, struct request *request, struct response *respon
 	const struct error *error;
 	bool found = false;
 
-	error = store_limit_count(app, request->arena, "validate", &request->principal, app->config->limit_validate,
-				  &request->retry_after);
+	error = store_limit_count(app, request->arena, "validate", &request->connection_key,
+				  app->config->limit_validate, &request->retry_after);
 	if (error != NULL)
 		return error;
 	if (request->retry_after > 0)

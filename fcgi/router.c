@@ -219,7 +219,7 @@ check_origin(struct app *app, struct request *request, const struct route *route
 		return access_program_origin(app, request);
 	if (!route->changes)
 		return NULL;
-	request->actor = arena_join(request->arena, "user:", request->principal.user, NULL);
+	request->actor = arena_join(request->arena, "user:", request->connection_key.user, NULL);
 	return access_same_origin(app, request);
 }
 
@@ -234,14 +234,14 @@ check_target(struct app *app, struct request *request, const struct captures *ca
 	request->provider = config_provider(app->config, captures->service);
 	if (request->provider == NULL)
 		return &error_service_not_found;
-	request->principal.service = request->provider->service;
+	request->connection_key.service = request->provider->service;
 	if (captures->user == NULL) /* a caller's route alone names one */
 		return NULL;
 	if (text_is_id(captures->user))
-		request->principal.user = captures->user;
+		request->connection_key.user = captures->user;
 	if (!access_caller_serves(request, request->provider))
 		return access_forbid(app, request, "mcp");
-	return request->principal.user != NULL ? NULL : &error_integration_not_found;
+	return request->connection_key.user != NULL ? NULL : &error_integration_not_found;
 }
 
 /* Everything before the route, in the order of refusals. */
@@ -289,7 +289,7 @@ answer(struct app *app, struct request *request, struct response *response, size
 	if (is_refusal(request)) {
 		(void)find(request, index, &captures);
 		request->mcp = captures.mcp;
-		request->principal.service = captures.service;
+		request->connection_key.service = captures.service;
 		return route_gateway_refusal(app, request, response);
 	}
 	if (request->server != SERVER_INTERNAL)

@@ -22,7 +22,7 @@ struct redis_reply;
 struct request;
 
 /* Whose connection: all three checked. */
-struct principal {
+struct connection_key {
 	const char *organization;
 	const char *user;
 	const char *service;
@@ -113,7 +113,7 @@ const struct error *store_caller_delete(struct app *app, struct arena *arena, co
 /* ---- store_state.c: oauth_state:<sha256 of the whole state>, integrations:states:{...} ---- */
 
 struct oauth_state {
-	struct principal principal;
+	struct connection_key connection_key;
 	const char *binding;    /* session.binding of who began */
 	const char *credential; /* "cookie" or "bearer" */
 	const char *code_verifier;
@@ -131,7 +131,7 @@ struct oauth_state {
  * Admission of a new flow, in one step: counts it against `limit` a minute (0: off) and tells whether the member was
  * removed. *retry_after > 0: the limit is reached; *removed: tombstone.
  */
-const struct error *store_state_admit(struct app *app, struct arena *arena, const struct principal *principal,
+const struct error *store_state_admit(struct app *app, struct arena *arena, const struct connection_key *connection,
 				      unsigned limit, int64_t *retry_after, bool *removed);
 
 /* Store `state` (the whole text) for STORE_STATE_SECONDS, verifier and nonce sealed. */
@@ -149,7 +149,7 @@ const struct error *store_state_take(struct app *app, struct arena *arena, const
 
 struct integration {
 	const char *id;
-	struct principal principal;
+	struct connection_key connection_key;
 	const char *status;        /* "valid", "invalid", "unknown" */
 	const char *status_reason; /* NULL: none */
 	const char *oauth_user_id;
@@ -195,8 +195,9 @@ const struct error *store_integration_refused(struct app *app, struct arena *are
 					      const struct integration *integration);
 
 /* One connection's record; *found is false when nothing is stored. */
-const struct error *store_integration_read(struct app *app, struct arena *arena, const struct principal *principal,
-					   struct integration *out, bool *found);
+const struct error *store_integration_read(struct app *app, struct arena *arena,
+					   const struct connection_key *connection, struct integration *out,
+					   bool *found);
 
 /* Whether something else is stored now than `seen`: tokens, status, or nothing any more. A small read, for those who
  * wait. */
@@ -216,8 +217,9 @@ struct hand_out {
  * knows of it; else store_integration_handed_out does it.
  */
 const struct error *store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-						  const struct principal *principal, const struct hand_out *hand_out,
-						  struct integration *out, struct credential *credential, bool *found);
+						  const struct connection_key *connection,
+						  const struct hand_out *hand_out, struct integration *out,
+						  struct credential *credential, bool *found);
 
 /*
  * The user's records in an organization for all enabled services, sorted by service. `ahead` is what was read for this
@@ -282,7 +284,7 @@ struct deletion {
  * (store_unrevoked.c). `provider` is NULL for a service that is no longer enabled: its tokens are CREDENTIAL_FOREIGN.
  */
 const struct error *store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
-					     const struct principal *principal, struct deletion *out);
+					     const struct connection_key *connection, struct deletion *out);
 
 /* For the commands: every record of an organization (of `user` only, unless NULL), by scan. */
 const struct error *store_integration_scan(struct app *app, struct arena *arena, const char *organization,
@@ -290,13 +292,13 @@ const struct error *store_integration_scan(struct app *app, struct arena *arena,
 
 /* Likewise, for store_integration_delete: whose records there are, or whose grants that are still to be dealt with. */
 const struct error *store_deletable_scan(struct app *app, struct arena *arena, const char *organization,
-					 const char *user, struct principal **out, size_t *count);
+					 const char *user, struct connection_key **out, size_t *count);
 
 /* ---- store_unrevoked.c: integrations:unrevoked:{...}:<service>, integrations:unrevoked_claim:{...}:<service> ---- */
 
 /* What was deleted before, as store_integration_delete gives it, and no connection: it is never `found`. */
 const struct error *store_unrevoked_take(struct app *app, struct arena *arena, const struct provider *provider,
-					 const struct principal *principal, struct deletion *out);
+					 const struct connection_key *connection, struct deletion *out);
 
 /* The grant of a deleted or replaced connection has been dealt with. Should Redis not hear of it, it is done again. */
 void store_unrevoked_done(struct app *app, struct arena *arena, const struct integration *record);
@@ -352,7 +354,7 @@ enum lease_kind { LEASE_REFRESH, LEASE_VALIDATE };
 /* Take the lease when it is free. *lease is NULL when somebody else has it. It renews itself until released, or until
  * this process is gone. */
 const struct error *store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind,
-				     const struct principal *principal, struct lease **lease);
+				     const struct connection_key *connection, struct lease **lease);
 
 /* Release it where it is still ours; neither waits nor needs memory of a request. NULL is allowed. */
 void store_lease_release(struct lease *lease);
@@ -361,7 +363,7 @@ void store_lease_release(struct lease *lease);
 
 /* Count one use of `what` against `limit` a minute (0: off). *retry_after > 0: the limit is reached. */
 const struct error *store_limit_count(struct app *app, struct arena *arena, const char *what,
-				      const struct principal *principal, unsigned limit, int64_t *retry_after);
+				      const struct connection_key *connection, unsigned limit, int64_t *retry_after);
 
 /* The same for a program, by its caller's key. */
 const struct error *store_limit_count_caller(struct app *app, struct arena *arena, const char *what, const char *key,
@@ -383,30 +385,31 @@ const struct error *store_failure_read(struct app *app, struct arena *arena, con
  * Say that a validation has ended and its result is stored: before it is answered, or whoever asks next would take the
  * mark, when it comes, for one of somebody who asked at the same time.
  */
-void store_validation_mark(struct app *app, struct arena *arena, const struct principal *principal);
+void store_validation_mark(struct app *app, struct arena *arena, const struct connection_key *connection);
 
 /* The mark of the last one, "" when there was none lately. */
-const struct error *store_validation_read(struct app *app, struct arena *arena, const struct principal *principal,
+const struct error *store_validation_read(struct app *app, struct arena *arena, const struct connection_key *connection,
 					  const char **mark);
 
 /* ---- store_shared_grant.c: grant:<sha256(issuer NUL account)>, integrations:revoking:<the same> ---- */
 
 /* Say that the connection uses this grant: before it is stored. */
 const struct error *store_shared_grant_add(struct app *app, struct arena *arena, const char *issuer,
-					   const char *account, const struct principal *principal);
+					   const char *account, const struct connection_key *connection);
 
 /* And that it does no longer: after it is deleted. */
 const struct error *store_shared_grant_remove(struct app *app, struct arena *arena, const char *issuer,
-					      const char *account, const struct principal *principal);
+					      const char *account, const struct connection_key *connection);
 
 enum grant_use { GRANT_FREE, GRANT_SAME_USER, GRANT_OTHERS };
 
 /*
- * Who uses the grant: stored connections with this issuer and account. GRANT_SAME_USER where the user of `principal` is
- * among them, in any organization.
+ * Who uses the grant: stored connections with this issuer and account. GRANT_SAME_USER where the user of `connection`
+ * is among them, in any organization.
  */
 const struct error *store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer,
-					   const char *account, const struct principal *principal, enum grant_use *use);
+					   const char *account, const struct connection_key *connection,
+					   enum grant_use *use);
 
 /*
  * Say that the grant may be about to be revoked: before asking who uses it, so that a connection that is stored after
@@ -438,14 +441,14 @@ const struct error *store_shared_grant_revocation(struct app *app, struct arena 
  * 90 days). `actor`: "user:<id>", "caller:<name>", "agent:<name> for user:<id>" or "operator".
  */
 void store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
-			const struct principal *principal, const char *outcome, const char *request_id);
+			const struct connection_key *connection, const char *outcome, const char *request_id);
 
 /*
  * The same, but only where the organization has such a stream: for what names an organization that may be invented. A
  * stream has no expiry, so each would stay for ever.
  */
 void store_event_append_known(struct app *app, struct arena *arena, const char *event, const char *actor,
-			      const struct principal *principal, const char *outcome, const char *request_id);
+			      const struct connection_key *connection, const char *outcome, const char *request_id);
 
 /* ---- store_use.c: events:{organization}:use, integrations:audit_uses:{organization}:<sha256(actor)> ---- */
 
@@ -454,7 +457,7 @@ void store_event_append_known(struct app *app, struct arena *arena, const char *
  * within a minute it only raises a counter of `app->uses`; where that is NULL (commands) every use is an entry.
  */
 void store_event_use(struct app *app, struct arena *arena, const char *event, const char *actor,
-		     const struct principal *principal, const char *outcome, const char *request_id);
+		     const struct connection_key *connection, const char *outcome, const char *request_id);
 
 #define STORE_USES_MINUTE_MS 60000
 

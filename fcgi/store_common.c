@@ -14,28 +14,28 @@
 #include <string.h>
 
 char *
-store_key_connection(struct arena *arena, const char *kind, const struct principal *principal)
+store_key_connection(struct arena *arena, const char *kind, const struct connection_key *connection)
 {
-	size_t size = strlen(kind) + strlen(principal->organization) + strlen(principal->user) +
-		      strlen(principal->service) + sizeof ":{:}:";
+	size_t size = strlen(kind) + strlen(connection->organization) + strlen(connection->user) +
+		      strlen(connection->service) + sizeof ":{:}:";
 	char *key = arena_alloc(arena, size);
 	char *at = stpcpy(stpcpy(key, kind), ":{");
 
-	at = stpcpy(stpcpy(at, principal->organization), ":");
-	at = stpcpy(stpcpy(at, principal->user), "}:");
-	stpcpy(at, principal->service);
+	at = stpcpy(stpcpy(at, connection->organization), ":");
+	at = stpcpy(stpcpy(at, connection->user), "}:");
+	stpcpy(at, connection->service);
 	return key;
 }
 
 char *
-store_key_member(struct arena *arena, const char *kind, const struct principal *principal)
+store_key_member(struct arena *arena, const char *kind, const struct connection_key *connection)
 {
-	size_t size = strlen(kind) + strlen(principal->organization) + strlen(principal->user) + sizeof ":{:}";
+	size_t size = strlen(kind) + strlen(connection->organization) + strlen(connection->user) + sizeof ":{:}";
 	char *key = arena_alloc(arena, size);
 	char *at = stpcpy(stpcpy(key, kind), ":{");
 
-	at = stpcpy(stpcpy(at, principal->organization), ":");
-	stpcpy(stpcpy(at, principal->user), "}");
+	at = stpcpy(stpcpy(at, connection->organization), ":");
+	stpcpy(stpcpy(at, connection->user), "}");
 	return key;
 }
 
@@ -52,14 +52,14 @@ store_key_hashed(struct arena *arena, const char *kind, const char *text)
 }
 
 struct seal_context
-store_seal_context(const struct app *app, const struct principal *principal, const char *field, const char *issuer,
-		   const char *client_id)
+store_seal_context(const struct app *app, const struct connection_key *connection, const char *field,
+		   const char *issuer, const char *client_id)
 {
 	struct seal_context context = {
 	    .environment = app->config->environment,
-	    .organization = principal->organization,
-	    .user = principal->user,
-	    .service = principal->service,
+	    .organization = connection->organization,
+	    .user = connection->user,
+	    .service = connection->service,
 	    .field = field,
 	    .issuer = issuer,
 	    .client_id = client_id,

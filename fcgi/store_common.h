@@ -9,16 +9,16 @@
 #include "fcgi/store.h"
 
 /* "<kind>:{organization:user}:<service>" */
-char *store_key_connection(struct arena *arena, const char *kind, const struct principal *principal);
+char *store_key_connection(struct arena *arena, const char *kind, const struct connection_key *connection);
 
 /* "<kind>:{organization:user}" */
-char *store_key_member(struct arena *arena, const char *kind, const struct principal *principal);
+char *store_key_member(struct arena *arena, const char *kind, const struct connection_key *connection);
 
 /* "<kind>:<hex SHA-256 of text>" */
 char *store_key_hashed(struct arena *arena, const char *kind, const char *text);
 
-struct seal_context store_seal_context(const struct app *app, const struct principal *principal, const char *field,
-				       const char *issuer, const char *client_id);
+struct seal_context store_seal_context(const struct app *app, const struct connection_key *connection,
+				       const char *field, const char *issuer, const char *client_id);
 
 /* As seal_open; a key that was put into the key ring's file since the start is looked for there. */
 const char *store_seal_open(const struct app *app, struct arena *arena, const struct seal_context *context,
@@ -106,11 +106,12 @@ enum store_credential_field {
 #define STORE_CLAIM_MS "4000" /* longer than a revocation may take: TOKENS_REVOKE_MS */
 
 /* KEYS of such a script. */
-const char *const *store_unrevoked_keys(struct arena *arena, const struct principal *principal);
+const char *const *store_unrevoked_keys(struct arena *arena, const struct connection_key *connection);
 
 /* What is left, from the reply to HGETALL. */
 void store_unrevoked_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-			   const struct principal *principal, const struct redis_reply *reply, struct deletion *out);
+			   const struct connection_key *connection, const struct redis_reply *reply,
+			   struct deletion *out);
 
 /* And the form of their replies (redis_form.h). */
 #define STORE_FORM_FIELD(name) "S"
@@ -118,7 +119,7 @@ void store_unrevoked_parse(const struct app *app, struct arena *arena, const str
 #define STORE_FORM_CREDENTIAL "(" STORE_CREDENTIAL_FIELDS(STORE_FORM_FIELD) ")"
 
 /* Add the read of a record. */
-void store_record_add(struct redis_batch *batch, const struct principal *principal);
+void store_record_add(struct redis_batch *batch, const struct connection_key *connection);
 
 /* Add the reads of a user's records of the enabled services from `from` on, as many as a batch still holds. */
 void store_records_add(struct app *app, struct redis_batch *batch, const char *organization, const char *user,
@@ -128,12 +129,13 @@ void store_records_add(struct app *app, struct redis_batch *batch, const char *o
  * A record from the reply to its fields; false when nothing is stored. One that lacks what every record has is there
  * all the same: `unknown`, `tokens_unreadable`.
  */
-bool store_record_parse(struct arena *arena, const struct principal *principal, const struct redis_reply *reply,
+bool store_record_parse(struct arena *arena, const struct connection_key *connection, const struct redis_reply *reply,
 			struct integration *out);
 
 /* Its tokens from the reply to theirs; nothing stored is CREDENTIAL_UNREADABLE. */
 void store_credential_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-			    const struct principal *principal, const struct redis_reply *reply, struct credential *out);
+			    const struct connection_key *connection, const struct redis_reply *reply,
+			    struct credential *out);
 
 /* Run one script; its reply, or NULL with *err. */
 const struct redis_reply *store_run_script(struct app *app, struct arena *arena, const struct redis_script *script,
@@ -159,7 +161,7 @@ const struct error *store_scan(struct app *app, struct arena *arena, const char 
 			       void *arg);
 
 /* What store_key_connection has put together; false for any other key. */
-bool store_key_parse(struct arena *arena, const char *kind, const char *key, struct principal *out);
+bool store_key_parse(struct arena *arena, const char *kind, const char *key, struct connection_key *out);
 
 /* Each file's scripts, for store_prepare. */
 void store_session_prepare(void);

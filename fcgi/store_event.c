@@ -38,9 +38,9 @@ store_event_add_fields(struct arena *arena, const struct event_entry *entry, con
 {
 	add_field(argv, argc, "event", entry->event);
 	add_field(argv, argc, "actor", entry->actor);
-	add_field(argv, argc, "organization", entry->principal.organization);
-	add_field(argv, argc, "user", entry->principal.user);
-	add_field(argv, argc, "service", entry->principal.service);
+	add_field(argv, argc, "organization", entry->connection_key.organization);
+	add_field(argv, argc, "user", entry->connection_key.user);
+	add_field(argv, argc, "service", entry->connection_key.service);
 	add_field(argv, argc, "outcome", entry->outcome);
 	add_field(argv, argc, "request_id", entry->request_id);
 	if (entry->count > 0)
@@ -67,10 +67,10 @@ keep(const char *text, char **at)
 struct event_entry *
 store_event_keep(const struct event_entry *of)
 {
-	const struct principal *principal = &of->principal;
+	const struct connection_key *connection = &of->connection_key;
 	struct event_entry *entry =
-	    malloc(sizeof *entry + room(of->event) + room(of->actor) + room(principal->organization) +
-		   room(principal->user) + room(principal->service) + room(of->outcome) + room(of->request_id));
+	    malloc(sizeof *entry + room(of->event) + room(of->actor) + room(connection->organization) +
+		   room(connection->user) + room(connection->service) + room(of->outcome) + room(of->request_id));
 	char *at;
 
 	if (entry == NULL)
@@ -80,9 +80,9 @@ store_event_keep(const struct event_entry *of)
 	entry->count = of->count;
 	entry->event = keep(of->event, &at);
 	entry->actor = keep(of->actor, &at);
-	entry->principal.organization = keep(principal->organization, &at);
-	entry->principal.user = keep(principal->user, &at);
-	entry->principal.service = keep(principal->service, &at);
+	entry->connection_key.organization = keep(connection->organization, &at);
+	entry->connection_key.user = keep(connection->user, &at);
+	entry->connection_key.service = keep(connection->service, &at);
 	entry->outcome = keep(of->outcome, &at);
 	entry->request_id = keep(of->request_id, &at);
 	return entry;
@@ -96,9 +96,9 @@ store_event_log(const struct event_entry *entry, enum log_level level, const cha
 	log_begin(&line, level, name);
 	log_text(&line, "what", entry->event);
 	log_text(&line, "actor", entry->actor);
-	log_text(&line, "organization", entry->principal.organization);
-	log_text(&line, "user", entry->principal.user);
-	log_text(&line, "service", entry->principal.service);
+	log_text(&line, "organization", entry->connection_key.organization);
+	log_text(&line, "user", entry->connection_key.user);
+	log_text(&line, "service", entry->connection_key.service);
 	log_text(&line, "outcome", entry->outcome);
 	log_text(&line, "request_id", entry->request_id);
 	if (entry->count > 0)
@@ -144,19 +144,19 @@ store_event_send(const struct event_entry *entry, struct redis_batch *batch)
 /* `known`: only to a stream that is there. */
 static void
 append(struct app *app, struct arena *arena, bool known, const char *event, const char *actor,
-       const struct principal *principal, const char *outcome, const char *request_id)
+       const struct connection_key *connection, const char *outcome, const char *request_id)
 {
 	const struct event_entry entry = {.app = app,
 					  .event = event,
 					  .actor = actor,
-					  .principal = *principal,
+					  .connection_key = *connection,
 					  .outcome = outcome,
 					  .request_id = request_id};
 	struct redis_batch batch;
 	const char *argv[EVENT_ARGUMENTS_MAX] = {"XADD"};
 	int argc = 1;
 
-	argv[argc++] = store_event_key(arena, principal->organization, false);
+	argv[argc++] = store_event_key(arena, connection->organization, false);
 	if (known)
 		argv[argc++] = "NOMKSTREAM";
 	argv[argc++] = "MINID";
@@ -171,16 +171,16 @@ append(struct app *app, struct arena *arena, bool known, const char *event, cons
 
 void
 store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
-		   const struct principal *principal, const char *outcome, const char *request_id)
+		   const struct connection_key *connection, const char *outcome, const char *request_id)
 {
-	append(app, arena, false, event, actor, principal, outcome, request_id);
+	append(app, arena, false, event, actor, connection, outcome, request_id);
 }
 
 void
 store_event_append_known(struct app *app, struct arena *arena, const char *event, const char *actor,
-			 const struct principal *principal, const char *outcome, const char *request_id)
+			 const struct connection_key *connection, const char *outcome, const char *request_id)
 {
-	append(app, arena, true, event, actor, principal, outcome, request_id);
+	append(app, arena, true, event, actor, connection, outcome, request_id);
 }
 
 static void

@@ -12,7 +12,7 @@ struct event_entry {
 	struct app *app;
 	const char *event;
 	const char *actor;
-	struct principal principal;
+	struct connection_key connection_key;
 	const char *outcome;
 	const char *request_id;
 	uint64_t count; /* of further uses in the same minute; 0: the field is left out */

@@ -20,7 +20,7 @@ store_failure_note(struct app *app, struct arena *arena, const struct integratio
 	struct redis_batch batch;
 
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "SET", store_key_connection(arena, KIND, &record->principal),
+	redis_add(&batch, "SET", store_key_connection(arena, KIND, &record->connection_key),
 		  arena_format(arena, "%s %d", record->generation, verdict), "PX",
 		  arena_format(arena, "%lld", (long long)ms), NULL);
 	(void)redis_send(app->redis, &batch, "memory of a failed refresh");
@@ -37,7 +37,7 @@ store_failure_read(struct app *app, struct arena *arena, const struct integratio
 
 	*verdict = 0;
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "GET", store_key_connection(arena, KIND, &record->principal), NULL);
+	redis_add(&batch, "GET", store_key_connection(arena, KIND, &record->connection_key), NULL);
 	error = redis_run(app->redis, &batch, true);
 	if (error != NULL || batch.reply[0]->type != REDIS_STRING)
 		return error;

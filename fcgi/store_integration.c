@@ -66,15 +66,15 @@ store_integration_prepare(void)
 }
 
 static void
-add_record(struct redis_batch *batch, const struct principal *principal, const struct resp_tail *fields)
+add_record(struct redis_batch *batch, const struct connection_key *connection, const struct resp_tail *fields)
 {
-	redis_add_hmget(batch, store_key_connection(batch->arena, "integration", principal), fields);
+	redis_add_hmget(batch, store_key_connection(batch->arena, "integration", connection), fields);
 }
 
 void
-store_record_add(struct redis_batch *batch, const struct principal *principal)
+store_record_add(struct redis_batch *batch, const struct connection_key *connection)
 {
-	add_record(batch, principal, &record_tail);
+	add_record(batch, connection, &record_tail);
 }
 
 static const char *
@@ -136,12 +136,12 @@ is_stored(const struct redis_reply *reply)
 }
 
 bool
-store_record_parse(struct arena *arena, const struct principal *principal, const struct redis_reply *reply,
+store_record_parse(struct arena *arena, const struct connection_key *connection, const struct redis_reply *reply,
 		   struct integration *out)
 {
 	bool text = true;
 
-	*out = (struct integration){.principal = *principal};
+	*out = (struct integration){.connection_key = *connection};
 	if (!is_stored(reply))
 		return false;
 	out->id = field(reply, STORE_RECORD_ID, &text);
@@ -169,26 +169,26 @@ seconds(const char *text)
 }
 
 static const char *
-open_token(const struct app *app, struct arena *arena, const struct principal *principal, const char *field,
+open_token(const struct app *app, struct arena *arena, const struct connection_key *connection, const char *field,
 	   const struct credential *credential, const char *sealed)
 {
 	struct seal_context context;
 
 	if (sealed == NULL)
 		return NULL;
-	context = store_seal_context(app, principal, field, credential->issuer, credential->client_id);
+	context = store_seal_context(app, connection, field, credential->issuer, credential->client_id);
 	return store_seal_open(app, arena, &context, sealed);
 }
 
 static void
-log_unreadable(const struct principal *principal)
+log_unreadable(const struct connection_key *connection)
 {
 	struct log_line line;
 
 	log_begin(&line, LOG_LEVEL_ERROR, "tokens_unreadable");
-	log_text(&line, "organization", principal->organization);
-	log_text(&line, "user", principal->user);
-	log_text(&line, "service", principal->service);
+	log_text(&line, "organization", connection->organization);
+	log_text(&line, "user", connection->user);
+	log_text(&line, "service", connection->service);
 	log_text(&line, "action",
 		 "check that TOKEN_KEYS still holds every key in use and that ENVIRONMENT is unchanged; if both are "
 		 "right, the user has to connect again");
@@ -197,7 +197,7 @@ log_unreadable(const struct principal *principal)
 
 void
 store_credential_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-		       const struct principal *principal, const struct redis_reply *reply, struct credential *out)
+		       const struct connection_key *connection, const struct redis_reply *reply, struct credential *out)
 {
 	*out = (struct credential){
 	    .state = CREDENTIAL_UNREADABLE,
@@ -214,30 +214,30 @@ store_credential_parse(const struct app *app, struct arena *arena, const struct 
 			out->state = CREDENTIAL_FOREIGN;
 			return;
 		}
-		out->access_token = open_token(app, arena, principal, "credential.access_token", out,
+		out->access_token = open_token(app, arena, connection, "credential.access_token", out,
 					       redis_item(reply, STORE_CREDENTIAL_ACCESS_TOKEN));
-		out->refresh_token = open_token(app, arena, principal, "credential.refresh_token", out,
+		out->refresh_token = open_token(app, arena, connection, "credential.refresh_token", out,
 						redis_item(reply, STORE_CREDENTIAL_REFRESH_TOKEN));
 	}
 	if (out->access_token != NULL && out->refresh_token != NULL)
 		out->state = CREDENTIAL_OPEN;
 	else
-		log_unreadable(principal);
+		log_unreadable(connection);
 }
 
 const struct error *
-store_integration_read(struct app *app, struct arena *arena, const struct principal *principal, struct integration *out,
-		       bool *found)
+store_integration_read(struct app *app, struct arena *arena, const struct connection_key *connection,
+		       struct integration *out, bool *found)
 {
 	struct redis_batch batch;
 	const struct error *err;
 
 	*found = false;
 	redis_batch_init(&batch, arena);
-	store_record_add(&batch, principal);
+	store_record_add(&batch, connection);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;
-	*found = store_record_parse(arena, principal, batch.reply[0], out);
+	*found = store_record_parse(arena, connection, batch.reply[0], out);
 	return NULL;
 }
 
@@ -249,8 +249,8 @@ store_integration_changed(struct app *app, struct arena *arena, const struct int
 
 	*changed = false;
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "HMGET", store_key_connection(arena, "integration", &seen->principal), "generation", "status",
-		  NULL);
+	redis_add(&batch, "HMGET", store_key_connection(arena, "integration", &seen->connection_key), "generation",
+		  "status", NULL);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;
 	*changed = !text_equal(redis_item(batch.reply[0], 0), seen->generation) ||
@@ -277,15 +277,16 @@ is_torn(const struct stored *stored)
 
 /* Three plain reads cost Redis a quarter of a script; somebody may write between two of them. */
 static const struct error *
-read_apart(struct app *app, struct arena *arena, const struct principal *principal, bool brief, struct stored *out)
+read_apart(struct app *app, struct arena *arena, const struct connection_key *connection, bool brief,
+	   struct stored *out)
 {
 	struct redis_batch batch;
 	const struct error *err;
 
 	redis_batch_init(&batch, arena);
-	add_record(&batch, principal, brief ? &brief_tail : &record_tail);
-	redis_add_hmget(&batch, store_key_connection(arena, "credential", principal), &credential_tail);
-	redis_add(&batch, "EXISTS", store_key_member(arena, "removed", principal), NULL);
+	add_record(&batch, connection, brief ? &brief_tail : &record_tail);
+	redis_add_hmget(&batch, store_key_connection(arena, "credential", connection), &credential_tail);
+	redis_add(&batch, "EXISTS", store_key_member(arena, "removed", connection), NULL);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;
 	*out = (struct stored){
@@ -294,12 +295,12 @@ read_apart(struct app *app, struct arena *arena, const struct principal *princip
 }
 
 static const struct error *
-read_together(struct app *app, struct arena *arena, const struct provider *provider, const struct principal *principal,
-	      const struct hand_out *hand_out, struct stored *out)
+read_together(struct app *app, struct arena *arena, const struct provider *provider,
+	      const struct connection_key *connection, const struct hand_out *hand_out, struct stored *out)
 {
-	const char *const keys[] = {store_key_connection(arena, "integration", principal),
-				    store_key_connection(arena, "credential", principal), NULL};
-	const char *arguments[6] = {store_key_member(arena, "removed", principal)};
+	const char *const keys[] = {store_key_connection(arena, "integration", connection),
+				    store_key_connection(arena, "credential", connection), NULL};
+	const char *arguments[6] = {store_key_member(arena, "removed", connection)};
 	const struct redis_reply *reply;
 	const struct error *err;
 
@@ -328,19 +329,19 @@ is_known(const struct app *app, const char *key)
 }
 
 static const struct error *
-read_tokens(struct app *app, struct arena *arena, const struct provider *provider, const struct principal *principal,
-	    const struct hand_out *hand_out, struct stored *out)
+read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
+	    const struct connection_key *connection, const struct hand_out *hand_out, struct stored *out)
 {
-	const char *key = store_key_connection(arena, "credential", principal);
+	const char *key = store_key_connection(arena, "credential", connection);
 	bool apart = hand_out == NULL || is_known(app, key);
 	const struct error *err;
 
 	if (apart) {
-		err = read_apart(app, arena, principal, hand_out != NULL && hand_out->brief, out);
+		err = read_apart(app, arena, connection, hand_out != NULL && hand_out->brief, out);
 		if (err != NULL || !is_torn(out))
 			return err;
 	}
-	err = read_together(app, arena, provider, principal, hand_out, out);
+	err = read_together(app, arena, provider, connection, hand_out, out);
 	if (err == NULL && hand_out != NULL && app->guesses != NULL)
 		guesses_note_seen(app->guesses, key);
 	return err;
@@ -348,20 +349,20 @@ read_tokens(struct app *app, struct arena *arena, const struct provider *provide
 
 const struct error *
 store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-			      const struct principal *principal, const struct hand_out *hand_out,
+			      const struct connection_key *connection, const struct hand_out *hand_out,
 			      struct integration *out, struct credential *credential, bool *found)
 {
 	struct stored stored = {0};
 	const struct error *err;
 
 	*found = false;
-	if ((err = read_tokens(app, arena, provider, principal, hand_out, &stored)) != NULL)
+	if ((err = read_tokens(app, arena, provider, connection, hand_out, &stored)) != NULL)
 		return err;
-	*found = store_record_parse(arena, principal, stored.record, out);
+	*found = store_record_parse(arena, connection, stored.record, out);
 	out->member_removed = stored.removed;
 	if (!*found)
 		return NULL;
-	store_credential_parse(app, arena, provider, principal, stored.tokens, credential);
+	store_credential_parse(app, arena, provider, connection, stored.tokens, credential);
 	if (stored.noted)
 		credential->handed_out_until = credential->expires_at;
 	return NULL;
@@ -371,22 +372,22 @@ void
 store_records_add(struct app *app, struct redis_batch *batch, const char *organization, const char *user, size_t from)
 {
 	const struct config *config = app->config;
-	struct principal principal = {.organization = organization, .user = user};
+	struct connection_key connection = {.organization = organization, .user = user};
 
 	for (size_t i = from; i < config->provider_count && batch->count < REDIS_BATCH_MAX; i++) {
-		principal.service = config->providers[i]->service;
-		store_record_add(batch, &principal);
+		connection.service = config->providers[i]->service;
+		store_record_add(batch, &connection);
 	}
 }
 
 /* The records of the services from `from` on; *count grows by what is there. */
 static void
-parse_some(struct app *app, struct arena *arena, struct principal principal, size_t from,
+parse_some(struct app *app, struct arena *arena, struct connection_key connection, size_t from,
 	   const struct redis_reply *const *replies, size_t reply_count, struct integration *out, size_t *count)
 {
 	for (size_t i = 0; i < reply_count; i++) {
-		principal.service = app->config->providers[from + i]->service;
-		if (store_record_parse(arena, &principal, replies[i], &out[*count]))
+		connection.service = app->config->providers[from + i]->service;
+		if (store_record_parse(arena, &connection, replies[i], &out[*count]))
 			(*count)++;
 	}
 }
@@ -395,13 +396,13 @@ const struct error *
 store_integration_list(struct app *app, struct arena *arena, const char *organization, const char *user,
 		       const struct records_ahead *ahead, struct integration **out, size_t *count)
 {
-	const struct principal principal = {.organization = organization, .user = user};
+	const struct connection_key connection = {.organization = organization, .user = user};
 	size_t provider_count = app->config->provider_count;
 
 	*count = 0;
 	*out = arena_alloc(arena, (provider_count + 1) * sizeof **out);
 	if (text_equal(ahead->user, user)) {
-		parse_some(app, arena, principal, 0, ahead->replies, provider_count, *out, count);
+		parse_some(app, arena, connection, 0, ahead->replies, provider_count, *out, count);
 		return NULL;
 	}
 	for (size_t i = 0; i < provider_count; i += REDIS_BATCH_MAX) {
@@ -412,7 +413,7 @@ store_integration_list(struct app *app, struct arena *arena, const char *organiz
 		store_records_add(app, &batch, organization, user, i);
 		if ((err = redis_run(app->redis, &batch, true)) != NULL)
 			return err;
-		parse_some(app, arena, principal, i, (const struct redis_reply *const *)batch.reply, batch.count, *out,
+		parse_some(app, arena, connection, i, (const struct redis_reply *const *)batch.reply, batch.count, *out,
 			   count);
 	}
 	return NULL;

@@ -175,9 +175,9 @@ add_record_state(struct pairs *pairs, struct arena *arena, const struct integrat
 
 static const char *
 seal_token(const struct app *app, struct arena *arena, const struct provider *provider,
-	   const struct principal *principal, const char *field, const char *plain)
+	   const struct connection_key *connection, const char *field, const char *plain)
 {
-	struct seal_context context = store_seal_context(app, principal, field, provider->issuer, provider->client.id);
+	struct seal_context context = store_seal_context(app, connection, field, provider->issuer, provider->client.id);
 
 	return seal(arena, app->config->keys, &context, plain);
 }
@@ -187,14 +187,14 @@ static const struct error *
 add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, const struct provider *provider,
 	       const struct integration *record, const struct credential *credential)
 {
-	const struct principal *principal = &record->principal;
+	const struct connection_key *connection = &record->connection_key;
 	const char *access =
-	    seal_token(app, arena, provider, principal, "credential.access_token", credential->access_token);
+	    seal_token(app, arena, provider, connection, "credential.access_token", credential->access_token);
 	const char *refresh = NULL;
 
 	if (!credential->refresh_token_kept)
 		refresh =
-		    seal_token(app, arena, provider, principal, "credential.refresh_token", credential->refresh_token);
+		    seal_token(app, arena, provider, connection, "credential.refresh_token", credential->refresh_token);
 	if (access == NULL || (refresh == NULL && !credential->refresh_token_kept))
 		return &error_internal;
 	add(pairs, "access_token", access);
@@ -245,7 +245,7 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
 	       const struct redis_reply *reply, enum store_outcome *outcome, struct integration *old,
 	       struct credential *old_credential)
 {
-	const struct principal *principal = &integration->principal;
+	const struct connection_key *connection = &integration->connection_key;
 
 	if (!outcome_parse(redis_item(reply, 0), outcome))
 		return &error_store_unavailable;
@@ -255,9 +255,9 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
 		integration->id = redis_item(reply, 1);
 		integration->connected_at = redis_item(reply, 2);
 	}
-	(void)store_record_parse(arena, principal, reply->items[3], old);
+	(void)store_record_parse(arena, connection, reply->items[3], old);
 	if (*outcome == STORE_REPLACED)
-		store_credential_parse(app, arena, provider, principal, reply->items[4], old_credential);
+		store_credential_parse(app, arena, provider, connection, reply->items[4], old_credential);
 	return NULL;
 }
 
@@ -268,7 +268,8 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
 static void
 name_grant(struct app *app, struct arena *arena, const struct provider *provider, const struct integration *integration)
 {
-	(void)store_shared_grant_add(app, arena, provider->issuer, integration->oauth_user_id, &integration->principal);
+	(void)store_shared_grant_add(app, arena, provider->issuer, integration->oauth_user_id,
+				     &integration->connection_key);
 }
 
 const struct error *
@@ -276,27 +277,27 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 			  struct integration *integration, const struct credential *credential, bool replace,
 			  enum store_outcome *outcome, struct integration *old, struct credential *old_credential)
 {
-	const struct principal *principal = &integration->principal;
-	const char *const *keys = store_unrevoked_keys(arena, principal);
+	const struct connection_key *connection = &integration->connection_key;
+	const char *const *keys = store_unrevoked_keys(arena, connection);
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
 	const struct redis_reply *reply;
 	const struct error *err;
 
-	*old = (struct integration){.principal = *principal};
+	*old = (struct integration){.connection_key = *connection};
 	*old_credential = (struct credential){.state = CREDENTIAL_UNREADABLE};
 	integration->generation = random_id(arena);
 	integration->updated_at = now_text(arena);
-	add(&record, "organization_id", principal->organization);
-	add(&record, "user_id", principal->user);
-	add(&record, "service", principal->service);
+	add(&record, "organization_id", connection->organization);
+	add(&record, "user_id", connection->user);
+	add(&record, "service", connection->service);
 	add(&record, "oauth_user_id", integration->oauth_user_id);
 	add_judgement(&record, integration);
 	add_record_state(&record, arena, integration);
 	if ((err = add_credential(&tokens, app, arena, provider, integration, credential)) != NULL)
 		return err;
 	const char *const head[] = {
-	    store_key_member(arena, "removed", principal),
+	    store_key_member(arena, "removed", connection),
 	    integration->oauth_user_id,
 	    provider->issuer,
 	    replace ? "1" : "0",
@@ -321,9 +322,9 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 			  struct integration *integration, const struct credential *credential, const char *generation,
 			  bool judged, bool *barred, bool *stored)
 {
-	const struct principal *principal = &integration->principal;
-	const char *const keys[] = {store_key_connection(arena, "integration", principal),
-				    store_key_connection(arena, "credential", principal), NULL};
+	const struct connection_key *connection = &integration->connection_key;
+	const char *const keys[] = {store_key_connection(arena, "integration", connection),
+				    store_key_connection(arena, "credential", connection), NULL};
 	struct integration changed = *integration;
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
@@ -339,7 +340,7 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 	if ((err = add_credential(&tokens, app, arena, provider, &changed, credential)) != NULL)
 		return err;
 	const char *const head[] = {generation, judged ? "1" : "0",
-				    barred != NULL ? store_key_member(arena, "removed", principal) : "",
+				    barred != NULL ? store_key_member(arena, "removed", connection) : "",
 				    number(arena, (int64_t)record.count)};
 	reply = store_run_script(app, arena, &refresh_script, keys,
 				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
@@ -357,7 +358,7 @@ const struct error *
 store_integration_status(struct app *app, struct arena *arena, struct integration *integration, bool answered,
 			 bool *stored)
 {
-	const char *const keys[] = {store_key_connection(arena, "integration", &integration->principal), NULL};
+	const char *const keys[] = {store_key_connection(arena, "integration", &integration->connection_key), NULL};
 	const char *now = now_text(arena);
 	struct pairs record = {.count = 0};
 	const struct redis_reply *reply;
@@ -383,9 +384,9 @@ store_integration_status(struct app *app, struct arena *arena, struct integratio
 
 const struct error *
 store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
-			 const struct principal *principal, struct deletion *out)
+			 const struct connection_key *connection, struct deletion *out)
 {
-	const char *const *keys = store_unrevoked_keys(arena, principal);
+	const char *const *keys = store_unrevoked_keys(arena, connection);
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
 	const struct error *err;
@@ -394,10 +395,10 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 	reply = store_run_script(app, arena, &delete_script, keys, arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	out->found = store_record_parse(arena, principal, reply->items[0], &out->gone.record);
+	out->found = store_record_parse(arena, connection, reply->items[0], &out->gone.record);
 	if (out->found)
-		store_credential_parse(app, arena, provider, principal, reply->items[1], &out->gone.credential);
-	store_unrevoked_parse(app, arena, provider, principal, reply->items[2], out);
+		store_credential_parse(app, arena, provider, connection, reply->items[1], &out->gone.credential);
+	store_unrevoked_parse(app, arena, provider, connection, reply->items[2], out);
 	out->busy = reply->items[3]->integer != 0;
 	return NULL;
 }
@@ -406,7 +407,7 @@ const struct error *
 store_integration_handed_out(struct app *app, struct arena *arena, const struct integration *integration,
 			     const struct credential *credential, bool *noted)
 {
-	const struct principal *principal = &integration->principal;
+	const struct connection_key *connection = &integration->connection_key;
 	const char *keys[3] = {0};
 	const char *arguments[4] = {0};
 	const struct redis_reply *reply;
@@ -415,10 +416,10 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 	*noted = credential->handed_out_until >= credential->expires_at;
 	if (*noted)
 		return NULL;
-	keys[0] = store_key_connection(arena, "integration", principal);
-	keys[1] = store_key_connection(arena, "credential", principal);
+	keys[0] = store_key_connection(arena, "integration", connection);
+	keys[1] = store_key_connection(arena, "credential", connection);
 	arguments[0] = number(arena, credential->expires_at);
-	arguments[1] = store_key_member(arena, "removed", principal);
+	arguments[1] = store_key_member(arena, "removed", connection);
 	arguments[2] = integration->id;
 	reply = store_run_script(app, arena, &handed_out_script, keys, arguments, false, &err);
 	*noted = reply != NULL && reply->integer == 1;
@@ -428,9 +429,9 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 const struct error *
 store_integration_refused(struct app *app, struct arena *arena, const struct integration *integration)
 {
-	const struct principal *principal = &integration->principal;
-	const char *const keys[] = {store_key_connection(arena, "integration", principal),
-				    store_key_connection(arena, "credential", principal), NULL};
+	const struct connection_key *connection = &integration->connection_key;
+	const char *const keys[] = {store_key_connection(arena, "integration", connection),
+				    store_key_connection(arena, "credential", connection), NULL};
 	const char *const arguments[] = {integration->generation, number(arena, clock_wall()), NULL};
 	const struct error *err;
 

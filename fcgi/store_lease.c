@@ -115,11 +115,11 @@ lease_open(struct app *app, const char *key, const char *owner)
 }
 
 const struct error *
-store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, const struct principal *principal,
+store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, const struct connection_key *connection,
 		 struct lease **lease)
 {
 	const char *name = kind == LEASE_REFRESH ? "refresh_lease" : "integrations:validate_lease";
-	const char *key = store_key_connection(arena, name, principal);
+	const char *key = store_key_connection(arena, name, connection);
 	struct lease *mine = lease_open(app, key, random_id(arena));
 	struct redis_batch batch;
 	const struct error *err;

@@ -56,7 +56,7 @@ store_limit_run(struct app *app, struct arena *arena, const char *key, const cha
 }
 
 const struct error *
-store_limit_count(struct app *app, struct arena *arena, const char *what, const struct principal *principal,
+store_limit_count(struct app *app, struct arena *arena, const char *what, const struct connection_key *connection,
 		  unsigned limit, int64_t *retry_after)
 {
 	const char *kind = arena_format(arena, "integrations:limit:%s", what);
@@ -65,7 +65,7 @@ store_limit_count(struct app *app, struct arena *arena, const char *what, const 
 	*retry_after = 0;
 	if (limit == 0)
 		return NULL;
-	return store_limit_run(app, arena, store_key_member(arena, kind, principal), NULL, limit, retry_after,
+	return store_limit_run(app, arena, store_key_member(arena, kind, connection), NULL, limit, retry_after,
 			       &removed);
 }
 

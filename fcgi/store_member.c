@@ -22,7 +22,7 @@ struct members {
 const struct error *
 store_member_remove(struct app *app, struct arena *arena, const char *organization, const char *user, bool *set)
 {
-	const struct principal principal = {.organization = organization, .user = user};
+	const struct connection_key connection = {.organization = organization, .user = user};
 	char now[CLOCK_RFC3339_SIZE];
 	struct redis_batch batch;
 	const struct error *err;
@@ -30,7 +30,7 @@ store_member_remove(struct app *app, struct arena *arena, const char *organizati
 	*set = false;
 	clock_rfc3339(clock_wall(), now);
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "SET", store_key_member(arena, "removed", &principal), now, "NX", NULL);
+	redis_add(&batch, "SET", store_key_member(arena, "removed", &connection), now, "NX", NULL);
 	if ((err = redis_run(app->redis, &batch, false)) != NULL)
 		return err;
 	*set = batch.reply[0]->type != REDIS_NIL;
@@ -40,13 +40,13 @@ store_member_remove(struct app *app, struct arena *arena, const char *organizati
 const struct error *
 store_member_restore(struct app *app, struct arena *arena, const char *organization, const char *user, bool *existed)
 {
-	const struct principal principal = {.organization = organization, .user = user};
+	const struct connection_key connection = {.organization = organization, .user = user};
 	struct redis_batch batch;
 	const struct error *err;
 
 	*existed = false;
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "DEL", store_key_member(arena, "removed", &principal), NULL);
+	redis_add(&batch, "DEL", store_key_member(arena, "removed", &connection), NULL);
 	if ((err = redis_run(app->redis, &batch, false)) != NULL)
 		return err;
 	*existed = batch.reply[0]->integer > 0;

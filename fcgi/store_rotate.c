@@ -26,7 +26,7 @@ static struct redis_script exchange_script = {
 
 /* What one credential holds. */
 struct sealed {
-	struct principal principal;
+	struct connection_key connection_key;
 	const char *access;
 	const char *refresh;
 	const char *issuer;
@@ -45,7 +45,7 @@ seal_again(const struct app *app, struct arena *arena, const struct sealed *seal
 {
 	struct key_ring *ring = app->config->keys;
 	const struct seal_context context =
-	    store_seal_context(app, &sealed->principal, field, sealed->issuer, sealed->client_id);
+	    store_seal_context(app, &sealed->connection_key, field, sealed->issuer, sealed->client_id);
 	const char *plain = seal_open(arena, ring, &context, value);
 
 	return plain != NULL ? seal(arena, ring, &context, plain) : NULL;
@@ -81,7 +81,7 @@ is_current(const struct app *app, struct arena *arena, const struct sealed *seal
 static const struct error *
 rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation, bool *changed)
 {
-	const char *const keys[] = {store_key_connection(arena, "credential", &sealed->principal), NULL};
+	const char *const keys[] = {store_key_connection(arena, "credential", &sealed->connection_key), NULL};
 	const char *access = seal_again(app, arena, sealed, "credential.access_token", sealed->access);
 	const char *refresh = seal_again(app, arena, sealed, "credential.refresh_token", sealed->refresh);
 	const struct redis_reply *reply;
@@ -154,7 +154,7 @@ settle(struct app *app, struct arena *arena, struct sealed *sealed, struct rotat
 		if (attempt == ATTEMPTS)
 			break;
 		redis_batch_init(&batch, arena);
-		add_sealed(&batch, store_key_connection(arena, "credential", &sealed->principal));
+		add_sealed(&batch, store_key_connection(arena, "credential", &sealed->connection_key));
 		if ((err = redis_run(app->redis, &batch, true)) != NULL)
 			return err;
 		sealed_parse(batch.reply[0], sealed);
@@ -173,7 +173,7 @@ rotate_some(struct app *app, struct arena *arena, const struct words *keys, size
 
 	redis_batch_init(&batch, arena);
 	for (size_t i = from; i < keys->count && batch.count < REDIS_BATCH_MAX; i++) {
-		if (store_key_parse(arena, "credential", keys->items[i], &sealed[batch.count].principal))
+		if (store_key_parse(arena, "credential", keys->items[i], &sealed[batch.count].connection_key))
 			add_sealed(&batch, keys->items[i]);
 		if (i + 1 == from + REDIS_BATCH_MAX)
 			break;

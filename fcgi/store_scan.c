@@ -19,7 +19,7 @@ struct found {
 	struct arena *arena;
 	const char *const *kinds;
 	const char *organization;
-	struct principal *items;
+	struct connection_key *items;
 	size_t count;
 	size_t size;
 };
@@ -63,7 +63,7 @@ store_scan(struct app *app, struct arena *arena, const char *pattern, store_page
 }
 
 bool
-store_key_parse(struct arena *arena, const char *kind, const char *key, struct principal *out)
+store_key_parse(struct arena *arena, const char *kind, const char *key, struct connection_key *out)
 {
 	size_t len = strlen(kind);
 	const char *organization = key + len + 2;
@@ -83,34 +83,34 @@ store_key_parse(struct arena *arena, const char *kind, const char *key, struct p
 }
 
 static void
-put(struct found *found, const struct principal *principal)
+put(struct found *found, const struct connection_key *connection)
 {
 	struct arena *arena = found->arena;
 
 	if (found->count == found->size) {
 		size_t size = found->size > 0 ? 2 * found->size : 64;
-		struct principal *items = arena_alloc(arena, size * sizeof *items);
+		struct connection_key *items = arena_alloc(arena, size * sizeof *items);
 
 		if (found->count > 0)
 			memcpy(items, found->items, found->count * sizeof *items);
 		found->items = items;
 		found->size = size;
 	}
-	found->items[found->count++] = (struct principal){.organization = found->organization,
-							  .user = arena_text(arena, principal->user),
-							  .service = arena_text(arena, principal->service)};
+	found->items[found->count++] = (struct connection_key){.organization = found->organization,
+							       .user = arena_text(arena, connection->user),
+							       .service = arena_text(arena, connection->service)};
 }
 
 static void
 put_page(void *arg, struct arena *page, const struct words *keys)
 {
 	struct found *found = arg;
-	struct principal principal;
+	struct connection_key connection;
 
 	for (size_t i = 0; i < keys->count; i++) {
 		for (const char *const *kind = found->kinds; *kind != NULL; kind++) {
-			if (store_key_parse(page, *kind, keys->items[i], &principal))
-				put(found, &principal);
+			if (store_key_parse(page, *kind, keys->items[i], &connection))
+				put(found, &connection);
 		}
 	}
 }
@@ -118,8 +118,8 @@ put_page(void *arg, struct arena *page, const struct words *keys)
 static int
 compare(const void *a, const void *b)
 {
-	const struct principal *left = a;
-	const struct principal *right = b;
+	const struct connection_key *left = a;
+	const struct connection_key *right = b;
 	int by_user = strcmp(left->user, right->user);
 
 	return by_user != 0 ? by_user : strcmp(left->service, right->service);
@@ -183,7 +183,7 @@ store_integration_scan(struct app *app, struct arena *arena, const char *organiz
 /* Both kinds in one scan: it takes as long as Redis has keys, whatever it looks for. */
 const struct error *
 store_deletable_scan(struct app *app, struct arena *arena, const char *organization, const char *user,
-		     struct principal **out, size_t *count)
+		     struct connection_key **out, size_t *count)
 {
 	static const char *const kinds[] = {"integration", "integrations:unrevoked", NULL};
 	struct found found = {.arena = arena, .kinds = kinds, .organization = organization};

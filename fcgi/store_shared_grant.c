@@ -25,7 +25,7 @@
 
 /* What is stored under a member's keys. */
 struct holding {
-	struct principal principal;
+	struct connection_key connection_key;
 	const char *account; /* NULL: no record, or a damaged one */
 	const char *issuer;
 	bool empty; /* nothing at all */
@@ -78,14 +78,14 @@ grant_key(struct arena *arena, const char *kind, const char *issuer, const char 
 }
 
 static char *
-member_name(struct arena *arena, const struct principal *principal)
+member_name(struct arena *arena, const struct connection_key *connection)
 {
-	return arena_format(arena, "%s:%s:%s", principal->organization, principal->user, principal->service);
+	return arena_format(arena, "%s:%s:%s", connection->organization, connection->user, connection->service);
 }
 
 /* False where `name` is no member of ours. */
 static bool
-member_parse(struct arena *arena, const char *name, struct principal *out)
+member_parse(struct arena *arena, const char *name, struct connection_key *out)
 {
 	const char *first = name != NULL ? strchr(name, ':') : NULL;
 	const char *second = first != NULL ? strchr(first + 1, ':') : NULL;
@@ -99,11 +99,11 @@ member_parse(struct arena *arena, const char *name, struct principal *out)
 }
 
 static void
-add_holding(struct redis_batch *batch, const struct principal *principal)
+add_holding(struct redis_batch *batch, const struct connection_key *connection)
 {
-	redis_add(batch, "HMGET", store_key_connection(batch->arena, "integration", principal), "oauth_user_id", "id",
+	redis_add(batch, "HMGET", store_key_connection(batch->arena, "integration", connection), "oauth_user_id", "id",
 		  NULL);
-	redis_add(batch, "HMGET", store_key_connection(batch->arena, "credential", principal), "issuer",
+	redis_add(batch, "HMGET", store_key_connection(batch->arena, "credential", connection), "issuer",
 		  "refresh_token", NULL);
 }
 
@@ -138,8 +138,8 @@ change(struct app *app, struct arena *arena, const char *command, const char *ke
 }
 
 static const struct error *
-holds(struct app *app, struct arena *arena, const char *issuer, const char *account, const struct principal *principal,
-      bool *held)
+holds(struct app *app, struct arena *arena, const char *issuer, const char *account,
+      const struct connection_key *connection, bool *held)
 {
 	struct holding holding;
 	struct redis_batch batch;
@@ -147,7 +147,7 @@ holds(struct app *app, struct arena *arena, const char *issuer, const char *acco
 
 	*held = true;
 	redis_batch_init(&batch, arena);
-	add_holding(&batch, principal);
+	add_holding(&batch, connection);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;
 	holding_parse(&batch, 0, &holding);
@@ -161,33 +161,33 @@ holds(struct app *app, struct arena *arena, const char *issuer, const char *acco
  */
 static const struct error *
 take_out(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
-	 const struct principal *principal)
+	 const struct connection_key *connection)
 {
-	const char *name = member_name(arena, principal);
+	const char *name = member_name(arena, connection);
 	const struct error *err;
 	bool held;
 
-	if ((err = holds(app, arena, issuer, account, principal, &held)) != NULL || held)
+	if ((err = holds(app, arena, issuer, account, connection, &held)) != NULL || held)
 		return err;
 	if ((err = change(app, arena, "SREM", key, name)) != NULL)
 		return err;
-	if (holds(app, arena, issuer, account, principal, &held) != NULL || held)
+	if (holds(app, arena, issuer, account, connection, &held) != NULL || held)
 		return change(app, arena, "SADD", key, name);
 	return NULL;
 }
 
 const struct error *
 store_shared_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		       const struct principal *principal)
+		       const struct connection_key *connection)
 {
-	return change(app, arena, "SADD", grant_key(arena, "grant", issuer, account), member_name(arena, principal));
+	return change(app, arena, "SADD", grant_key(arena, "grant", issuer, account), member_name(arena, connection));
 }
 
 const struct error *
 store_shared_grant_remove(struct app *app, struct arena *arena, const char *issuer, const char *account,
-			  const struct principal *principal)
+			  const struct connection_key *connection)
 {
-	return take_out(app, arena, grant_key(arena, "grant", issuer, account), issuer, account, principal);
+	return take_out(app, arena, grant_key(arena, "grant", issuer, account), issuer, account, connection);
 }
 
 /* What the members [from, from + count) hold, one round. */
@@ -199,7 +199,7 @@ look(struct app *app, struct arena *arena, struct holding *holdings, size_t coun
 
 	redis_batch_init(&batch, arena);
 	for (size_t i = 0; i < count; i++)
-		add_holding(&batch, &holdings[i].principal);
+		add_holding(&batch, &holdings[i].connection_key);
 	if ((err = redis_run(app->redis, &batch, true)) != NULL)
 		return err;
 	for (size_t i = 0; i < count; i++)
@@ -223,7 +223,7 @@ members(struct app *app, struct arena *arena, const char *key, struct holding **
 	for (size_t i = 0; i < batch.reply[0]->count; i++) {
 		struct holding *holding = &(*out)[*count];
 
-		if (member_parse(arena, redis_item(batch.reply[0], i), &holding->principal))
+		if (member_parse(arena, redis_item(batch.reply[0], i), &holding->connection_key))
 			(*count)++;
 	}
 	return NULL;
@@ -232,13 +232,13 @@ members(struct app *app, struct arena *arena, const char *key, struct holding **
 /* What one holding says about the grant; names without anything stored are taken out of the set. */
 static const struct error *
 judge(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
-      const struct principal *principal, const struct holding *holding, enum grant_use *use)
+      const struct connection_key *connection, const struct holding *holding, enum grant_use *use)
 {
 	if (holding->empty)
-		return take_out(app, arena, key, issuer, account, &holding->principal);
+		return take_out(app, arena, key, issuer, account, &holding->connection_key);
 	if (!is_holding(holding, issuer, account))
 		return NULL;
-	if (text_equal(holding->principal.user, principal->user))
+	if (text_equal(holding->connection_key.user, connection->user))
 		*use = GRANT_SAME_USER;
 	else if (*use == GRANT_FREE)
 		*use = GRANT_OTHERS;
@@ -247,7 +247,7 @@ judge(struct app *app, struct arena *arena, const char *key, const char *issuer,
 
 const struct error *
 store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		       const struct principal *principal, enum grant_use *use)
+		       const struct connection_key *connection, enum grant_use *use)
 {
 	const char *key = grant_key(arena, "grant", issuer, account);
 	struct holding *holdings;
@@ -263,7 +263,7 @@ store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer,
 		if ((err = look(app, arena, holdings + from, some)) != NULL)
 			return err;
 		for (size_t i = from; i < from + some; i++) {
-			if ((err = judge(app, arena, key, issuer, account, principal, &holdings[i], use)) != NULL)
+			if ((err = judge(app, arena, key, issuer, account, connection, &holdings[i], use)) != NULL)
 				return err;
 		}
 	}

@@ -80,12 +80,12 @@ store_state_prepare(void)
 }
 
 const struct error *
-store_state_admit(struct app *app, struct arena *arena, const struct principal *principal, unsigned limit,
+store_state_admit(struct app *app, struct arena *arena, const struct connection_key *connection, unsigned limit,
 		  int64_t *retry_after, bool *removed)
 {
-	const char *key = store_key_member(arena, "integrations:limit:auth_link", principal);
+	const char *key = store_key_member(arena, "integrations:limit:auth_link", connection);
 
-	return store_limit_run(app, arena, key, store_key_member(arena, "removed", principal), limit, retry_after,
+	return store_limit_run(app, arena, key, store_key_member(arena, "removed", connection), limit, retry_after,
 			       removed);
 }
 
@@ -93,7 +93,7 @@ static const char *
 seal_field(const struct app *app, struct arena *arena, const struct oauth_state *row, const char *field,
 	   const char *plain)
 {
-	struct seal_context context = store_seal_context(app, &row->principal, field, row->issuer, row->client_id);
+	struct seal_context context = store_seal_context(app, &row->connection_key, field, row->issuer, row->client_id);
 
 	return seal(arena, app->config->keys, &context, plain);
 }
@@ -102,17 +102,17 @@ static const char *
 open_field(const struct app *app, struct arena *arena, const struct oauth_state *row, const char *field,
 	   const char *sealed)
 {
-	struct seal_context context = store_seal_context(app, &row->principal, field, row->issuer, row->client_id);
+	struct seal_context context = store_seal_context(app, &row->connection_key, field, row->issuer, row->client_id);
 
 	return store_seal_open(app, arena, &context, sealed);
 }
 
 static void
-add_live(struct redis_batch *batch, struct arena *arena, const struct principal *principal, const char *name)
+add_live(struct redis_batch *batch, struct arena *arena, const struct connection_key *connection, const char *name)
 {
 	/* Milliseconds keep the order of flows that begin within one second. */
 	long long now = (long long)clock_wall_ms();
-	const char *const keys[] = {store_key_member(arena, "integrations:states", principal), NULL};
+	const char *const keys[] = {store_key_member(arena, "integrations:states", connection), NULL};
 	const char *const arguments[] = {
 	    name,
 	    arena_format(arena, "%lld", now + STORE_STATE_SECONDS * 1000LL),
@@ -137,11 +137,11 @@ add_row(struct redis_batch *batch, struct app *app, struct arena *arena, const c
 	const char *const arguments[] = {
 	    arena_format(arena, "%d", STORE_STATE_SECONDS),
 	    "organization",
-	    row->principal.organization,
+	    row->connection_key.organization,
 	    "user",
-	    row->principal.user,
+	    row->connection_key.user,
 	    "service",
-	    row->principal.service,
+	    row->connection_key.service,
 	    "binding",
 	    row->binding,
 	    "credential",
@@ -196,7 +196,7 @@ store_state_write(struct app *app, struct arena *arena, const char *state, const
 	const char *key = store_key_hashed(arena, "oauth_state", state);
 
 	redis_batch_init(&batch, arena);
-	add_live(&batch, arena, &row->principal, key + strlen("oauth_state:"));
+	add_live(&batch, arena, &row->connection_key, key + strlen("oauth_state:"));
 	if ((err = add_row(&batch, app, arena, key, row)) != NULL)
 		return err;
 	if ((err = redis_run(app->redis, &batch, false)) != NULL)
@@ -210,17 +210,17 @@ parse(const struct app *app, struct arena *arena, const struct redis_reply *row,
 	const char *verifier = redis_item(row, STATE_CODE_VERIFIER);
 	const char *nonce = redis_item(row, STATE_NONCE);
 
-	out->principal.organization = redis_item(row, STATE_ORGANIZATION);
-	out->principal.user = redis_item(row, STATE_USER);
-	out->principal.service = redis_item(row, STATE_SERVICE);
+	out->connection_key.organization = redis_item(row, STATE_ORGANIZATION);
+	out->connection_key.user = redis_item(row, STATE_USER);
+	out->connection_key.service = redis_item(row, STATE_SERVICE);
 	out->binding = redis_item(row, STATE_BINDING);
 	out->credential = redis_item(row, STATE_CREDENTIAL);
 	out->issuer = redis_item(row, STATE_ISSUER);
 	out->client_id = redis_item(row, STATE_CLIENT_ID);
 	out->replace = text_equal(redis_item(row, STATE_REPLACE), "1");
 	out->replace_with = redis_item(row, STATE_REPLACE_WITH);
-	if (!text_is_id(out->principal.organization) || !text_is_id(out->principal.user) ||
-	    !text_is_name(out->principal.service))
+	if (!text_is_id(out->connection_key.organization) || !text_is_id(out->connection_key.user) ||
+	    !text_is_name(out->connection_key.service))
 		return false;
 	if (out->binding == NULL || out->credential == NULL || out->issuer == NULL || out->client_id == NULL ||
 	    verifier == NULL || nonce == NULL)
@@ -233,12 +233,12 @@ parse(const struct app *app, struct arena *arena, const struct redis_reply *row,
 
 /* Its place in the list is free again; a lost command only leaves it taken until it expires. */
 static void
-forget_live(struct app *app, struct arena *arena, const struct principal *principal, const char *name)
+forget_live(struct app *app, struct arena *arena, const struct connection_key *connection, const char *name)
 {
 	struct redis_batch batch;
 
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "ZREM", store_key_member(arena, "integrations:states", principal), name, NULL);
+	redis_add(&batch, "ZREM", store_key_member(arena, "integrations:states", connection), name, NULL);
 	(void)redis_send(app->redis, &batch, "state list");
 }
 
@@ -260,7 +260,7 @@ store_state_take(struct app *app, struct arena *arena, const char *state, struct
 		return NULL;
 	*found = parse(app, arena, reply, out);
 	if (*found)
-		forget_live(app, arena, &out->principal, key + strlen("oauth_state:"));
+		forget_live(app, arena, &out->connection_key, key + strlen("oauth_state:"));
 	else
 		log_message(LOG_LEVEL_ERROR, "state_unreadable", "a stored state of a consent flow does not open",
 			    "check that TOKEN_KEYS still holds every key in use and that ENVIRONMENT is unchanged");

@@ -44,23 +44,23 @@ store_unrevoked_prepare(void)
 }
 
 const char *const *
-store_unrevoked_keys(struct arena *arena, const struct principal *principal)
+store_unrevoked_keys(struct arena *arena, const struct connection_key *connection)
 {
 	const char **keys = arena_alloc(arena, 5 * sizeof *keys);
 
-	keys[0] = store_key_connection(arena, "integration", principal);
-	keys[1] = store_key_connection(arena, "credential", principal);
-	keys[2] = store_key_connection(arena, KIND, principal);
-	keys[3] = store_key_connection(arena, CLAIM, principal);
+	keys[0] = store_key_connection(arena, "integration", connection);
+	keys[1] = store_key_connection(arena, "credential", connection);
+	keys[2] = store_key_connection(arena, KIND, connection);
+	keys[3] = store_key_connection(arena, CLAIM, connection);
 	keys[4] = NULL;
 	return keys;
 }
 
 /* What is left, and the claim: the last two of those. */
 static const char *const *
-own_keys(struct arena *arena, const struct principal *principal)
+own_keys(struct arena *arena, const struct connection_key *connection)
 {
-	return store_unrevoked_keys(arena, principal) + 2;
+	return store_unrevoked_keys(arena, connection) + 2;
 }
 
 /* The next line of *rest. Only the last part, the account's id at the provider, may itself hold a line's end. */
@@ -76,14 +76,14 @@ next_line(struct arena *arena, const char **rest)
 
 /* It is let go all the same: trying again would not open it. */
 static void
-log_unreadable(const struct principal *principal)
+log_unreadable(const struct connection_key *connection)
 {
 	struct log_line line;
 
 	log_begin(&line, LOG_LEVEL_ERROR, "unrevoked_unreadable");
-	log_text(&line, "organization", principal->organization);
-	log_text(&line, "user", principal->user);
-	log_text(&line, "service", principal->service);
+	log_text(&line, "organization", connection->organization);
+	log_text(&line, "user", connection->user);
+	log_text(&line, "service", connection->service);
 	log_text(&line, "message",
 		 "the grant of a deleted connection stays unrevoked: its refresh token does not open");
 	log_text(&line, "action",
@@ -94,14 +94,14 @@ log_unreadable(const struct principal *principal)
 
 static void
 parse_one(const struct app *app, struct arena *arena, const struct provider *provider,
-	  const struct principal *principal, const char *generation, const char *text, struct gone *out)
+	  const struct connection_key *connection, const char *generation, const char *text, struct gone *out)
 {
 	struct credential *credential = &out->credential;
 	struct seal_context context;
 	uint64_t handed_out_until;
 	const char *sealed;
 
-	*out = (struct gone){.record = {.principal = *principal, .generation = generation},
+	*out = (struct gone){.record = {.connection_key = *connection, .generation = generation},
 			     .credential = {.state = CREDENTIAL_FOREIGN}};
 	credential->client_id = next_line(arena, &text);
 	credential->issuer = next_line(arena, &text);
@@ -113,16 +113,16 @@ parse_one(const struct app *app, struct arena *arena, const struct provider *pro
 	    !text_equal(credential->client_id, provider->client.id))
 		return;
 	context =
-	    store_seal_context(app, principal, "credential.refresh_token", credential->issuer, credential->client_id);
+	    store_seal_context(app, connection, "credential.refresh_token", credential->issuer, credential->client_id);
 	credential->refresh_token = store_seal_open(app, arena, &context, sealed);
 	credential->state = credential->refresh_token != NULL ? CREDENTIAL_OPEN : CREDENTIAL_UNREADABLE;
 	if (credential->state == CREDENTIAL_UNREADABLE)
-		log_unreadable(principal);
+		log_unreadable(connection);
 }
 
 void
 store_unrevoked_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-		      const struct principal *principal, const struct redis_reply *reply, struct deletion *out)
+		      const struct connection_key *connection, const struct redis_reply *reply, struct deletion *out)
 {
 	out->left = arena_alloc(arena, (reply->count / 2 + 1) * sizeof *out->left);
 	out->left_count = 0;
@@ -131,23 +131,23 @@ store_unrevoked_parse(const struct app *app, struct arena *arena, const struct p
 		const char *text = redis_item(reply, i + 1);
 
 		if (generation != NULL && text != NULL)
-			parse_one(app, arena, provider, principal, generation, text, &out->left[out->left_count++]);
+			parse_one(app, arena, provider, connection, generation, text, &out->left[out->left_count++]);
 	}
 }
 
 const struct error *
 store_unrevoked_take(struct app *app, struct arena *arena, const struct provider *provider,
-		     const struct principal *principal, struct deletion *out)
+		     const struct connection_key *connection, struct deletion *out)
 {
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
 	const struct error *err;
 
 	*out = (struct deletion){.found = false};
-	reply = store_run_script(app, arena, &take_script, own_keys(arena, principal), arguments, false, &err);
+	reply = store_run_script(app, arena, &take_script, own_keys(arena, connection), arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	store_unrevoked_parse(app, arena, provider, principal, reply->items[0], out);
+	store_unrevoked_parse(app, arena, provider, connection, reply->items[0], out);
 	out->busy = reply->items[1]->integer != 0;
 	return NULL;
 }
@@ -158,5 +158,6 @@ store_unrevoked_done(struct app *app, struct arena *arena, const struct integrat
 	const char *const arguments[] = {record->generation, NULL};
 	const struct error *err;
 
-	(void)store_run_script(app, arena, &done_script, own_keys(arena, &record->principal), arguments, false, &err);
+	(void)store_run_script(app, arena, &done_script, own_keys(arena, &record->connection_key), arguments, false,
+			       &err);
 }

@@ -86,7 +86,7 @@ mark_of(const char *const *texts, size_t count)
 static uint64_t
 mark_of_actor(const struct event_entry *entry)
 {
-	const char *const texts[] = {entry->principal.organization, entry->actor};
+	const char *const texts[] = {entry->connection_key.organization, entry->actor};
 
 	return mark_of(texts, 2);
 }
@@ -95,7 +95,7 @@ mark_of_actor(const struct event_entry *entry)
 static uint64_t
 mark_of_use(const struct event_entry *entry)
 {
-	const char *const texts[] = {entry->principal.organization, entry->principal.user};
+	const char *const texts[] = {entry->connection_key.organization, entry->connection_key.user};
 
 	return mark_of(texts, 2);
 }
@@ -103,10 +103,11 @@ mark_of_use(const struct event_entry *entry)
 static bool
 is_same_use(const struct event_entry *one, const struct event_entry *other)
 {
-	return text_equal(one->principal.organization, other->principal.organization) &&
-	       text_equal(one->principal.user, other->principal.user) &&
-	       text_equal(one->principal.service, other->principal.service) && text_equal(one->actor, other->actor) &&
-	       text_equal(one->event, other->event) && text_equal(one->outcome, other->outcome);
+	return text_equal(one->connection_key.organization, other->connection_key.organization) &&
+	       text_equal(one->connection_key.user, other->connection_key.user) &&
+	       text_equal(one->connection_key.service, other->connection_key.service) &&
+	       text_equal(one->actor, other->actor) && text_equal(one->event, other->event) &&
+	       text_equal(one->outcome, other->outcome);
 }
 
 /* ---- writing ---- */
@@ -141,7 +142,7 @@ static const char *
 key_of_actor(struct arena *arena, const struct event_entry *entry)
 {
 	return store_key_hashed(
-	    arena, arena_join(arena, "integrations:audit_uses:{", entry->principal.organization, "}", NULL),
+	    arena, arena_join(arena, "integrations:audit_uses:{", entry->connection_key.organization, "}", NULL),
 	    entry->actor);
 }
 
@@ -150,7 +151,7 @@ write_use(struct arena *arena, const struct event_entry *entry)
 {
 	unsigned most = entry->app->config->audit_uses;
 	unsigned share = (most + 9) / 10;
-	const char *stream = store_event_key(arena, entry->principal.organization, true);
+	const char *stream = store_event_key(arena, entry->connection_key.organization, true);
 	const char *number = arena_format(arena, "%u", most);
 	const char *argv[EVENT_ARGUMENTS_MAX] = {"XADD", stream, "MAXLEN", "~", number, "*"};
 	int argc = 6;
@@ -173,7 +174,7 @@ write_use(struct arena *arena, const struct event_entry *entry)
 		argv[2] = stream;
 		argv[3] = number;
 		argv[4] = entry->actor;
-		argv[5] = entry->principal.organization;
+		argv[5] = entry->connection_key.organization;
 		store_event_add_fields(arena, entry, argv, &argc);
 		argv[argc] = NULL;
 		redis_add_script(&batch, &write_script, keys, argv);
@@ -247,12 +248,12 @@ end_minutes(void *arg)
 
 void
 store_event_use(struct app *app, struct arena *arena, const char *event, const char *actor,
-		const struct principal *principal, const char *outcome, const char *request_id)
+		const struct connection_key *connection, const char *outcome, const char *request_id)
 {
 	const struct event_entry entry = {.app = app,
 					  .event = event,
 					  .actor = actor,
-					  .principal = *principal,
+					  .connection_key = *connection,
 					  .outcome = outcome,
 					  .request_id = request_id};
 	struct uses *uses = app->uses;

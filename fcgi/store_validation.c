@@ -13,24 +13,24 @@
 #define KEEP_MS "60000"
 
 void
-store_validation_mark(struct app *app, struct arena *arena, const struct principal *principal)
+store_validation_mark(struct app *app, struct arena *arena, const struct connection_key *connection)
 {
 	struct redis_batch batch;
 
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "SET", store_key_connection(arena, KIND, principal), random_id(arena), "PX", KEEP_MS, NULL);
+	redis_add(&batch, "SET", store_key_connection(arena, KIND, connection), random_id(arena), "PX", KEEP_MS, NULL);
 	/* Without the mark the others only ask the provider themselves. */
 	(void)redis_run(app->redis, &batch, false);
 }
 
 const struct error *
-store_validation_read(struct app *app, struct arena *arena, const struct principal *principal, const char **mark)
+store_validation_read(struct app *app, struct arena *arena, const struct connection_key *connection, const char **mark)
 {
 	struct redis_batch batch;
 	const struct error *error;
 
 	redis_batch_init(&batch, arena);
-	redis_add(&batch, "GET", store_key_connection(arena, KIND, principal), NULL);
+	redis_add(&batch, "GET", store_key_connection(arena, KIND, connection), NULL);
 	error = redis_run(app->redis, &batch, true);
 	if (error == NULL)
 		*mark = batch.reply[0]->type == REDIS_STRING ? batch.reply[0]->text : "";

@@ -2,7 +2,7 @@
  * The life of a token: exchange, refresh, validate, revoke; one tokens_*.c each. Used by several routes.
  *
  * What a provider says about a connection is a verdict, not an error: errors returned here are only those of our own
- * store and limits. Every function works for request->principal, within request->deadline_ms, and parks the fiber.
+ * store and limits. Every function works for request->connection_key, within request->deadline_ms, and parks the fiber.
  */
 #ifndef FCGI_TOKENS_H
 #define FCGI_TOKENS_H

@@ -205,7 +205,7 @@ tokens_discard(struct app *app, struct request *request, const struct exchange_r
 	if (token == NULL)
 		return;
 	account = owner_of(app, request, exchange, &sure);
-	if (store_integration_read(app, request->arena, &request->principal, &own, &found) != NULL)
+	if (store_integration_read(app, request->arena, &request->connection_key, &own, &found) != NULL)
 		return;
 	if (found && text_equal(own.oauth_user_id, account))
 		return;

@@ -123,7 +123,7 @@ look(struct token_attempt *attempt, enum token_verdict *verdict, bool *settled)
 	const struct error *error;
 	bool found;
 
-	error = store_integration_read_tokens(attempt->app, request->arena, request->provider, &request->principal,
+	error = store_integration_read_tokens(attempt->app, request->arena, request->provider, &request->connection_key,
 					      wish->scopes != NULL ? &hand_out : NULL, attempt->record,
 					      attempt->credential, &found);
 	*settled = true;
@@ -220,7 +220,7 @@ lead(struct token_attempt *attempt, enum token_verdict *verdict)
 			if (error != NULL || over)
 				return error;
 		}
-		error = store_lease_take(app, request->arena, LEASE_REFRESH, &request->principal, &lease);
+		error = store_lease_take(app, request->arena, LEASE_REFRESH, &request->connection_key, &lease);
 		if (error == NULL && lease != NULL) {
 			error = look_and_refresh(attempt, verdict, &changed);
 			store_lease_release(lease);
@@ -268,9 +268,9 @@ tokens_fresh(struct app *app, struct request *request, const struct token_wish *
 {
 	struct token_attempt attempt = {
 	    .app = app, .request = request, .wish = wish, .record = record, .credential = credential};
-	const struct principal *principal = &request->principal;
-	const char *key = arena_join(request->arena, "refresh ", principal->organization, " ", principal->user, " ",
-				     principal->service, NULL);
+	const struct connection_key *connection = &request->connection_key;
+	const char *key = arena_join(request->arena, "refresh ", connection->organization, " ", connection->user, " ",
+				     connection->service, NULL);
 	const struct error *error;
 	bool over;
 

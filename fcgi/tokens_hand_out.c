@@ -34,7 +34,7 @@ is_still_stored(struct app *app, struct request *request, const struct integrati
 	const struct error *error;
 	bool found;
 
-	error = store_integration_read_tokens(app, request->arena, request->provider, &request->principal, NULL,
+	error = store_integration_read_tokens(app, request->arena, request->provider, &request->connection_key, NULL,
 					      &record, &credential, &found);
 	*still = error == NULL && found && !record.member_removed && text_equal(record.generation, read->generation) &&
 		 !text_equal(record.status, "invalid") && !tokens_are_of_another(&record);
@@ -84,7 +84,7 @@ tokens_hand_out(struct app *app, struct request *request, const struct token_wis
 	if (error == NULL && !noted)
 		error = &error_integration_not_found;
 	if (error == NULL)
-		store_event_use(app, request->arena, "token_issued", request->actor, &request->principal,
+		store_event_use(app, request->arena, "token_issued", request->actor, &request->connection_key,
 				out->warning != NULL ? out->warning : "ok", request->request_id);
 	return error;
 }

@@ -147,8 +147,9 @@ store_tokens(struct token_attempt *attempt, const char *generation, bool named, 
 		bool found;
 
 		if (error == NULL && !*stored && failed_before) {
-			error = store_integration_read_tokens(app, request->arena, request->provider,
-							      &request->principal, NULL, &record, &credential, &found);
+			error =
+			    store_integration_read_tokens(app, request->arena, request->provider,
+							  &request->connection_key, NULL, &record, &credential, &found);
 			if (error == NULL && found && text_equal(credential.access_token, sent.access_token) &&
 			    text_equal(credential.refresh_token, sent.refresh_token)) {
 				*attempt->record = record;
@@ -194,7 +195,7 @@ note_failure(struct token_attempt *attempt, enum token_verdict verdict, const st
 		attempt->overtaken = attempt->record->generation;
 		return NULL;
 	}
-	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->principal,
+	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->connection_key,
 			   tokens_meaning(verdict)->reason, request->request_id);
 	store_failure_note(app, request->arena, attempt->record, (int)verdict, remember_ms(response));
 	return error;
@@ -247,7 +248,7 @@ tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool 
 	if (stored && *verdict != TOKEN_GOOD)
 		return note_failure(attempt, *verdict, &response, again);
 	if (stored) {
-		store_event_use(app, request->arena, "refreshed", request->actor, &request->principal, "ok",
+		store_event_use(app, request->arena, "refreshed", request->actor, &request->connection_key, "ok",
 				request->request_id);
 	} else if (tokens.refresh_token != NULL) {
 		/* Who disconnected meanwhile could revoke the old refresh token only: the new one must not live on. */

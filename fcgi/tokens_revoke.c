@@ -49,16 +49,16 @@ revoke_unused(struct app *app, struct request *request, const char *issuer, cons
 	      const char *token, enum grant_use *use, bool *revoked)
 {
 	struct arena *arena = request->arena;
-	const struct principal *principal = &request->principal;
+	const struct connection_key *connection = &request->connection_key;
 	const struct error *error;
 	const char *owner;
 	bool answered = true;
 
 	error = store_shared_grant_revoking(app, arena, issuer, account, &owner);
 	if (error == NULL && stored)
-		error = store_shared_grant_remove(app, arena, issuer, account, principal);
+		error = store_shared_grant_remove(app, arena, issuer, account, connection);
 	if (error == NULL)
-		error = store_shared_grant_use(app, arena, issuer, account, principal, use);
+		error = store_shared_grant_use(app, arena, issuer, account, connection, use);
 	if (error != NULL)
 		return error;
 	if (*use == GRANT_FREE && token != NULL)
@@ -115,7 +115,7 @@ let_go(struct app *app, struct request *request, const struct gone *gone, struct
 		return tokens_let_go(app, request, &gone->record, &gone->credential, &out->use, &out->revoked);
 	if (gone->credential.issuer != NULL)
 		error = store_shared_grant_remove(app, request->arena, gone->credential.issuer,
-						  gone->record.oauth_user_id, &request->principal);
+						  gone->record.oauth_user_id, &request->connection_key);
 	if (error == NULL)
 		store_unrevoked_done(app, request->arena, &gone->record);
 	return error;
@@ -147,7 +147,7 @@ tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 	error = waits_begin_change(app, request);
 	if (error != NULL)
 		return error;
-	error = store_integration_delete(app, request->arena, request->provider, &request->principal, &deletion);
+	error = store_integration_delete(app, request->arena, request->provider, &request->connection_key, &deletion);
 	for (;;) {
 		if (error != NULL)
 			return out->found || out->finished ? NULL : error;
@@ -157,7 +157,8 @@ tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 		/* Somebody is at what is left, or died at it: then it is ours in a moment. */
 		fiber_sleep(POLL_MS);
 		/* Only what is left: a connection that is there by now was made since. */
-		error = store_unrevoked_take(app, request->arena, request->provider, &request->principal, &deletion);
+		error =
+		    store_unrevoked_take(app, request->arena, request->provider, &request->connection_key, &deletion);
 	}
 }
 
@@ -207,7 +208,7 @@ tokens_outlive(struct app *app, struct request *request, const struct exchange_r
 		return error;
 	/* Who took this connection's name out, when there was no connection yet, may not have come to put it back. */
 	error = store_shared_grant_add(app, request->arena, request->provider->issuer, exchange->account,
-				       &request->principal);
+				       &request->connection_key);
 	if (error == NULL && life == ASK_THE_PROVIDER)
 		error = tokens_fresh(app, request, &wish, record, &credential, &verdict);
 	if (error != NULL || verdict == TOKEN_GOOD || verdict == TOKEN_GONE) /* gone: disconnected after we stored it */

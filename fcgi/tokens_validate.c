@@ -113,10 +113,10 @@ validate(struct app *app, struct request *request, struct integration *record, b
 	record->status_reason = meaning->reason;
 	error = store_integration_status(app, request->arena, record, meaning->answered, &stored);
 	if (error == NULL && !stored) /* reconnected or disconnected meanwhile: what is there now counts */
-		error = store_integration_read(app, request->arena, &request->principal, record, found);
+		error = store_integration_read(app, request->arena, &request->connection_key, record, found);
 	if (error == NULL)
-		store_event_use(app, request->arena, "validated", request->actor, &request->principal, record->status,
-				request->request_id);
+		store_event_use(app, request->arena, "validated", request->actor, &request->connection_key,
+				record->status, request->request_id);
 	return error;
 }
 
@@ -126,17 +126,17 @@ lead(struct app *app, struct request *request, struct integration *record, bool 
 {
 	struct arena *arena = request->arena;
 	const char *before;
-	const struct error *error = store_validation_read(app, arena, &request->principal, &before);
+	const struct error *error = store_validation_read(app, arena, &request->connection_key, &before);
 
 	while (error == NULL) {
 		struct lease *lease;
 		const char *mark;
 
-		error = store_lease_take(app, arena, LEASE_VALIDATE, &request->principal, &lease);
+		error = store_lease_take(app, arena, LEASE_VALIDATE, &request->connection_key, &lease);
 		if (error == NULL)
-			error = store_validation_read(app, arena, &request->principal, &mark);
+			error = store_validation_read(app, arena, &request->connection_key, &mark);
 		if (error == NULL && !text_equal(mark, before))
-			error = store_integration_read(app, arena, &request->principal, record, found);
+			error = store_integration_read(app, arena, &request->connection_key, record, found);
 		else if (error == NULL && lease != NULL)
 			error = validate(app, request, record, found);
 		else if (error == NULL && loop_now_ms(app->loop) + 2 * POLL_MS < request->deadline_ms) {
@@ -146,7 +146,7 @@ lead(struct app *app, struct request *request, struct integration *record, bool 
 			error = &error_overloaded;
 		if (lease != NULL) {
 			if (error == NULL)
-				store_validation_mark(app, arena, &request->principal);
+				store_validation_mark(app, arena, &request->connection_key);
 			store_lease_release(lease);
 		}
 		break;
@@ -157,9 +157,9 @@ lead(struct app *app, struct request *request, struct integration *record, bool 
 const struct error *
 tokens_validate(struct app *app, struct request *request, struct integration *record, bool *found)
 {
-	const struct principal *principal = &request->principal;
-	const char *key = arena_join(request->arena, "validate ", principal->organization, " ", principal->user, " ",
-				     principal->service, NULL);
+	const struct connection_key *connection = &request->connection_key;
+	const char *key = arena_join(request->arena, "validate ", connection->organization, " ", connection->user, " ",
+				     connection->service, NULL);
 	const struct error *error = waits_begin(app, request);
 	struct flight flight;
 
@@ -173,5 +173,5 @@ tokens_validate(struct app *app, struct request *request, struct integration *re
 	case FLIGHT_TIMEOUT: return &error_overloaded;
 	case FLIGHT_FOLLOWER: break;
 	}
-	return error != NULL ? error : store_integration_read(app, request->arena, principal, record, found);
+	return error != NULL ? error : store_integration_read(app, request->arena, connection, record, found);
 }

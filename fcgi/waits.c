@@ -32,7 +32,7 @@ waits_close(struct waits *waits)
 }
 
 static bool
-is_same_connection(const struct principal *one, const struct principal *other)
+is_same_connection(const struct connection_key *one, const struct connection_key *other)
 {
 	return one != NULL && other != NULL && text_equal(one->user, other->user) &&
 	       text_equal(one->organization, other->organization) && text_equal(one->service, other->service);
@@ -57,7 +57,7 @@ is_beyond(const struct waits *waits, const struct wait *wait, enum waits_bound *
 }
 
 static const struct error *
-take_place(struct app *app, struct request *request, const struct principal *connection)
+take_place(struct app *app, struct request *request, const struct connection_key *connection)
 {
 	struct waits *waits = app->waits;
 	struct wait *wait = &request->wait;
@@ -82,7 +82,7 @@ take_place(struct app *app, struct request *request, const struct principal *con
 const struct error *
 waits_begin(struct app *app, struct request *request)
 {
-	return take_place(app, request, &request->principal);
+	return take_place(app, request, &request->connection_key);
 }
 
 const struct error *

@@ -12,7 +12,7 @@
 
 struct app;
 struct error;
-struct principal;
+struct connection_key;
 struct request;
 struct waits;
 
@@ -31,8 +31,8 @@ struct waits;
 /* A request's place among those that wait, in struct request. */
 struct wait {
 	bool held;
-	const struct principal *connection; /* NULL: it counts for none */
-	const char *caller;                 /* or session */
+	const struct connection_key *connection; /* NULL: it counts for none */
+	const char *caller;                      /* or session */
 	struct wait *next;
 };
 

@@ -92,9 +92,9 @@ log_request(const struct job *job, int status, int64_t microseconds)
 	log_number(&line, "status", status);
 	log_text(&line, "code", request->error != NULL ? request->error->code : NULL);
 	log_number(&line, "duration_us", microseconds);
-	log_text(&line, "organization", request->principal.organization);
-	log_text(&line, "user", request->principal.user);
-	log_text(&line, "service", request->principal.service);
+	log_text(&line, "organization", request->connection_key.organization);
+	log_text(&line, "user", request->connection_key.user);
+	log_text(&line, "service", request->connection_key.service);
 	log_end(&line);
 }
 

@@ -17,7 +17,7 @@
 
 #define SHORTER_MAX 8
 
-static const struct principal principal = {
+static const struct connection_key connection = {
     .organization = FUZZ_ORGANIZATION, .user = FUZZ_USER, .service = FUZZ_SERVICE};
 
 static bool
@@ -150,8 +150,8 @@ take_state(struct app *app, struct arena *arena, void *arg)
 	check_error(store_state_take(app, arena, "state-MARKER.acme", &state, &found));
 	if (!found)
 		return;
-	must(text_is_id(state.principal.organization) && text_is_id(state.principal.user));
-	must(text_is_name(state.principal.service) && state.binding != NULL && state.credential != NULL);
+	must(text_is_id(state.connection_key.organization) && text_is_id(state.connection_key.user));
+	must(text_is_name(state.connection_key.service) && state.binding != NULL && state.credential != NULL);
 	must(text_equal(state.code_verifier, "verifier-MARKER-corpus") &&
 	     text_equal(state.nonce, "nonce-MARKER-corpus"));
 }
@@ -164,7 +164,7 @@ read_tokens_once(struct app *app, struct arena *arena, const struct hand_out *wi
 	struct credential credential;
 	bool found;
 	const struct error *error =
-	    store_integration_read_tokens(app, arena, provider, &principal, wish, &record, &credential, &found);
+	    store_integration_read_tokens(app, arena, provider, &connection, wish, &record, &credential, &found);
 
 	check_error(error);
 	must(error == NULL || !found);
@@ -217,7 +217,7 @@ scan_records(struct app *app, struct arena *arena, void *arg)
 		return;
 	for (size_t i = 0; i < count; i++) {
 		check_record(&records[i]);
-		must(strcmp(records[i].principal.organization, FUZZ_ORGANIZATION) == 0);
+		must(strcmp(records[i].connection_key.organization, FUZZ_ORGANIZATION) == 0);
 	}
 }
 
@@ -228,7 +228,7 @@ delete_record(struct app *app, struct arena *arena, void *arg)
 
 	(void)arg;
 	check_error(
-	    store_integration_delete(app, arena, config_provider(app->config, FUZZ_SERVICE), &principal, &deletion));
+	    store_integration_delete(app, arena, config_provider(app->config, FUZZ_SERVICE), &connection, &deletion));
 	if (deletion.found) {
 		check_record(&deletion.gone.record);
 		check_tokens(&deletion.gone.credential);
@@ -248,7 +248,7 @@ connect_record(struct app *app, struct arena *arena, void *arg)
 {
 	const struct provider *provider = config_provider(app->config, FUZZ_SERVICE);
 	struct integration record = {.id = "id",
-				     .principal = principal,
+				     .connection_key = connection,
 				     .status = "valid",
 				     .oauth_user_id = "account",
 				     .connected_at = "2026-01-01T00:00:00Z",
@@ -279,14 +279,14 @@ read_grant(struct app *app, struct arena *arena, void *arg)
 	struct grant_revocation last;
 	int verdict;
 	const char *mark;
-	const struct integration record = {.principal = principal, .generation = "g"};
+	const struct integration record = {.connection_key = connection, .generation = "g"};
 
 	(void)arg;
-	check_error(store_shared_grant_use(app, arena, "https://accounts.google.com", "account", &principal, &use));
+	check_error(store_shared_grant_use(app, arena, "https://accounts.google.com", "account", &connection, &use));
 	must(use <= GRANT_OTHERS);
 	check_error(store_shared_grant_revocation(app, arena, "https://accounts.google.com", "account", &last));
 	check_error(store_failure_read(app, arena, &record, &verdict));
-	check_error(store_validation_read(app, arena, &principal, &mark));
+	check_error(store_validation_read(app, arena, &connection, &mark));
 }
 
 static void
@@ -297,9 +297,9 @@ count_limit(struct app *app, struct arena *arena, void *arg)
 	struct lease *lease = NULL;
 
 	(void)arg;
-	check_error(store_state_admit(app, arena, &principal, 20, &retry_after, &removed));
+	check_error(store_state_admit(app, arena, &connection, 20, &retry_after, &removed));
 	must(retry_after >= 0);
-	check_error(store_lease_take(app, arena, LEASE_REFRESH, &principal, &lease));
+	check_error(store_lease_take(app, arena, LEASE_REFRESH, &connection, &lease));
 	if (lease != NULL)
 		store_lease_release(lease);
 }
@@ -354,8 +354,8 @@ send_only(struct app *app, struct arena *arena, void *arg)
 	struct integration record;
 
 	(void)arg;
-	check_error(store_integration_read(app, arena, &principal, &record, &found));
-	store_event_append(app, arena, "connected", "user:u1", &principal, "ok", "r");
+	check_error(store_integration_read(app, arena, &connection, &record, &found));
+	store_event_append(app, arena, "connected", "user:u1", &connection, "ok", "r");
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "PING", NULL);
 	check_error(redis_run(app->redis, &batch, true));

@@ -291,7 +291,7 @@ tells_what_nginx_says(void **state)
 	assert_string_equal(request.request_id, "0123456789abcdef");
 	assert_int_equal(request.body_len, 0);
 	assert_null(request.broken);
-	assert_null(request.principal.user);
+	assert_null(request.connection_key.user);
 	assert_true(say(""));
 }
 

@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-static const struct principal principal = {.organization = "acme", .user = "ada", .service = "google"};
+static const struct connection_key connection = {.organization = "acme", .user = "ada", .service = "google"};
 
 static struct app app;
 static struct arena *arena;
@@ -82,7 +82,7 @@ close_all(void **state)
 static void
 take(void)
 {
-	assert_null(store_lease_take(&app, arena, LEASE_REFRESH, &principal, &lease));
+	assert_null(store_lease_take(&app, arena, LEASE_REFRESH, &connection, &lease));
 	assert_non_null(lease);
 }
 

@@ -92,9 +92,9 @@ series_event_lost(struct app *lost)
 static void
 use_as(const char *event, const char *actor, const char *user, const char *outcome)
 {
-	const struct principal principal = {.organization = "acme", .user = user, .service = "google"};
+	const struct connection_key connection = {.organization = "acme", .user = user, .service = "google"};
 
-	store_event_use(&app, arena, event, actor, &principal, outcome, "r1");
+	store_event_use(&app, arena, event, actor, &connection, outcome, "r1");
 	arena_reset(arena);
 }
 

@@ -29,7 +29,7 @@ open_room(size_t max_in_flight)
 	for (size_t i = 0; i < REQUESTS; i++) {
 		snprintf(users[i], sizeof users[i], "u%zu", i);
 		snprintf(sessions[i], sizeof sessions[i], "sid:%zu", i);
-		requests[i] = (struct request){.principal = {"acme", users[i], "google"}};
+		requests[i] = (struct request){.connection_key = {"acme", users[i], "google"}};
 		requests[i].session.binding = sessions[i];
 	}
 }
@@ -64,13 +64,13 @@ static void
 share_connection(void)
 {
 	for (size_t i = 0; i < REQUESTS; i++)
-		requests[i].principal.user = "ada";
+		requests[i].connection_key.user = "ada";
 }
 
 static void
 test_connection(void **state)
 {
-	const struct principal others[] = {
+	const struct connection_key others[] = {
 	    {"globex", "ada", "google"}, {"acme", "bob", "google"}, {"acme", "ada", "plain"}};
 
 	(void)state;
@@ -79,7 +79,7 @@ test_connection(void **state)
 	assert_int_equal(admitted(), WAITS_PER_CONNECTION);
 	assert_ptr_equal(waits_begin(&app, &requests[REQUESTS - 1]), &error_overloaded);
 	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
-		requests[100 + i].principal = others[i];
+		requests[100 + i].connection_key = others[i];
 		assert_null(waits_begin(&app, &requests[100 + i]));
 	}
 }
