@@ -60,7 +60,7 @@ access_member(struct app *app, struct request *request, const char *organization
 		return error;
 	/* An id outside its pattern belongs to nobody; the session is read all the same, for the right refusal. */
 	error = store_session_read(app, request->arena, token, text_is_id(organization) ? organization : NULL,
-				   &request->session, lists ? &request->records_ahead : NULL);
+				   &request->session, lists ? &request->prefetched : NULL);
 	if (error != NULL)
 		return error;
 	if (!request->session.found || request->session.use != NULL)

@@ -13,7 +13,7 @@ struct request;
  * Who calls, by the session cookie or a bearer token, and that this user has access to `organization`: fills
  * request->session, ->credential, connection_key.user and .organization; where the route `lists` the user's records
  * perhaps
- * ->records_ahead. error_unauthenticated, error_ambiguous_credentials, error_organization_forbidden or
+ * ->prefetched. error_unauthenticated, error_ambiguous_credentials, error_organization_forbidden or
  * error_store_unavailable.
  */
 const struct error *access_member(struct app *app, struct request *request, const char *organization, bool lists);

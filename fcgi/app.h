@@ -6,7 +6,7 @@
 
 struct config;
 struct flights;
-struct guesses;
+struct hints;
 struct http;
 struct loop;
 struct metrics;
@@ -25,7 +25,7 @@ struct app {
 	struct redis *sessions; /* the same one where sessions live in the same place */
 	struct http *http;
 	struct flights *flights;
-	struct guesses *guesses;           /* NULL: none, in commands */
+	struct hints *hints;               /* NULL: none, in commands */
 	struct waits *waits;               /* NULL: unbounded, in commands */
 	struct uses *uses;                 /* counters of the audit; NULL: none, in commands */
 	struct signing_keys *signing_keys; /* providers' public keys, by provider */

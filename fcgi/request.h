@@ -46,11 +46,11 @@ struct request {
 	struct connection_key connection_key; /* user from the session (from the path for a caller), the rest from the
 					       * path; each NULL until checked */
 	struct session session;
-	struct records_ahead records_ahead; /* of a route that lists them */
-	struct caller caller;               /* routes for programs */
-	const char *mcp;                    /* of the path, in the gateway */
-	const char *rest;                   /* of the path, in the proxy: behind the service, with its slash */
-	const char *credential;             /* "cookie" or "bearer" */
+	struct prefetched_records prefetched; /* of a route that lists them */
+	struct caller caller;                 /* routes for programs */
+	const char *mcp;                      /* of the path, in the gateway */
+	const char *rest;                     /* of the path, in the proxy: behind the service, with its slash */
+	const char *credential;               /* "cookie" or "bearer" */
 	const char *actor;               /* for the audit: "user:<id>", "caller:<name>", "agent:<name> for user:<id>" */
 	const struct provider *provider; /* of the path's service */
 	const struct json *json;         /* the parsed body, an object; NULL without one */

@@ -15,7 +15,7 @@ route_integrations_list(struct app *app, struct request *request, struct respons
 	size_t count;
 
 	error = store_integration_list(app, request->arena, request->connection_key.organization,
-				       request->connection_key.user, &request->records_ahead, &integrations, &count);
+				       request->connection_key.user, &request->prefetched, &integrations, &count);
 	if (error != NULL)
 		return error;
 	json = json_write_open(request->arena, RESPONSE_BODY_MAX);

@@ -53,7 +53,7 @@ route_mcps(struct app *app, struct request *request, struct response *response)
 	size_t count;
 
 	error = store_integration_list(app, arena, request->connection_key.organization, request->connection_key.user,
-				       &request->records_ahead, &integrations, &count);
+				       &request->prefetched, &integrations, &count);
 	if (error != NULL)
 		return error;
 	json = json_write_open(arena, RESPONSE_BODY_MAX);

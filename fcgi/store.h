@@ -55,18 +55,19 @@ struct session {
 	struct session_organization *organizations;
 };
 
-/* A user's records as they came, read together with the session on a guess of who the user is (guess.h). */
-struct records_ahead {
+/* A user's records as they came, read together with the session on a hint of who the user is (hints.h). */
+struct prefetched_records {
 	const char *user;                   /* whose they are; NULL: none were read */
 	const struct redis_reply **replies; /* one per enabled service */
 };
 
 /*
- * The session of `token`, with its role in `organization` (NULL: none asked for); without email and name. Where `ahead`
- * is not NULL the user's records in that organization may come with it.
+ * The session of `token`, with its role in `organization` (NULL: none asked for); without email and name. Where
+ * `prefetched` is not NULL the user's records in that organization may come with it.
  */
 const struct error *store_session_read(struct app *app, struct arena *arena, const char *token,
-				       const char *organization, struct session *out, struct records_ahead *ahead);
+				       const char *organization, struct session *out,
+				       struct prefetched_records *prefetched);
 /* With everything, and all organizations. */
 const struct error *store_session_read_all(struct app *app, struct arena *arena, const char *token,
 					   struct session *out);
@@ -222,11 +223,11 @@ const struct error *store_integration_read_tokens(struct app *app, struct arena 
 						  struct credential *credential, bool *found);
 
 /*
- * The user's records in an organization for all enabled services, sorted by service. `ahead` is what was read for this
- * organization together with the session; it is used if it is this user's.
+ * The user's records in an organization for all enabled services, sorted by service. `prefetched` is what was read for
+ * this organization together with the session; it is used if it is this user's.
  */
 const struct error *store_integration_list(struct app *app, struct arena *arena, const char *organization,
-					   const char *user, const struct records_ahead *ahead,
+					   const char *user, const struct prefetched_records *prefetched,
 					   struct integration **out, size_t *count);
 
 enum store_outcome {

@@ -11,7 +11,7 @@
 #include "common/resp.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
-#include "fcgi/guess.h"
+#include "fcgi/hints.h"
 #include "fcgi/provider.h"
 
 #include <string.h>
@@ -325,7 +325,7 @@ read_together(struct app *app, struct arena *arena, const struct provider *provi
 static bool
 is_known(const struct app *app, const char *key)
 {
-	return app->guesses != NULL && guesses_seen(app->guesses, key);
+	return app->hints != NULL && hints_seen(app->hints, key);
 }
 
 static const struct error *
@@ -342,8 +342,8 @@ read_tokens(struct app *app, struct arena *arena, const struct provider *provide
 			return err;
 	}
 	err = read_together(app, arena, provider, connection, hand_out, out);
-	if (err == NULL && hand_out != NULL && app->guesses != NULL)
-		guesses_note_seen(app->guesses, key);
+	if (err == NULL && hand_out != NULL && app->hints != NULL)
+		hints_note_seen(app->hints, key);
 	return err;
 }
 
@@ -394,15 +394,15 @@ parse_some(struct app *app, struct arena *arena, struct connection_key connectio
 
 const struct error *
 store_integration_list(struct app *app, struct arena *arena, const char *organization, const char *user,
-		       const struct records_ahead *ahead, struct integration **out, size_t *count)
+		       const struct prefetched_records *prefetched, struct integration **out, size_t *count)
 {
 	const struct connection_key connection = {.organization = organization, .user = user};
 	size_t provider_count = app->config->provider_count;
 
 	*count = 0;
 	*out = arena_alloc(arena, (provider_count + 1) * sizeof **out);
-	if (text_equal(ahead->user, user)) {
-		parse_some(app, arena, connection, 0, ahead->replies, provider_count, *out, count);
+	if (text_equal(prefetched->user, user)) {
+		parse_some(app, arena, connection, 0, prefetched->replies, provider_count, *out, count);
 		return NULL;
 	}
 	for (size_t i = 0; i < provider_count; i += REDIS_BATCH_MAX) {

@@ -9,7 +9,7 @@
 #include "common/error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
-#include "fcgi/guess.h"
+#include "fcgi/hints.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,33 +100,34 @@ add_fields(struct redis_batch *batch, const char *key, const char *role_field)
 
 /* Whose records to read in the same round; NULL: nobody's. */
 static const char *
-guess(struct app *app, const char *key, const char *organization, const struct records_ahead *ahead)
+hint_of_user(struct app *app, const char *key, const char *organization, const struct prefetched_records *prefetched)
 {
-	if (ahead == NULL || organization == NULL || app->guesses == NULL || app->sessions != app->redis ||
+	if (prefetched == NULL || organization == NULL || app->hints == NULL || app->sessions != app->redis ||
 	    app->config->provider_count >= REDIS_BATCH_MAX)
 		return NULL;
-	return guesses_find(app->guesses, key);
+	return hints_find(app->hints, key);
 }
 
 static void
-take_ahead(struct arena *arena, const struct redis_batch *batch, const char *user, struct records_ahead *ahead)
+use_prefetched(struct arena *arena, const struct redis_batch *batch, const char *user,
+	       struct prefetched_records *prefetched)
 {
 	size_t count = batch->count - 1;
 
-	ahead->user = user;
-	ahead->replies = arena_alloc(arena, (count + 1) * sizeof *ahead->replies);
+	prefetched->user = user;
+	prefetched->replies = arena_alloc(arena, (count + 1) * sizeof *prefetched->replies);
 	for (size_t i = 0; i < count; i++)
-		ahead->replies[i] = batch->reply[i + 1];
+		prefetched->replies[i] = batch->reply[i + 1];
 }
 
 const struct error *
 store_session_read(struct app *app, struct arena *arena, const char *token, const char *organization,
-		   struct session *out, struct records_ahead *ahead)
+		   struct session *out, struct prefetched_records *prefetched)
 {
 	struct redis_batch batch;
 	const struct error *err;
 	const char *key = store_key_hashed(arena, "session", token);
-	const char *guessed = arena_text(arena, guess(app, key, organization, ahead));
+	const char *hinted = arena_text(arena, hint_of_user(app, key, organization, prefetched));
 	const char *role_field = NULL;
 
 	*out = (struct session){0};
@@ -134,15 +135,15 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 		role_field = arena_join(arena, ORGANIZATION_PREFIX, organization, NULL);
 	redis_batch_init(&batch, arena);
 	add_fields(&batch, key, role_field);
-	if (guessed != NULL)
-		store_records_add(app, &batch, organization, guessed, 0);
+	if (hinted != NULL)
+		store_records_add(app, &batch, organization, hinted, 0);
 	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
 		return err;
 	fill(arena, key, batch.reply[0], out);
-	if (guessed != NULL)
-		take_ahead(arena, &batch, guessed, ahead);
-	if (out->found && ahead != NULL && app->guesses != NULL)
-		guesses_note(app->guesses, key, out->user);
+	if (hinted != NULL)
+		use_prefetched(arena, &batch, hinted, prefetched);
+	if (out->found && prefetched != NULL && app->hints != NULL)
+		hints_note(app->hints, key, out->user);
 	return NULL;
 }
 

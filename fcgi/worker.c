@@ -16,7 +16,7 @@
 #include "common/seal.h"
 #include "common/text.h"
 #include "fcgi/config.h"
-#include "fcgi/guess.h"
+#include "fcgi/hints.h"
 #include "fcgi/sandbox.h"
 #include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
@@ -153,10 +153,10 @@ open_app(struct worker *worker)
 	app->series = worker->settings->series;
 	app->resolver = resolver_open(worker->loop);
 	app->flights = flights_open();
-	app->guesses = guesses_open();
+	app->hints = hints_open();
 	app->waits = waits_open(config->max_in_flight);
 	app->signing_keys = signing_keys_open(config);
-	if (app->resolver == NULL || app->flights == NULL || app->guesses == NULL || app->waits == NULL ||
+	if (app->resolver == NULL || app->flights == NULL || app->hints == NULL || app->waits == NULL ||
 	    app->signing_keys == NULL)
 		return false;
 	app->redis = redis_open(worker->loop, app->resolver, app->metrics, "records", config->redis_url);
@@ -212,7 +212,7 @@ close_worker(struct worker *worker)
 	redis_close(worker->app.redis);
 	signing_keys_close(worker->app.signing_keys);
 	flights_close(worker->app.flights);
-	guesses_close(worker->app.guesses);
+	hints_close(worker->app.hints);
 	waits_close(worker->app.waits);
 	resolver_close(worker->app.resolver);
 	fibers_close(worker->fibers);

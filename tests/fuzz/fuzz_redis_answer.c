@@ -9,7 +9,7 @@
 #include "common/text.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
-#include "fcgi/guess.h"
+#include "fcgi/hints.h"
 #include "fcgi/provider.h"
 #include "fcgi/store.h"
 #include "tests/fuzz/app.h"
@@ -82,12 +82,12 @@ read_whole_session(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-check_list(struct app *app, struct arena *arena, const char *user, const struct records_ahead *ahead)
+check_list(struct app *app, struct arena *arena, const char *user, const struct prefetched_records *prefetched)
 {
 	struct integration *records;
 	size_t count;
 
-	if (store_integration_list(app, arena, FUZZ_ORGANIZATION, user, ahead, &records, &count) != NULL)
+	if (store_integration_list(app, arena, FUZZ_ORGANIZATION, user, prefetched, &records, &count) != NULL)
 		return;
 	must(count <= app->config->provider_count);
 	for (size_t i = 0; i < count; i++)
@@ -98,23 +98,23 @@ check_list(struct app *app, struct arena *arena, const char *user, const struct 
 static void
 read_session(struct app *app, struct arena *arena, void *arg)
 {
-	app->guesses = guesses_open();
-	must(app->guesses != NULL);
+	app->hints = hints_open();
+	must(app->hints != NULL);
 	for (int i = 0; i < 2; i++) {
-		struct records_ahead ahead = {.user = NULL};
+		struct prefetched_records prefetched = {.user = NULL};
 		struct session session;
 		const struct error *error =
-		    store_session_read(app, arena, "token-MARKER", FUZZ_ORGANIZATION, &session, &ahead);
+		    store_session_read(app, arena, "token-MARKER", FUZZ_ORGANIZATION, &session, &prefetched);
 
 		check_error(error);
 		if (error != NULL || !session.found)
 			break;
 		check_session(&session);
-		must(session.organization_count == 0 && (ahead.user == NULL || i == 1));
-		check_list(app, arena, session.user, &ahead);
+		must(session.organization_count == 0 && (prefetched.user == NULL || i == 1));
+		check_list(app, arena, session.user, &prefetched);
 	}
-	guesses_close(app->guesses);
-	app->guesses = NULL;
+	hints_close(app->hints);
+	app->hints = NULL;
 	(void)arg;
 }
 
@@ -181,12 +181,12 @@ read_tokens(struct app *app, struct arena *arena, void *arg)
 	static const struct words none;
 	static const struct hand_out wish = {.expires_at = 1790000000, .scopes = &none};
 
-	app->guesses = guesses_open();
-	must(app->guesses != NULL);
+	app->hints = hints_open();
+	must(app->hints != NULL);
 	read_tokens_once(app, arena, &wish);
 	read_tokens_once(app, arena, &wish);
-	guesses_close(app->guesses);
-	app->guesses = NULL;
+	hints_close(app->hints);
+	app->hints = NULL;
 	(void)arg;
 }
 
@@ -200,7 +200,7 @@ read_tokens_only(struct app *app, struct arena *arena, void *arg)
 static void
 list_records(struct app *app, struct arena *arena, void *arg)
 {
-	static const struct records_ahead none;
+	static const struct prefetched_records none;
 
 	(void)arg;
 	check_list(app, arena, FUZZ_USER, &none);

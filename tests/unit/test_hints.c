@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "fcgi/guess.h"
+#include "fcgi/hints.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,44 +14,44 @@
 static void
 finds_what_was_noted(void **state)
 {
-	struct guesses *guesses = guesses_open();
+	struct hints *hints = hints_open();
 
 	(void)state;
-	assert_non_null(guesses);
-	assert_null(guesses_find(guesses, "session:a"));
-	guesses_note(guesses, "session:a", "ada");
-	guesses_note(guesses, "session:b", "bob");
-	assert_string_equal(guesses_find(guesses, "session:a"), "ada");
-	assert_string_equal(guesses_find(guesses, "session:b"), "bob");
-	guesses_note(guesses, "session:a", "eve");
-	assert_string_equal(guesses_find(guesses, "session:a"), "eve");
-	assert_null(guesses_find(guesses, "session:"));
-	assert_null(guesses_find(guesses, "session:aa"));
-	assert_null(guesses_find(guesses, ""));
-	guesses_close(guesses);
+	assert_non_null(hints);
+	assert_null(hints_find(hints, "session:a"));
+	hints_note(hints, "session:a", "ada");
+	hints_note(hints, "session:b", "bob");
+	assert_string_equal(hints_find(hints, "session:a"), "ada");
+	assert_string_equal(hints_find(hints, "session:b"), "bob");
+	hints_note(hints, "session:a", "eve");
+	assert_string_equal(hints_find(hints, "session:a"), "eve");
+	assert_null(hints_find(hints, "session:"));
+	assert_null(hints_find(hints, "session:aa"));
+	assert_null(hints_find(hints, ""));
+	hints_close(hints);
 }
 
 static void
 keeps_no_long_text(void **state)
 {
-	struct guesses *guesses = guesses_open();
+	struct hints *hints = hints_open();
 	char text[41] = {0};
 
 	(void)state;
 	memset(text, 'x', 39);
-	guesses_note(guesses, "fits", text);
-	assert_string_equal(guesses_find(guesses, "fits"), text);
+	hints_note(hints, "fits", text);
+	assert_string_equal(hints_find(hints, "fits"), text);
 	text[39] = 'x';
-	guesses_note(guesses, "too long", text);
-	assert_null(guesses_find(guesses, "too long"));
-	guesses_close(guesses);
+	hints_note(hints, "too long", text);
+	assert_null(hints_find(hints, "too long"));
+	hints_close(hints);
 }
 
 /* Far more than there is room for: some are forgotten, none is mixed up. */
 static void
 forgets_but_never_mixes_up(void **state)
 {
-	struct guesses *guesses = guesses_open();
+	struct hints *hints = hints_open();
 	size_t kept = 0;
 
 	(void)state;
@@ -63,10 +63,10 @@ forgets_but_never_mixes_up(void **state)
 			snprintf(key, sizeof key, "session:%08x", (unsigned)i);
 			snprintf(text, sizeof text, "user%d", i);
 			if (pass == 0) {
-				guesses_note(guesses, key, text);
+				hints_note(hints, key, text);
 				continue;
 			}
-			found = guesses_find(guesses, key);
+			found = hints_find(hints, key);
 			if (found == NULL)
 				continue;
 			assert_string_equal(found, text);
@@ -74,14 +74,14 @@ forgets_but_never_mixes_up(void **state)
 		}
 	}
 	assert_in_range(kept, 31000, 32768);
-	guesses_close(guesses);
+	hints_close(hints);
 }
 
 /* What was seen last is known, and nothing that was not; of as many as fit easily, nearly all. */
 static void
 knows_what_was_seen(void **state)
 {
-	struct guesses *guesses = guesses_open();
+	struct hints *hints = hints_open();
 	size_t known = 0;
 	size_t found = 0;
 
@@ -92,20 +92,20 @@ knows_what_was_seen(void **state)
 
 			snprintf(key, sizeof key, "credential:{acme:%s%d}:google", pass < 2 ? "user" : "other", i);
 			if (pass == 0) {
-				guesses_note_seen(guesses, key);
-				guesses_note(guesses, key, "ada");
-				assert_true(guesses_seen(guesses, key));
+				hints_note_seen(hints, key);
+				hints_note(hints, key, "ada");
+				assert_true(hints_seen(hints, key));
 			} else if (pass == 1) {
-				known += guesses_seen(guesses, key);
-				found += guesses_find(guesses, key) != NULL;
+				known += hints_seen(hints, key);
+				found += hints_find(hints, key) != NULL;
 			} else {
-				assert_false(guesses_seen(guesses, key));
+				assert_false(hints_seen(hints, key));
 			}
 		}
 	}
 	assert_in_range(known, 9950, 10000);
 	assert_in_range(found, 9850, 10000);
-	guesses_close(guesses);
+	hints_close(hints);
 }
 
 int
@@ -118,5 +118,5 @@ main(void)
 	    cmocka_unit_test(knows_what_was_seen),
 	};
 
-	return cmocka_run_group_tests_name("guess", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("hints", tests, NULL, NULL);
 }

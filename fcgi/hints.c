@@ -2,7 +2,7 @@
  * Two tables without chains: a key's mark says which row it belongs to, and a row has room for a few marks, side by
  * side, so that a look takes one line of the processor's cache. Where a row is full, a new one replaces any of them.
  */
-#include "fcgi/guess.h"
+#include "fcgi/hints.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -18,22 +18,22 @@ struct row {
 	uint64_t marks[ROOM]; /* 0: free */
 };
 
-struct guesses {
+struct hints {
 	struct row texts[1 << TEXT_ROW_BITS];
 	struct row seen[1 << SEEN_ROW_BITS];
 	char text[1 << TEXT_ROW_BITS][ROOM][TEXT_MAX + 1];
 };
 
-struct guesses *
-guesses_open(void)
+struct hints *
+hints_open(void)
 {
-	return calloc(1, sizeof(struct guesses));
+	return calloc(1, sizeof(struct hints));
 }
 
 void
-guesses_close(struct guesses *guesses)
+hints_close(struct hints *hints)
 {
-	free(guesses);
+	free(hints);
 }
 
 /* FNV-1a, and a multiplication that makes the high bits depend on all of them. */
@@ -79,38 +79,38 @@ put(struct row *row, uint64_t mark)
 }
 
 const char *
-guesses_find(const struct guesses *guesses, const char *key)
+hints_find(const struct hints *hints, const char *key)
 {
 	uint64_t mark = mark_of(key);
 	size_t place = place_of(mark, TEXT_ROW_BITS);
-	size_t i = find(&guesses->texts[place], mark);
+	size_t i = find(&hints->texts[place], mark);
 
-	return i < ROOM ? guesses->text[place][i] : NULL;
+	return i < ROOM ? hints->text[place][i] : NULL;
 }
 
 void
-guesses_note(struct guesses *guesses, const char *key, const char *text)
+hints_note(struct hints *hints, const char *key, const char *text)
 {
 	uint64_t mark = mark_of(key);
 	size_t place = place_of(mark, TEXT_ROW_BITS);
 	size_t len = strlen(text);
 
 	if (len <= TEXT_MAX)
-		memcpy(guesses->text[place][put(&guesses->texts[place], mark)], text, len + 1);
+		memcpy(hints->text[place][put(&hints->texts[place], mark)], text, len + 1);
 }
 
 bool
-guesses_seen(const struct guesses *guesses, const char *key)
+hints_seen(const struct hints *hints, const char *key)
 {
 	uint64_t mark = mark_of(key);
 
-	return find(&guesses->seen[place_of(mark, SEEN_ROW_BITS)], mark) < ROOM;
+	return find(&hints->seen[place_of(mark, SEEN_ROW_BITS)], mark) < ROOM;
 }
 
 void
-guesses_note_seen(struct guesses *guesses, const char *key)
+hints_note_seen(struct hints *hints, const char *key)
 {
 	uint64_t mark = mark_of(key);
 
-	put(&guesses->seen[place_of(mark, SEEN_ROW_BITS)], mark);
+	put(&hints->seen[place_of(mark, SEEN_ROW_BITS)], mark);
 }
