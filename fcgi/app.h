@@ -5,7 +5,7 @@
 #include <stddef.h>
 
 struct config;
-struct flights;
+struct singleflights;
 struct hints;
 struct http;
 struct loop;
@@ -24,7 +24,7 @@ struct app {
 	struct redis *redis;    /* records */
 	struct redis *sessions; /* the same one where sessions live in the same place */
 	struct http *http;
-	struct flights *flights;
+	struct singleflights *singleflights;
 	struct hints *hints;               /* NULL: none, in commands */
 	struct waits *waits;               /* NULL: unbounded, in commands */
 	struct uses *uses;                 /* counters of the audit; NULL: none, in commands */

@@ -6,7 +6,6 @@
 
 #include "common/arena.h"
 #include "common/fiber.h"
-#include "common/flight.h"
 #include "common/http.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -14,6 +13,7 @@
 #include "common/redis.h"
 #include "common/resolve.h"
 #include "common/seal.h"
+#include "common/singleflight.h"
 #include "common/text.h"
 #include "fcgi/app.h"
 #include "fcgi/cmd.h"
@@ -121,9 +121,9 @@ open_run(struct run *run, enum config_need need)
 		return false;
 	run->fibers = fibers_open(app->loop, 1);
 	app->resolver = resolver_open(app->loop);
-	app->flights = flights_open();
+	app->singleflights = singleflights_open();
 	app->signing_keys = signing_keys_open(run->config);
-	if (run->fibers == NULL || app->resolver == NULL || app->flights == NULL || app->signing_keys == NULL)
+	if (run->fibers == NULL || app->resolver == NULL || app->singleflights == NULL || app->signing_keys == NULL)
 		return false;
 	app->http = http_open(app->loop, app->resolver, &http);
 	run->arena = arena_open(ARENA_FIRST, ARENA_LIMIT, no_memory, NULL);
@@ -143,7 +143,7 @@ close_run(struct run *run)
 		redis_close(app->sessions);
 	redis_close(app->redis);
 	signing_keys_close(app->signing_keys);
-	flights_close(app->flights);
+	singleflights_close(app->singleflights);
 	resolver_close(app->resolver);
 	fibers_close(run->fibers);
 	loop_close(app->loop);

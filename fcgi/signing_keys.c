@@ -6,9 +6,9 @@
 
 #include "common/arena.h"
 #include "common/error.h"
-#include "common/flight.h"
 #include "common/json_read.h"
 #include "common/loop.h"
+#include "common/singleflight.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
@@ -98,15 +98,15 @@ fetch_shared(struct app *app, struct request *request, struct entry *entry)
 {
 	const char *key = arena_format(request->arena, "keys %s", entry->provider->service);
 	const struct error *error = NULL;
-	struct flight flight;
+	struct singleflight flight;
 
-	switch (flight_join(app->flights, &flight, key, request->deadline_ms, &error)) {
-	case FLIGHT_LEADER:
+	switch (singleflight_join(app->singleflights, &flight, key, request->deadline_ms, &error)) {
+	case SINGLEFLIGHT_LEADER:
 		error = fetch(app, request, entry);
-		flight_end(&flight, error);
+		singleflight_end(&flight, error);
 		return error;
-	case FLIGHT_FOLLOWER: return error;
-	case FLIGHT_TIMEOUT: break;
+	case SINGLEFLIGHT_FOLLOWER: return error;
+	case SINGLEFLIGHT_TIMEOUT: break;
 	}
 	return &error_provider_unreachable;
 }

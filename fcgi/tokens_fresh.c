@@ -1,8 +1,8 @@
 /*
  * Refresh, once over all workers and hosts.
  *
- * Inside a process one fiber leads and the others wait for it (flight.h). Between processes the leaders compete for a
- * lease in Redis; who has it reads the connection again, asks the provider, and stores the result only if the
+ * Inside a process one fiber leads and the others wait for it (singleflight.h). Between processes the leaders compete
+ * for a lease in Redis; who has it reads the connection again, asks the provider, and stores the result only if the
  * generation is still the one that was read. Who does not have it waits for the result to appear. A failure is
  * remembered for a moment, so that those who waited do not all ask the provider in turn.
  */
@@ -13,9 +13,9 @@
 #include "common/crypto.h"
 #include "common/error.h"
 #include "common/fiber.h"
-#include "common/flight.h"
 #include "common/loop.h"
 #include "common/random.h"
+#include "common/singleflight.h"
 #include "fcgi/app.h"
 #include "fcgi/request.h"
 #include "fcgi/waits.h"
@@ -243,16 +243,16 @@ join(struct token_attempt *attempt, const char *key, enum token_verdict *verdict
 {
 	struct request *request = attempt->request;
 	const struct error *error = NULL;
-	struct flight flight;
+	struct singleflight flight;
 
 	*over = true;
-	switch (flight_join(attempt->app->flights, &flight, key, request->deadline_ms, &error)) {
-	case FLIGHT_LEADER:
+	switch (singleflight_join(attempt->app->singleflights, &flight, key, request->deadline_ms, &error)) {
+	case SINGLEFLIGHT_LEADER:
 		error = lead(attempt, verdict);
-		flight_end(&flight, error);
+		singleflight_end(&flight, error);
 		return error;
-	case FLIGHT_TIMEOUT: *verdict = TOKEN_UNREACHABLE; return NULL;
-	case FLIGHT_FOLLOWER: break;
+	case SINGLEFLIGHT_TIMEOUT: *verdict = TOKEN_UNREACHABLE; return NULL;
+	case SINGLEFLIGHT_FOLLOWER: break;
 	}
 	attempt->waited = true;
 	if (error == NULL)

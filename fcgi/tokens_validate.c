@@ -9,10 +9,10 @@
 #include "common/crypto.h"
 #include "common/error.h"
 #include "common/fiber.h"
-#include "common/flight.h"
 #include "common/json_read.h"
 #include "common/loop.h"
 #include "common/random.h"
+#include "common/singleflight.h"
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
@@ -161,17 +161,17 @@ tokens_validate(struct app *app, struct request *request, struct integration *re
 	const char *key = arena_join(request->arena, "validate ", connection->organization, " ", connection->user, " ",
 				     connection->service, NULL);
 	const struct error *error = waits_begin(app, request);
-	struct flight flight;
+	struct singleflight flight;
 
 	if (error != NULL)
 		return error;
-	switch (flight_join(app->flights, &flight, key, request->deadline_ms, &error)) {
-	case FLIGHT_LEADER:
+	switch (singleflight_join(app->singleflights, &flight, key, request->deadline_ms, &error)) {
+	case SINGLEFLIGHT_LEADER:
 		error = lead(app, request, record, found);
-		flight_end(&flight, error);
+		singleflight_end(&flight, error);
 		return error;
-	case FLIGHT_TIMEOUT: return &error_overloaded;
-	case FLIGHT_FOLLOWER: break;
+	case SINGLEFLIGHT_TIMEOUT: return &error_overloaded;
+	case SINGLEFLIGHT_FOLLOWER: break;
 	}
 	return error != NULL ? error : store_integration_read(app, request->arena, connection, record, found);
 }

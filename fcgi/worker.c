@@ -6,7 +6,6 @@
 
 #include "common/arena.h"
 #include "common/fiber.h"
-#include "common/flight.h"
 #include "common/http.h"
 #include "common/log.h"
 #include "common/loop.h"
@@ -14,6 +13,7 @@
 #include "common/redis.h"
 #include "common/resolve.h"
 #include "common/seal.h"
+#include "common/singleflight.h"
 #include "common/text.h"
 #include "fcgi/config.h"
 #include "fcgi/hints.h"
@@ -152,11 +152,11 @@ open_app(struct worker *worker)
 	app->metrics = worker->settings->metrics;
 	app->series = worker->settings->series;
 	app->resolver = resolver_open(worker->loop);
-	app->flights = flights_open();
+	app->singleflights = singleflights_open();
 	app->hints = hints_open();
 	app->waits = waits_open(config->max_in_flight);
 	app->signing_keys = signing_keys_open(config);
-	if (app->resolver == NULL || app->flights == NULL || app->hints == NULL || app->waits == NULL ||
+	if (app->resolver == NULL || app->singleflights == NULL || app->hints == NULL || app->waits == NULL ||
 	    app->signing_keys == NULL)
 		return false;
 	app->redis = redis_open(worker->loop, app->resolver, app->metrics, "records", config->redis_url);
@@ -211,7 +211,7 @@ close_worker(struct worker *worker)
 		redis_close(worker->app.sessions);
 	redis_close(worker->app.redis);
 	signing_keys_close(worker->app.signing_keys);
-	flights_close(worker->app.flights);
+	singleflights_close(worker->app.singleflights);
 	hints_close(worker->app.hints);
 	waits_close(worker->app.waits);
 	resolver_close(worker->app.resolver);

@@ -2,13 +2,13 @@
 
 #include "common/arena.h"
 #include "common/fiber.h"
-#include "common/flight.h"
 #include "common/http.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "common/redis.h"
 #include "common/resolve.h"
+#include "common/singleflight.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/series.h"
@@ -173,10 +173,10 @@ fuzz_app(void)
 	redis.idle_timer = loop_timer_open(app->loop, idle, NULL);
 	must(redis.idle_timer != NULL);
 	app->resolver = resolver_open(app->loop);
-	app->flights = flights_open();
+	app->singleflights = singleflights_open();
 	app->signing_keys = signing_keys_open(app->config);
 	app->http = http_open(app->loop, app->resolver, &http);
-	must(run.fibers != NULL && app->resolver != NULL && app->flights != NULL && app->signing_keys != NULL);
+	must(run.fibers != NULL && app->resolver != NULL && app->singleflights != NULL && app->signing_keys != NULL);
 	must(app->http != NULL);
 	return app;
 }

@@ -12,7 +12,6 @@
 
 #include "common/arena.h"
 #include "common/fiber.h"
-#include "common/flight.h"
 #include "common/http.h"
 #include "common/jwt.h"
 #include "common/loop.h"
@@ -21,6 +20,7 @@
 #include "common/resolve.h"
 #include "common/resp.h"
 #include "common/seal.h"
+#include "common/singleflight.h"
 #include "fcgi/config.h"
 #include "fcgi/fastcgi.h"
 #include "fcgi/series.h"
@@ -192,12 +192,12 @@ fibers(void)
 }
 
 static bool
-flights(void)
+singleflights(void)
 {
-	struct flights *opened = flights_open();
+	struct singleflights *opened = singleflights_open();
 	bool done = opened != NULL;
 
-	flights_close(opened);
+	singleflights_close(opened);
 	return done;
 }
 
@@ -358,7 +358,7 @@ every_allocation_in_turn(void **state)
 	each(CALLOC, 4, its_parts);
 	each(CALLOC, 3, fibers);
 	each(MMAP, 1, fibers);
-	each(CALLOC, 1, flights);
+	each(CALLOC, 1, singleflights);
 	each(CALLOC, 2, a_resolver);
 	each(CALLOC, 3, http);
 	each(STRDUP, 2, http);
@@ -406,7 +406,7 @@ closing_nothing(void **state)
 	loop_close(NULL);
 	loop_io_close(NULL);
 	fibers_close(NULL);
-	flights_close(NULL);
+	singleflights_close(NULL);
 	resolver_close(NULL);
 	http_close(NULL);
 	redis_close(NULL);

@@ -8,11 +8,11 @@
 
 #include "common/error.h"
 #include "common/fiber.h"
-#include "common/flight.h"
 #include "common/loop.h"
+#include "common/singleflight.h"
 #include "tests/unit/on_loop.h"
 
-static struct flights *flights;
+static struct singleflights *singleflights;
 static size_t leaders, followers, late;
 static size_t at_once, most_at_once;
 
@@ -20,8 +20,8 @@ static int
 open_all(void **state)
 {
 	leaders = followers = late = at_once = most_at_once = 0;
-	flights = flights_open();
-	return flights == NULL ? -1 : on_loop_open(state);
+	singleflights = singleflights_open();
+	return singleflights == NULL ? -1 : on_loop_open(state);
 }
 
 static int
@@ -29,7 +29,7 @@ close_all(void **state)
 {
 	int status = on_loop_close(state);
 
-	flights_close(flights);
+	singleflights_close(singleflights);
 	return status;
 }
 
@@ -39,22 +39,22 @@ struct passenger {
 	const struct error *error;   /* as follower */
 	int64_t ms;                  /* of its patience */
 	bool abandons;
-	enum flight_role role;
+	enum singleflight_role role;
 };
 
 static void
 board(void *arg)
 {
 	struct passenger *passenger = arg;
-	struct flight flight;
+	struct singleflight flight;
 
-	passenger->role =
-	    flight_join(flights, &flight, passenger->key, loop_now_ms(test_loop) + passenger->ms, &passenger->error);
-	if (passenger->role == FLIGHT_FOLLOWER)
+	passenger->role = singleflight_join(singleflights, &flight, passenger->key,
+					    loop_now_ms(test_loop) + passenger->ms, &passenger->error);
+	if (passenger->role == SINGLEFLIGHT_FOLLOWER)
 		followers++;
-	if (passenger->role == FLIGHT_TIMEOUT)
+	if (passenger->role == SINGLEFLIGHT_TIMEOUT)
 		late++;
-	if (passenger->role != FLIGHT_LEADER)
+	if (passenger->role != SINGLEFLIGHT_LEADER)
 		return;
 	leaders++;
 	if (++at_once > most_at_once)
@@ -63,7 +63,7 @@ board(void *arg)
 	at_once--;
 	if (passenger->abandons)
 		fiber_abandon();
-	flight_end(&flight, passenger->outcome);
+	singleflight_end(&flight, passenger->outcome);
 }
 
 static void
@@ -80,7 +80,7 @@ one_leads(void **state)
 		}
 		on_loop_finish(2000);
 		for (size_t i = 1; i < 30; i++) {
-			assert_int_equal(all[i].role, FLIGHT_FOLLOWER);
+			assert_int_equal(all[i].role, SINGLEFLIGHT_FOLLOWER);
 			assert_null(all[i].error);
 		}
 	}
@@ -138,12 +138,12 @@ an_abandoned_leader_frees_its_followers(void **state)
 	}
 	on_loop_finish(2000);
 	for (size_t i = 1; i < 4; i++) {
-		assert_int_equal(all[i].role, FLIGHT_FOLLOWER);
+		assert_int_equal(all[i].role, SINGLEFLIGHT_FOLLOWER);
 		assert_ptr_equal(all[i].error, &error_overloaded);
 	}
 	on_loop_start(board, &next);
 	on_loop_finish(2000);
-	assert_int_equal(next.role, FLIGHT_LEADER);
+	assert_int_equal(next.role, SINGLEFLIGHT_LEADER);
 }
 
 /* Who runs out of time leaves, and the flight's end does not look for it any more. */
