@@ -36,12 +36,12 @@ struct counts {
 };
 
 static const char *
-revocation_text(const struct forgotten *forgotten)
+revocation_text(const struct disconnect_result *result)
 {
-	if (forgotten->revoked)
+	if (result->revoked)
 		return "revoked";
-	return forgotten->use == GRANT_SAME_USER ? "not revoked: another connection of this user needs the grant"
-						 : "not revoked at the provider";
+	return result->use == GRANT_SAME_USER ? "not revoked: another connection of this user needs the grant"
+					      : "not revoked at the provider";
 }
 
 /* As DELETE does: forget, then revoke where that hurts nobody else. */
@@ -53,20 +53,20 @@ forget(struct app *app, struct arena *arena, const struct connection_key *connec
 				  .provider = config_provider(app->config, connection->service),
 				  .request_id = random_id(arena),
 				  .deadline_ms = loop_now_ms(app->loop) + CALLS_MS};
-	struct forgotten forgotten;
+	struct disconnect_result result;
 	const struct error *err;
 
-	if ((err = tokens_forget(app, &request, &forgotten)) != NULL)
+	if ((err = tokens_disconnect(app, &request, &result)) != NULL)
 		return err;
-	if (!forgotten.found && !forgotten.finished)
+	if (!result.found && !result.finished)
 		return NULL;
-	store_event_append(app, arena, "removed", ACTOR, connection,
-			   tokens_revocation(forgotten.revoked, forgotten.use), request.request_id);
+	store_event_append(app, arena, "removed", ACTOR, connection, tokens_revocation(result.revoked, result.use),
+			   request.request_id);
 	printf("%s %s: %s, %s\n", connection->user, connection->service,
-	       forgotten.found ? "forgotten" : "was forgotten before", revocation_text(&forgotten));
-	counts->connections += forgotten.found ? 1 : 0;
-	counts->revoked += forgotten.revoked ? 1 : 0;
-	return forgotten.error;
+	       result.found ? "forgotten" : "was forgotten before", revocation_text(&result));
+	counts->connections += result.found ? 1 : 0;
+	counts->revoked += result.revoked ? 1 : 0;
+	return result.error;
 }
 
 static int

@@ -351,13 +351,13 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 	case STORE_RECONNECTED: note(app, request, "reconnected", "ok"); break;
 	case STORE_REPLACED:
 		/* The new connection stands, whatever becomes of the old grant. */
-		(void)tokens_let_go(app, request, &old, &old_credential, &use, &revoked);
+		(void)tokens_grant_release(app, request, &old, &old_credential, &use, &revoked);
 		note(app, request, "replaced", tokens_revocation(revoked, use));
 		break;
 	case STORE_MISMATCH: return mismatch(app, request, &old, exchange);
 	case STORE_REMOVED: return &error_organization_forbidden;
 	}
-	return tokens_outlive(app, request, exchange, integration);
+	return tokens_recheck(app, request, exchange, integration);
 }
 
 /* Store what was granted, if it is of any use. */

@@ -30,24 +30,24 @@ const struct error *
 route_disconnect(struct app *app, struct request *request, struct response *response)
 {
 	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
-	struct forgotten forgotten;
+	struct disconnect_result result;
 	const struct error *error;
 	const char *revocation;
 
-	error = tokens_forget(app, request, &forgotten);
+	error = tokens_disconnect(app, request, &result);
 	if (error != NULL)
 		return error;
-	if (!forgotten.found && !forgotten.finished)
+	if (!result.found && !result.finished)
 		return &error_integration_not_found;
 	/* It is deleted: where the store failed after that, the grant counts as used by others and is not revoked. */
-	revocation = tokens_revocation(forgotten.revoked, forgotten.use);
+	revocation = tokens_revocation(result.revoked, result.use);
 	store_event_append(app, request->arena, "disconnected", request->actor, &request->connection_key, revocation,
 			   request->request_id);
 	json_write_object(json, NULL);
 	json_write_string(json, "service", request->connection_key.service);
 	json_write_string(json, "revocation", revocation);
 	json_write_string(json, "access_until",
-			  forgotten.revoked ? NULL : access_until(request->arena, &forgotten.credential));
+			  result.revoked ? NULL : access_until(request->arena, &result.credential));
 	json_write_object_end(json);
 	return response_json(response, json);
 }

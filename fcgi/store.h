@@ -266,18 +266,18 @@ const struct error *store_integration_status(struct app *app, struct arena *aren
 					     bool answered, bool *stored);
 
 /* A connection that was stored and is no longer. */
-struct gone {
+struct deleted_connection {
 	struct integration record;
 	struct credential credential;
 };
 
 struct deletion {
-	bool found;        /* something was stored, and is deleted now */
-	struct gone gone;  /* where found */
-	struct gone *left; /* deleted before, with a grant that nobody came to deal with; no access token, and of the
-			    * record the account and the generation only */
-	size_t left_count;
-	bool busy; /* somebody else is dealing with what was deleted before; then nothing is `left` */
+	bool found;                           /* something was stored, and is deleted now */
+	struct deleted_connection connection; /* where found */
+	struct deleted_connection *pending;   /* deleted before, with a grant that nobody came to deal with; no access
+					       * token, and of the   record the account and the generation only */
+	size_t pending_count;
+	bool busy; /* somebody else is dealing with what was deleted before; then nothing is `pending` */
 };
 
 /*

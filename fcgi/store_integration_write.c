@@ -395,9 +395,9 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 	reply = store_run_script(app, arena, &delete_script, keys, arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	out->found = store_record_parse(arena, connection, reply->items[0], &out->gone.record);
+	out->found = store_record_parse(arena, connection, reply->items[0], &out->connection.record);
 	if (out->found)
-		store_credential_parse(app, arena, provider, connection, reply->items[1], &out->gone.credential);
+		store_credential_parse(app, arena, provider, connection, reply->items[1], &out->connection.credential);
 	store_unrevoked_parse(app, arena, provider, connection, reply->items[2], out);
 	out->busy = reply->items[3]->integer != 0;
 	return NULL;

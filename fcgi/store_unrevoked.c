@@ -94,15 +94,16 @@ log_unreadable(const struct connection_key *connection)
 
 static void
 parse_one(const struct app *app, struct arena *arena, const struct provider *provider,
-	  const struct connection_key *connection, const char *generation, const char *text, struct gone *out)
+	  const struct connection_key *connection, const char *generation, const char *text,
+	  struct deleted_connection *out)
 {
 	struct credential *credential = &out->credential;
 	struct seal_context context;
 	uint64_t handed_out_until;
 	const char *sealed;
 
-	*out = (struct gone){.record = {.connection_key = *connection, .generation = generation},
-			     .credential = {.state = CREDENTIAL_FOREIGN}};
+	*out = (struct deleted_connection){.record = {.connection_key = *connection, .generation = generation},
+					   .credential = {.state = CREDENTIAL_FOREIGN}};
 	credential->client_id = next_line(arena, &text);
 	credential->issuer = next_line(arena, &text);
 	if (text_to_number(next_line(arena, &text), INT64_MAX / 1000, &handed_out_until))
@@ -124,14 +125,15 @@ void
 store_unrevoked_parse(const struct app *app, struct arena *arena, const struct provider *provider,
 		      const struct connection_key *connection, const struct redis_reply *reply, struct deletion *out)
 {
-	out->left = arena_alloc(arena, (reply->count / 2 + 1) * sizeof *out->left);
-	out->left_count = 0;
+	out->pending = arena_alloc(arena, (reply->count / 2 + 1) * sizeof *out->pending);
+	out->pending_count = 0;
 	for (size_t i = 0; i + 1 < reply->count; i += 2) {
 		const char *generation = redis_item(reply, i);
 		const char *text = redis_item(reply, i + 1);
 
 		if (generation != NULL && text != NULL)
-			parse_one(app, arena, provider, connection, generation, text, &out->left[out->left_count++]);
+			parse_one(app, arena, provider, connection, generation, text,
+				  &out->pending[out->pending_count++]);
 	}
 }
 

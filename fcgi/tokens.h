@@ -146,8 +146,8 @@ void tokens_revoke(struct app *app, struct request *request, const char *account
  * A connection was deleted or replaced: forget that it used its grant, and revoke the grant where nobody else uses it.
  * `use` tells who does; *revoked whether it is dead now.
  */
-const struct error *tokens_let_go(struct app *app, struct request *request, const struct integration *record,
-				  const struct credential *credential, enum grant_use *use, bool *revoked);
+const struct error *tokens_grant_release(struct app *app, struct request *request, const struct integration *record,
+					 const struct credential *credential, enum grant_use *use, bool *revoked);
 
 /*
  * What became of a grant, in one word for answers and the audit: "revoked"; "kept_shared" where another connection of
@@ -156,7 +156,7 @@ const struct error *tokens_let_go(struct app *app, struct request *request, cons
 const char *tokens_revocation(bool revoked, enum grant_use use);
 
 /* What became of a connection that was to be forgotten. */
-struct forgotten {
+struct disconnect_result {
 	bool found;    /* it was stored until now */
 	bool finished; /* or there was one whose grant an earlier try had left as it was */
 	struct credential credential;
@@ -169,14 +169,14 @@ struct forgotten {
  * Delete the connection, then deal with its grant and with those that an interrupted try has left. Errors: nothing is
  * deleted. request->provider is NULL for a service that is no longer enabled: nothing is revoked.
  */
-const struct error *tokens_forget(struct app *app, struct request *request, struct forgotten *out);
+const struct error *tokens_disconnect(struct app *app, struct request *request, struct disconnect_result *out);
 
 /*
  * A connection was stored with `exchange`: make sure that somebody who was just revoking the same grant did not kill
  * it. Where that may be, the provider is asked by a refresh; *record is what is stored after that. A dead one is an
  * error; where nobody can tell, it is stored as `unknown`.
  */
-const struct error *tokens_outlive(struct app *app, struct request *request, const struct exchange_result *exchange,
+const struct error *tokens_recheck(struct app *app, struct request *request, const struct exchange_result *exchange,
 				   struct integration *record);
 
 #endif

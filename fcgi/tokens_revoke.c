@@ -78,8 +78,8 @@ tokens_revoke(struct app *app, struct request *request, const char *account, con
 }
 
 const struct error *
-tokens_let_go(struct app *app, struct request *request, const struct integration *record,
-	      const struct credential *credential, enum grant_use *use, bool *revoked)
+tokens_grant_release(struct app *app, struct request *request, const struct integration *record,
+		     const struct credential *credential, enum grant_use *use, bool *revoked)
 {
 	const char *issuer = credential->issuer != NULL ? credential->issuer : request->provider->issuer;
 	bool known = record->oauth_user_id[0] != '\0'; /* else nobody can tell who shares the grant */
@@ -104,46 +104,48 @@ tokens_revocation(bool revoked, enum grant_use use)
 	return use == GRANT_SAME_USER ? "kept_shared" : "not_revoked";
 }
 
-/* As tokens_let_go, also without a provider. */
+/* As tokens_grant_release, also without a provider. */
 static const struct error *
-let_go(struct app *app, struct request *request, const struct gone *gone, struct forgotten *out)
+release_grant(struct app *app, struct request *request, const struct deleted_connection *deleted,
+	      struct disconnect_result *out)
 {
 	const struct error *error = NULL;
 
-	out->credential = gone->credential;
+	out->credential = deleted->credential;
 	if (request->provider != NULL)
-		return tokens_let_go(app, request, &gone->record, &gone->credential, &out->use, &out->revoked);
-	if (gone->credential.issuer != NULL)
-		error = store_shared_grant_remove(app, request->arena, gone->credential.issuer,
-						  gone->record.oauth_user_id, &request->connection_key);
+		return tokens_grant_release(app, request, &deleted->record, &deleted->credential, &out->use,
+					    &out->revoked);
+	if (deleted->credential.issuer != NULL)
+		error = store_shared_grant_remove(app, request->arena, deleted->credential.issuer,
+						  deleted->record.oauth_user_id, &request->connection_key);
 	if (error == NULL)
-		store_unrevoked_done(app, request->arena, &gone->record);
+		store_unrevoked_done(app, request->arena, &deleted->record);
 	return error;
 }
 
 /* The connection first, because it decides about the answer, and then what is left, as time allows. */
 static void
-let_all_go(struct app *app, struct request *request, const struct deletion *deletion, int64_t last_ms,
-	   struct forgotten *out)
+release_all_grants(struct app *app, struct request *request, const struct deletion *deletion, int64_t last_ms,
+		   struct disconnect_result *out)
 {
-	struct forgotten left = {.use = GRANT_OTHERS};
+	struct disconnect_result pending = {.use = GRANT_OTHERS};
 
 	if (deletion->found)
-		out->error = let_go(app, request, &deletion->gone, out);
+		out->error = release_grant(app, request, &deletion->connection, out);
 	out->found = out->found || deletion->found;
-	out->finished = out->finished || deletion->left_count > 0;
-	for (size_t i = 0; i < deletion->left_count && out->error == NULL && loop_now_ms(app->loop) < last_ms; i++)
-		out->error = let_go(app, request, &deletion->left[i], out->found ? &left : out);
+	out->finished = out->finished || deletion->pending_count > 0;
+	for (size_t i = 0; i < deletion->pending_count && out->error == NULL && loop_now_ms(app->loop) < last_ms; i++)
+		out->error = release_grant(app, request, &deletion->pending[i], out->found ? &pending : out);
 }
 
 const struct error *
-tokens_forget(struct app *app, struct request *request, struct forgotten *out)
+tokens_disconnect(struct app *app, struct request *request, struct disconnect_result *out)
 {
 	int64_t last_ms = request->deadline_ms - TOKENS_REVOKE_MS;
 	struct deletion deletion;
 	const struct error *error;
 
-	*out = (struct forgotten){.use = GRANT_OTHERS};
+	*out = (struct disconnect_result){.use = GRANT_OTHERS};
 	error = waits_begin_change(app, request);
 	if (error != NULL)
 		return error;
@@ -151,7 +153,7 @@ tokens_forget(struct app *app, struct request *request, struct forgotten *out)
 	for (;;) {
 		if (error != NULL)
 			return out->found || out->finished ? NULL : error;
-		let_all_go(app, request, &deletion, last_ms, out);
+		release_all_grants(app, request, &deletion, last_ms, out);
 		if (!deletion.busy || out->error != NULL || loop_now_ms(app->loop) >= last_ms)
 			return NULL;
 		/* Somebody is at what is left, or died at it: then it is ours in a moment. */
@@ -193,7 +195,7 @@ wait_out(struct app *app, struct request *request, const struct exchange_result 
 }
 
 const struct error *
-tokens_outlive(struct app *app, struct request *request, const struct exchange_result *exchange,
+tokens_recheck(struct app *app, struct request *request, const struct exchange_result *exchange,
 	       struct integration *record)
 {
 	const struct token_wish wish = {.force = true, .ask_again = true};

@@ -230,11 +230,11 @@ delete_record(struct app *app, struct arena *arena, void *arg)
 	check_error(
 	    store_integration_delete(app, arena, config_provider(app->config, FUZZ_SERVICE), &connection, &deletion));
 	if (deletion.found) {
-		check_record(&deletion.gone.record);
-		check_tokens(&deletion.gone.credential);
+		check_record(&deletion.connection.record);
+		check_tokens(&deletion.connection.credential);
 	}
-	for (size_t i = 0; i < deletion.left_count; i++) {
-		const struct gone *left = &deletion.left[i];
+	for (size_t i = 0; i < deletion.pending_count; i++) {
+		const struct deleted_connection *left = &deletion.pending[i];
 
 		must(left->record.generation != NULL && left->record.oauth_user_id != NULL);
 		must(left->credential.access_token == NULL);
