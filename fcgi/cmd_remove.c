@@ -2,7 +2,7 @@
  * Removal of members. The tombstones come first: from then on nothing new can be stored and no token be handed out, so
  * what is found and deleted afterwards is all there is. Each look takes as long as Redis has keys, so there are two of
  * them for any number of members: who they are, and what they have. Run again after an interruption, it goes on where
- * it stopped: also with a grant whose connection was deleted already (store_unrevoked.c).
+ * it stopped: also with a grant whose connection was deleted already (store_pending_revocation.c).
  */
 #include "common/arena.h"
 #include "common/error.h"

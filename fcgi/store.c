@@ -13,6 +13,6 @@ store_prepare(void)
 	store_lease_prepare();
 	store_limit_prepare();
 	store_shared_grant_prepare();
-	store_unrevoked_prepare();
+	store_pending_revocation_prepare();
 	store_use_prepare();
 }

@@ -282,7 +282,8 @@ struct deletion {
 
 /*
  * Read and delete record and tokens in one atomic step, which also notes that their grant is to be dealt with
- * (store_unrevoked.c). `provider` is NULL for a service that is no longer enabled: its tokens are CREDENTIAL_FOREIGN.
+ * (store_pending_revocation.c). `provider` is NULL for a service that is no longer enabled: its tokens are
+ * CREDENTIAL_FOREIGN.
  */
 const struct error *store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
 					     const struct connection_key *connection, struct deletion *out);
@@ -295,14 +296,15 @@ const struct error *store_integration_scan(struct app *app, struct arena *arena,
 const struct error *store_deletable_scan(struct app *app, struct arena *arena, const char *organization,
 					 const char *user, struct connection_key **out, size_t *count);
 
-/* ---- store_unrevoked.c: integrations:unrevoked:{...}:<service>, integrations:unrevoked_claim:{...}:<service> ---- */
+/* ---- store_pending_revocation.c: integrations:unrevoked:{...}:<service>, integrations:unrevoked_claim:{...}:<service>
+ * ---- */
 
 /* What was deleted before, as store_integration_delete gives it, and no connection: it is never `found`. */
-const struct error *store_unrevoked_take(struct app *app, struct arena *arena, const struct provider *provider,
-					 const struct connection_key *connection, struct deletion *out);
+const struct error *store_pending_revocation_take(struct app *app, struct arena *arena, const struct provider *provider,
+						  const struct connection_key *connection, struct deletion *out);
 
 /* The grant of a deleted or replaced connection has been dealt with. Should Redis not hear of it, it is done again. */
-void store_unrevoked_done(struct app *app, struct arena *arena, const struct integration *record);
+void store_pending_revocation_done(struct app *app, struct arena *arena, const struct integration *record);
 
 /* ---- store_member.c: removed:{organization:user}, for the commands ---- */
 

@@ -90,8 +90,9 @@ enum store_credential_field {
 #define STORE_LUA_CREDENTIAL "redis.call('HMGET', KEYS[2]" STORE_CREDENTIAL_FIELDS(STORE_LUA_FIELD) ")"
 
 /*
- * For scripts that delete or replace a connection, KEYS[3] and KEYS[4] being those of store_unrevoked.c: before it is
- * gone, and when it is. This order, because Redis without memory refuses a script whose first write needs some.
+ * For scripts that delete or replace a connection, KEYS[3] and KEYS[4] being those of store_pending_revocation.c:
+ * before it is gone, and when it is. This order, because Redis without memory refuses a script whose first write needs
+ * some.
  */
 #define STORE_LUA_LEAVING                                                                                              \
 	"local whose = redis.call('HMGET', KEYS[1], 'generation', 'oauth_user_id')\n"                                  \
@@ -100,18 +101,18 @@ enum store_credential_field {
 	"if gone[1] and gone[2] and gone[4] then\n"                                                                    \
 	"  redis.call('HSET', KEYS[3], whose[1] or '',\n"                                                              \
 	"    table.concat({gone[1], gone[2], gone[3] or '0', gone[4], whose[2] or ''}, '\\n'))\n"                      \
-	"  redis.call('EXPIRE', KEYS[3], '" STORE_UNREVOKED_SECONDS "')\n" STORE_LUA_CLAIM "end\n"
+	"  redis.call('EXPIRE', KEYS[3], '" STORE_PENDING_REVOCATION_SECONDS "')\n" STORE_LUA_CLAIM "end\n"
 #define STORE_LUA_CLAIM "redis.call('SET', KEYS[4], '1', 'PX', '" STORE_CLAIM_MS "')\n"
-#define STORE_UNREVOKED_SECONDS "86400"
+#define STORE_PENDING_REVOCATION_SECONDS "86400"
 #define STORE_CLAIM_MS "4000" /* longer than a revocation may take: TOKENS_REVOKE_MS */
 
 /* KEYS of such a script. */
-const char *const *store_unrevoked_keys(struct arena *arena, const struct connection_key *connection);
+const char *const *store_pending_revocation_keys(struct arena *arena, const struct connection_key *connection);
 
 /* What is left, from the reply to HGETALL. */
-void store_unrevoked_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-			   const struct connection_key *connection, const struct redis_reply *reply,
-			   struct deletion *out);
+void store_pending_revocation_parse(const struct app *app, struct arena *arena, const struct provider *provider,
+				    const struct connection_key *connection, const struct redis_reply *reply,
+				    struct deletion *out);
 
 /* And the form of their replies (redis_form.h). */
 #define STORE_FORM_FIELD(name) "S"
@@ -173,7 +174,7 @@ void store_rotate_prepare(void);
 void store_lease_prepare(void);
 void store_limit_prepare(void);
 void store_shared_grant_prepare(void);
-void store_unrevoked_prepare(void);
+void store_pending_revocation_prepare(void);
 void store_use_prepare(void);
 
 #endif

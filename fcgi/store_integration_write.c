@@ -33,8 +33,8 @@ struct pairs {
 	"end\n"
 
 /*
- * KEYS: record, tokens, the two of what is left (store_unrevoked.c). ARGV: tombstone (among KEYS it would need the
- * right to write it, which workers do not have), account, issuer, replace, id, connected_at, number of words of the
+ * KEYS: record, tokens, the two of what is left (store_pending_revocation.c). ARGV: tombstone (among KEYS it would need
+ * the right to write it, which workers do not have), account, issuer, replace, id, connected_at, number of words of the
  * record, the record's fields and values, the tokens'.
  */
 static struct redis_script connect_script = {
@@ -278,7 +278,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 			  enum store_outcome *outcome, struct integration *old, struct credential *old_credential)
 {
 	const struct connection_key *connection = &integration->connection_key;
-	const char *const *keys = store_unrevoked_keys(arena, connection);
+	const char *const *keys = store_pending_revocation_keys(arena, connection);
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
 	const struct redis_reply *reply;
@@ -386,7 +386,7 @@ const struct error *
 store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
 			 const struct connection_key *connection, struct deletion *out)
 {
-	const char *const *keys = store_unrevoked_keys(arena, connection);
+	const char *const *keys = store_pending_revocation_keys(arena, connection);
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
 	const struct error *err;
@@ -398,7 +398,7 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 	out->found = store_record_parse(arena, connection, reply->items[0], &out->connection.record);
 	if (out->found)
 		store_credential_parse(app, arena, provider, connection, reply->items[1], &out->connection.credential);
-	store_unrevoked_parse(app, arena, provider, connection, reply->items[2], out);
+	store_pending_revocation_parse(app, arena, provider, connection, reply->items[2], out);
 	out->busy = reply->items[3]->integer != 0;
 	return NULL;
 }

@@ -92,7 +92,7 @@ tokens_grant_release(struct app *app, struct request *request, const struct inte
 	if (error != NULL)
 		*use = GRANT_OTHERS;
 	else
-		store_unrevoked_done(app, request->arena, record);
+		store_pending_revocation_done(app, request->arena, record);
 	return error;
 }
 
@@ -119,7 +119,7 @@ release_grant(struct app *app, struct request *request, const struct deleted_con
 		error = store_shared_grant_remove(app, request->arena, deleted->credential.issuer,
 						  deleted->record.oauth_user_id, &request->connection_key);
 	if (error == NULL)
-		store_unrevoked_done(app, request->arena, &deleted->record);
+		store_pending_revocation_done(app, request->arena, &deleted->record);
 	return error;
 }
 
@@ -159,8 +159,8 @@ tokens_disconnect(struct app *app, struct request *request, struct disconnect_re
 		/* Somebody is at what is left, or died at it: then it is ours in a moment. */
 		fiber_sleep(POLL_MS);
 		/* Only what is left: a connection that is there by now was made since. */
-		error =
-		    store_unrevoked_take(app, request->arena, request->provider, &request->connection_key, &deletion);
+		error = store_pending_revocation_take(app, request->arena, request->provider, &request->connection_key,
+						      &deletion);
 	}
 }
 

@@ -37,14 +37,14 @@ static struct redis_script done_script = {
 };
 
 void
-store_unrevoked_prepare(void)
+store_pending_revocation_prepare(void)
 {
 	redis_script_prepare(&take_script);
 	redis_script_prepare(&done_script);
 }
 
 const char *const *
-store_unrevoked_keys(struct arena *arena, const struct connection_key *connection)
+store_pending_revocation_keys(struct arena *arena, const struct connection_key *connection)
 {
 	const char **keys = arena_alloc(arena, 5 * sizeof *keys);
 
@@ -60,7 +60,7 @@ store_unrevoked_keys(struct arena *arena, const struct connection_key *connectio
 static const char *const *
 own_keys(struct arena *arena, const struct connection_key *connection)
 {
-	return store_unrevoked_keys(arena, connection) + 2;
+	return store_pending_revocation_keys(arena, connection) + 2;
 }
 
 /* The next line of *rest. Only the last part, the account's id at the provider, may itself hold a line's end. */
@@ -122,8 +122,9 @@ parse_one(const struct app *app, struct arena *arena, const struct provider *pro
 }
 
 void
-store_unrevoked_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-		      const struct connection_key *connection, const struct redis_reply *reply, struct deletion *out)
+store_pending_revocation_parse(const struct app *app, struct arena *arena, const struct provider *provider,
+			       const struct connection_key *connection, const struct redis_reply *reply,
+			       struct deletion *out)
 {
 	out->pending = arena_alloc(arena, (reply->count / 2 + 1) * sizeof *out->pending);
 	out->pending_count = 0;
@@ -138,8 +139,8 @@ store_unrevoked_parse(const struct app *app, struct arena *arena, const struct p
 }
 
 const struct error *
-store_unrevoked_take(struct app *app, struct arena *arena, const struct provider *provider,
-		     const struct connection_key *connection, struct deletion *out)
+store_pending_revocation_take(struct app *app, struct arena *arena, const struct provider *provider,
+			      const struct connection_key *connection, struct deletion *out)
 {
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
@@ -149,13 +150,13 @@ store_unrevoked_take(struct app *app, struct arena *arena, const struct provider
 	reply = store_run_script(app, arena, &take_script, own_keys(arena, connection), arguments, false, &err);
 	if (reply == NULL)
 		return err;
-	store_unrevoked_parse(app, arena, provider, connection, reply->items[0], out);
+	store_pending_revocation_parse(app, arena, provider, connection, reply->items[0], out);
 	out->busy = reply->items[1]->integer != 0;
 	return NULL;
 }
 
 void
-store_unrevoked_done(struct app *app, struct arena *arena, const struct integration *record)
+store_pending_revocation_done(struct app *app, struct arena *arena, const struct integration *record)
 {
 	const char *const arguments[] = {record->generation, NULL};
 	const struct error *err;
