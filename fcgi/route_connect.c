@@ -316,7 +316,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	integration->connected_at = record.connected_at;
 	credential->refresh_token = stored.refresh_token;
 	credential->refresh_token_kept = true;
-	credential->handed_out_until = stored.handed_out_until;
+	credential->vended_until = stored.vended_until;
 	error = store_integration_refresh(app, request->arena, request->provider, integration, credential,
 					  record.generation, true, &barred, &done);
 	if (error == NULL && barred)

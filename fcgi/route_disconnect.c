@@ -20,9 +20,9 @@ access_until(struct arena *arena, const struct credential *credential)
 {
 	char text[CLOCK_RFC3339_SIZE];
 
-	if (credential->handed_out_until <= clock_wall())
+	if (credential->vended_until <= clock_wall())
 		return NULL;
-	clock_rfc3339(credential->handed_out_until, text);
+	clock_rfc3339(credential->vended_until, text);
 	return arena_text(arena, text);
 }
 

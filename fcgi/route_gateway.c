@@ -95,20 +95,20 @@ note_refused(struct app *app, struct request *request)
 }
 
 static const struct error *
-hand_over(struct app *app, struct request *request, struct response *response, const struct words *scopes,
-	  const char *upstream)
+vend_token(struct app *app, struct request *request, struct response *response, const struct words *scopes,
+	   const char *upstream)
 {
 	const struct token_wish wish = {.minimum_seconds = MINIMUM_S};
 	struct words wanted = provider_canonical_scopes(request->arena, request->provider, scopes);
-	struct handed_out handed;
+	struct vended_token vended;
 	const struct error *error;
 
 	if (text_equal(request->gateway_code, error_provider_refused_token.code)) {
 		error = note_refused(app, request);
 		return error != NULL ? error : &error_provider_refused_token;
 	}
-	error = tokens_hand_out(app, request, &wish, &wanted, &handed);
-	return error != NULL ? error : allow(request, response, handed.credential.access_token, upstream);
+	error = tokens_vend(app, request, &wish, &wanted, &vended);
+	return error != NULL ? error : allow(request, response, vended.credential.access_token, upstream);
 }
 
 const struct error *
@@ -120,7 +120,7 @@ route_gateway_mcp(struct app *app, struct request *request, struct response *res
 		return &error_route_not_found;
 	if (!session_has(request, mcp->mcp))
 		return access_forbid(app, request, "mcp");
-	return hand_over(app, request, response, &mcp->scopes, mcp->upstream);
+	return vend_token(app, request, response, &mcp->scopes, mcp->upstream);
 }
 
 /*
@@ -175,7 +175,7 @@ route_gateway_proxy(struct app *app, struct request *request, struct response *r
 	}
 	upstream = arena_format(request->arena, "%s%s%s%s", provider->api_base, request->rest,
 				request->query[0] != '\0' ? "?" : "", request->query);
-	return hand_over(app, request, response, &none, upstream);
+	return vend_token(app, request, response, &none, upstream);
 }
 
 /* nginx dropped an answer without a final status: it would have written the caller's answer, or another member's. */

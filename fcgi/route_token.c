@@ -94,20 +94,20 @@ may_have(struct request *request, const struct words *wanted)
 }
 
 static const struct error *
-answer(struct request *request, struct response *response, const struct handed_out *handed)
+answer(struct request *request, struct response *response, const struct vended_token *vended)
 {
 	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
 	char expires_at[CLOCK_RFC3339_SIZE];
 
-	clock_rfc3339(handed->credential.expires_at, expires_at);
+	clock_rfc3339(vended->credential.expires_at, expires_at);
 	json_write_object(json, NULL);
-	json_write_string(json, "access_token", handed->credential.access_token);
+	json_write_string(json, "access_token", vended->credential.access_token);
 	json_write_string(json, "token_type", "Bearer");
 	json_write_string(json, "expires_at", expires_at);
-	json_write_words(json, "scopes", &handed->record.scopes);
-	json_write_string(json, "oauth_user_id", handed->record.oauth_user_id);
-	if (handed->warning != NULL)
-		json_write_string(json, "warning", handed->warning);
+	json_write_words(json, "scopes", &vended->record.scopes);
+	json_write_string(json, "oauth_user_id", vended->record.oauth_user_id);
+	if (vended->warning != NULL)
+		json_write_string(json, "warning", vended->warning);
 	json_write_object_end(json);
 	return response_json(response, json);
 }
@@ -116,7 +116,7 @@ const struct error *
 route_token(struct app *app, struct request *request, struct response *response)
 {
 	struct token_wish wish = {.minimum_seconds = MINIMUM_DEFAULT_S};
-	struct handed_out handed;
+	struct vended_token vended;
 	struct words wanted;
 	const struct error *error;
 
@@ -130,6 +130,6 @@ route_token(struct app *app, struct request *request, struct response *response)
 	wanted = provider_canonical_scopes(request->arena, request->provider, &wanted);
 	if (!may_have(request, &wanted))
 		return access_forbid(app, request, "scope");
-	error = tokens_hand_out(app, request, &wish, &wanted, &handed);
-	return error != NULL ? error : answer(request, response, &handed);
+	error = tokens_vend(app, request, &wish, &wanted, &vended);
+	return error != NULL ? error : answer(request, response, &vended);
 }

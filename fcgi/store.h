@@ -177,8 +177,8 @@ struct credential {
 	bool refresh_token_kept; /* it is the stored one: a write of a refresh leaves that as it is */
 	int64_t issued_at;       /* wall clock, seconds */
 	int64_t expires_at;
-	int64_t handed_out_until; /* latest expiry of a token given to a program; 0: none was */
-	int64_t forced_at;        /* when a refused token last made a refresh due before its time; 0: never */
+	int64_t vended_until; /* latest expiry of a token given to a program; 0: none was */
+	int64_t forced_at;    /* when a refused token last made a refresh due before its time; 0: never */
 	const char *issuer;
 	const char *client_id;
 };
@@ -187,9 +187,9 @@ struct credential {
  * Note that the access token is handed to a program (until when DELETE cannot take access back). *noted is false when
  * the connection is gone: its token is not to be handed out any more.
  */
-const struct error *store_integration_handed_out(struct app *app, struct arena *arena,
-						 const struct integration *integration,
-						 const struct credential *credential, bool *noted);
+const struct error *store_integration_vended(struct app *app, struct arena *arena,
+					     const struct integration *integration, const struct credential *credential,
+					     bool *noted);
 
 /* Note that the provider refused the access token (forced_at is now): whoever reads after this refreshes it. */
 const struct error *store_integration_refused(struct app *app, struct arena *arena,
@@ -206,20 +206,20 @@ const struct error *store_integration_changed(struct app *app, struct arena *are
 					      bool *changed);
 
 /* What an access token must have to be handed out as it is. */
-struct hand_out {
+struct vend_condition {
 	int64_t expires_at; /* or later */
 	const struct words *scopes;
 	bool brief; /* a record without email, missing scopes and validated_at will do: none is to be stored */
 };
 
 /*
- * One record with its tokens, of one moment, in one round. For `hand_out` (NULL: it is not for that) a token that has
+ * One record with its tokens, of one moment, in one round. For `condition` (NULL: it is not for that) a token that has
  * what it must have is in most cases noted as handed out in the same step, so that a DELETE comes either before it or
- * knows of it; else store_integration_handed_out does it.
+ * knows of it; else store_integration_vended does it.
  */
 const struct error *store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
 						  const struct connection_key *connection,
-						  const struct hand_out *hand_out, struct integration *out,
+						  const struct vend_condition *condition, struct integration *out,
 						  struct credential *credential, bool *found);
 
 /*

@@ -38,7 +38,7 @@ static struct redis_script read_script = {
  * The same, and a note that the token is handed out where it will be. ARGV: tombstone, the least expiry, scopes that
  * must be granted, issuer, client id.
  */
-static struct redis_script hand_out_script = {
+static struct redis_script vend_script = {
     .form = "(" STORE_FORM_RECORD STORE_FORM_CREDENTIAL "[0,1][0,1])",
     .source =
 	"local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
@@ -59,7 +59,7 @@ void
 store_integration_prepare(void)
 {
 	redis_script_prepare(&read_script);
-	redis_script_prepare(&hand_out_script);
+	redis_script_prepare(&vend_script);
 	resp_tail_prepare(&record_tail, STORE_RECORD_COUNT, record_fields);
 	resp_tail_prepare(&brief_tail, STORE_RECORD_BRIEF, record_fields);
 	resp_tail_prepare(&credential_tail, STORE_CREDENTIAL_COUNT, credential_fields);
@@ -203,7 +203,7 @@ store_credential_parse(const struct app *app, struct arena *arena, const struct 
 	    .state = CREDENTIAL_UNREADABLE,
 	    .issued_at = seconds(redis_item(reply, STORE_CREDENTIAL_ISSUED_AT)),
 	    .expires_at = seconds(redis_item(reply, STORE_CREDENTIAL_EXPIRES_AT)),
-	    .handed_out_until = seconds(redis_item(reply, STORE_CREDENTIAL_HANDED_OUT_UNTIL)),
+	    .vended_until = seconds(redis_item(reply, STORE_CREDENTIAL_VENDED_UNTIL)),
 	    .forced_at = seconds(redis_item(reply, STORE_CREDENTIAL_FORCED_AT)),
 	    .issuer = redis_item(reply, STORE_CREDENTIAL_ISSUER),
 	    .client_id = redis_item(reply, STORE_CREDENTIAL_CLIENT_ID),
@@ -296,7 +296,7 @@ read_apart(struct app *app, struct arena *arena, const struct connection_key *co
 
 static const struct error *
 read_together(struct app *app, struct arena *arena, const struct provider *provider,
-	      const struct connection_key *connection, const struct hand_out *hand_out, struct stored *out)
+	      const struct connection_key *connection, const struct vend_condition *condition, struct stored *out)
 {
 	const char *const keys[] = {store_key_connection(arena, "integration", connection),
 				    store_key_connection(arena, "credential", connection), NULL};
@@ -304,14 +304,14 @@ read_together(struct app *app, struct arena *arena, const struct provider *provi
 	const struct redis_reply *reply;
 	const struct error *err;
 
-	if (hand_out != NULL) {
-		arguments[1] = arena_format(arena, "%lld", (long long)hand_out->expires_at);
-		arguments[2] = words_join(arena, hand_out->scopes);
+	if (condition != NULL) {
+		arguments[1] = arena_format(arena, "%lld", (long long)condition->expires_at);
+		arguments[2] = words_join(arena, condition->scopes);
 		arguments[3] = provider->issuer;
 		arguments[4] = provider->client.id;
 	}
-	reply = store_run_script(app, arena, hand_out != NULL ? &hand_out_script : &read_script, keys, arguments, true,
-				 &err);
+	reply =
+	    store_run_script(app, arena, condition != NULL ? &vend_script : &read_script, keys, arguments, true, &err);
 	if (reply == NULL)
 		return err;
 	*out = (struct stored){.record = reply->items[0],
@@ -330,33 +330,33 @@ is_known(const struct app *app, const char *key)
 
 static const struct error *
 read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-	    const struct connection_key *connection, const struct hand_out *hand_out, struct stored *out)
+	    const struct connection_key *connection, const struct vend_condition *condition, struct stored *out)
 {
 	const char *key = store_key_connection(arena, "credential", connection);
-	bool apart = hand_out == NULL || is_known(app, key);
+	bool apart = condition == NULL || is_known(app, key);
 	const struct error *err;
 
 	if (apart) {
-		err = read_apart(app, arena, connection, hand_out != NULL && hand_out->brief, out);
+		err = read_apart(app, arena, connection, condition != NULL && condition->brief, out);
 		if (err != NULL || !is_torn(out))
 			return err;
 	}
-	err = read_together(app, arena, provider, connection, hand_out, out);
-	if (err == NULL && hand_out != NULL && app->hints != NULL)
+	err = read_together(app, arena, provider, connection, condition, out);
+	if (err == NULL && condition != NULL && app->hints != NULL)
 		hints_note_seen(app->hints, key);
 	return err;
 }
 
 const struct error *
 store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-			      const struct connection_key *connection, const struct hand_out *hand_out,
+			      const struct connection_key *connection, const struct vend_condition *condition,
 			      struct integration *out, struct credential *credential, bool *found)
 {
 	struct stored stored = {0};
 	const struct error *err;
 
 	*found = false;
-	if ((err = read_tokens(app, arena, provider, connection, hand_out, &stored)) != NULL)
+	if ((err = read_tokens(app, arena, provider, connection, condition, &stored)) != NULL)
 		return err;
 	*found = store_record_parse(arena, connection, stored.record, out);
 	out->member_removed = stored.removed;
@@ -364,7 +364,7 @@ store_integration_read_tokens(struct app *app, struct arena *arena, const struct
 		return NULL;
 	store_credential_parse(app, arena, provider, connection, stored.tokens, credential);
 	if (stored.noted)
-		credential->handed_out_until = credential->expires_at;
+		credential->vended_until = credential->expires_at;
 	return NULL;
 }
 

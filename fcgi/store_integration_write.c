@@ -90,7 +90,7 @@ static struct redis_script status_script = {
  * KEYS: record, tokens. ARGV: expiry, tombstone, the connection's id. Whatever tokens of this connection are stored by
  * now, the one that was handed out lives on, so the generation is not compared; the latest expiry stays.
  */
-static struct redis_script handed_out_script = {
+static struct redis_script vended_script = {
     .form = "[0,1]",
     .source = "if redis.call('EXISTS', ARGV[2]) == 1 then return 0 end\n"
 	      "if redis.call('HGET', KEYS[1], 'id') ~= ARGV[3] then return 0 end\n"
@@ -122,7 +122,7 @@ store_integration_write_prepare(void)
 	redis_script_prepare(&connect_script);
 	redis_script_prepare(&refresh_script);
 	redis_script_prepare(&status_script);
-	redis_script_prepare(&handed_out_script);
+	redis_script_prepare(&vended_script);
 	redis_script_prepare(&refused_script);
 	redis_script_prepare(&delete_script);
 }
@@ -201,7 +201,7 @@ add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, 
 	add(pairs, "refresh_token", refresh);
 	add(pairs, "issued_at", number(arena, credential->issued_at));
 	add(pairs, "expires_at", number(arena, credential->expires_at));
-	add(pairs, "handed_out_until", number(arena, credential->handed_out_until));
+	add(pairs, "handed_out_until", number(arena, credential->vended_until));
 	add(pairs, "forced_at", number(arena, credential->forced_at));
 	add(pairs, "issuer", provider->issuer);
 	add(pairs, "client_id", provider->client.id);
@@ -404,8 +404,8 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 }
 
 const struct error *
-store_integration_handed_out(struct app *app, struct arena *arena, const struct integration *integration,
-			     const struct credential *credential, bool *noted)
+store_integration_vended(struct app *app, struct arena *arena, const struct integration *integration,
+			 const struct credential *credential, bool *noted)
 {
 	const struct connection_key *connection = &integration->connection_key;
 	const char *keys[3] = {0};
@@ -413,7 +413,7 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 	const struct redis_reply *reply;
 	const struct error *err;
 
-	*noted = credential->handed_out_until >= credential->expires_at;
+	*noted = credential->vended_until >= credential->expires_at;
 	if (*noted)
 		return NULL;
 	keys[0] = store_key_connection(arena, "integration", connection);
@@ -421,7 +421,7 @@ store_integration_handed_out(struct app *app, struct arena *arena, const struct 
 	arguments[0] = number(arena, credential->expires_at);
 	arguments[1] = store_key_member(arena, "removed", connection);
 	arguments[2] = integration->id;
-	reply = store_run_script(app, arena, &handed_out_script, keys, arguments, false, &err);
+	reply = store_run_script(app, arena, &vended_script, keys, arguments, false, &err);
 	*noted = reply != NULL && reply->integer == 1;
 	return err;
 }

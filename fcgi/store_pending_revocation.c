@@ -99,15 +99,15 @@ parse_one(const struct app *app, struct arena *arena, const struct provider *pro
 {
 	struct credential *credential = &out->credential;
 	struct seal_context context;
-	uint64_t handed_out_until;
+	uint64_t vended_until;
 	const char *sealed;
 
 	*out = (struct deleted_connection){.record = {.connection_key = *connection, .generation = generation},
 					   .credential = {.state = CREDENTIAL_FOREIGN}};
 	credential->client_id = next_line(arena, &text);
 	credential->issuer = next_line(arena, &text);
-	if (text_to_number(next_line(arena, &text), INT64_MAX / 1000, &handed_out_until))
-		credential->handed_out_until = (int64_t)handed_out_until;
+	if (text_to_number(next_line(arena, &text), INT64_MAX / 1000, &vended_until))
+		credential->vended_until = (int64_t)vended_until;
 	sealed = next_line(arena, &text);
 	out->record.oauth_user_id = text;
 	if (provider == NULL || !text_equal(credential->issuer, provider->issuer) ||

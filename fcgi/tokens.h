@@ -107,9 +107,9 @@ const struct error *tokens_fresh(struct app *app, struct request *request, const
 				 struct integration *record, struct credential *credential,
 				 enum token_verdict *verdict);
 
-/* ---- tokens_hand_out.c ---- */
+/* ---- tokens_vend.c ---- */
 
-struct handed_out {
+struct vended_token {
 	struct integration record;
 	struct credential credential;
 	const char *warning; /* why it could not be refreshed when that was due; NULL: no such thing */
@@ -119,8 +119,8 @@ struct handed_out {
  * A fresh access token for a program, if every one of `scopes` (after aliases) is granted. Errors: nothing stored, dead
  * or unreadable, a scope missing, the member removed, or the provider failing while no stored token is left.
  */
-const struct error *tokens_hand_out(struct app *app, struct request *request, const struct token_wish *wish,
-				    const struct words *scopes, struct handed_out *out);
+const struct error *tokens_vend(struct app *app, struct request *request, const struct token_wish *wish,
+				const struct words *scopes, struct vended_token *out);
 
 /* ---- tokens_validate.c ---- */
 

@@ -117,14 +117,14 @@ look(struct token_attempt *attempt, enum token_verdict *verdict, bool *settled)
 {
 	struct request *request = attempt->request;
 	const struct token_wish *wish = attempt->wish;
-	const struct hand_out hand_out = {.expires_at = clock_wall() + wish->minimum_seconds,
-					  .scopes = wish->scopes,
-					  .brief = attempt->first_generation == NULL};
+	const struct vend_condition condition = {.expires_at = clock_wall() + wish->minimum_seconds,
+						 .scopes = wish->scopes,
+						 .brief = attempt->first_generation == NULL};
 	const struct error *error;
 	bool found;
 
 	error = store_integration_read_tokens(attempt->app, request->arena, request->provider, &request->connection_key,
-					      wish->scopes != NULL ? &hand_out : NULL, attempt->record,
+					      wish->scopes != NULL ? &condition : NULL, attempt->record,
 					      attempt->credential, &found);
 	*settled = true;
 	if (error != NULL)

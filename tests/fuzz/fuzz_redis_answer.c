@@ -48,7 +48,7 @@ check_record(const struct integration *record)
 static void
 check_tokens(const struct credential *credential)
 {
-	must(credential->issued_at >= 0 && credential->expires_at >= 0 && credential->handed_out_until >= 0);
+	must(credential->issued_at >= 0 && credential->expires_at >= 0 && credential->vended_until >= 0);
 	must((credential->state == CREDENTIAL_OPEN) ==
 	     (credential->access_token != NULL && credential->refresh_token != NULL));
 	if (credential->state == CREDENTIAL_OPEN) {
@@ -157,7 +157,7 @@ take_state(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-read_tokens_once(struct app *app, struct arena *arena, const struct hand_out *wish)
+read_tokens_once(struct app *app, struct arena *arena, const struct vend_condition *wish)
 {
 	const struct provider *provider = config_provider(app->config, FUZZ_SERVICE);
 	struct integration record;
@@ -179,7 +179,7 @@ static void
 read_tokens(struct app *app, struct arena *arena, void *arg)
 {
 	static const struct words none;
-	static const struct hand_out wish = {.expires_at = 1790000000, .scopes = &none};
+	static const struct vend_condition wish = {.expires_at = 1790000000, .scopes = &none};
 
 	app->hints = hints_open();
 	must(app->hints != NULL);

@@ -18,14 +18,14 @@ static struct provider_mcp mcps[] = {{.mcp = "mail"}, {.mcp = "files"}};
 
 /* In place of the connection: there is one, and it has a token. */
 const struct error *
-tokens_hand_out(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
-		struct handed_out *out)
+tokens_vend(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
+	    struct vended_token *out)
 {
 	(void)app;
 	(void)request;
 	(void)wish;
 	(void)scopes;
-	*out = (struct handed_out){.credential = {.access_token = "ya29.MARKER"}};
+	*out = (struct vended_token){.credential = {.access_token = "ya29.MARKER"}};
 	return NULL;
 }
 

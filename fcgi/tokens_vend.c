@@ -43,7 +43,8 @@ is_still_stored(struct app *app, struct request *request, const struct integrati
 
 /* One attempt; *noted is false when the connection went away, or became another, before the token was noted. */
 static const struct error *
-hand_out(struct app *app, struct request *request, const struct token_wish *wish, struct handed_out *out, bool *noted)
+vend_once(struct app *app, struct request *request, const struct token_wish *wish, struct vended_token *out,
+	  bool *noted)
 {
 	const struct error *error;
 	enum token_verdict verdict;
@@ -66,21 +67,21 @@ hand_out(struct app *app, struct request *request, const struct token_wish *wish
 	missing = words_minus(request->arena, wish->scopes, &out->record.scopes);
 	if (missing.count > 0)
 		return &error_scopes_missing;
-	return store_integration_handed_out(app, request->arena, &out->record, &out->credential, noted);
+	return store_integration_vended(app, request->arena, &out->record, &out->credential, noted);
 }
 
 const struct error *
-tokens_hand_out(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
-		struct handed_out *out)
+tokens_vend(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
+	    struct vended_token *out)
 {
 	struct token_wish whole = *wish;
 	const struct error *error;
 	bool noted = false;
 
 	whole.scopes = scopes;
-	error = hand_out(app, request, &whole, out, &noted);
+	error = vend_once(app, request, &whole, out, &noted);
 	if (error == NULL && !noted) /* disconnected at this moment, and perhaps connected again */
-		error = hand_out(app, request, &whole, out, &noted);
+		error = vend_once(app, request, &whole, out, &noted);
 	if (error == NULL && !noted)
 		error = &error_integration_not_found;
 	if (error == NULL)
