@@ -288,10 +288,10 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 		   const struct exchange_result *exchange, struct integration *integration,
 		   struct credential *credential)
 {
-	const struct token_wish wish = {.force = true, .ask_again = true, .leave_record = true};
+	const struct token_options options = {.force = true, .ask_again = true, .leave_record = true};
 	struct integration record;
 	struct credential stored;
-	enum token_verdict verdict;
+	enum token_result result;
 	const struct error *error;
 	bool found;
 	bool barred = false;
@@ -305,12 +305,12 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 		return mismatch(app, request, &record, exchange);
 	if (!found || !text_equal(record.oauth_user_id, exchange->account))
 		return &error_offline_access_missing;
-	error = tokens_fresh(app, request, &wish, &record, &stored, &verdict);
+	error = tokens_fresh(app, request, &options, &record, &stored, &result);
 	if (error != NULL)
 		return error;
-	if (verdict == TOKEN_REMOVED)
-		return tokens_meaning(verdict)->error;
-	if (verdict != TOKEN_GOOD || !text_equal(record.oauth_user_id, exchange->account))
+	if (result == TOKEN_REMOVED)
+		return tokens_result_info(result)->error;
+	if (result != TOKEN_GOOD || !text_equal(record.oauth_user_id, exchange->account))
 		return &error_offline_access_missing;
 	integration->id = record.id;
 	integration->connected_at = record.connected_at;

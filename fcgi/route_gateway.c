@@ -98,7 +98,7 @@ static const struct error *
 vend_token(struct app *app, struct request *request, struct response *response, const struct words *scopes,
 	   const char *upstream)
 {
-	const struct token_wish wish = {.minimum_seconds = MINIMUM_S};
+	const struct token_options options = {.minimum_seconds = MINIMUM_S};
 	struct words wanted = provider_canonical_scopes(request->arena, request->provider, scopes);
 	struct vended_token vended;
 	const struct error *error;
@@ -107,7 +107,7 @@ vend_token(struct app *app, struct request *request, struct response *response, 
 		error = note_refused(app, request);
 		return error != NULL ? error : &error_provider_refused_token;
 	}
-	error = tokens_vend(app, request, &wish, &wanted, &vended);
+	error = tokens_vend(app, request, &options, &wanted, &vended);
 	return error != NULL ? error : allow(request, response, vended.credential.access_token, upstream);
 }
 

@@ -21,20 +21,20 @@
 #define HASH_DIGITS 64
 
 static const struct error *
-read_minimum(const struct json *body, struct token_wish *wish)
+read_minimum(const struct json *body, struct token_options *options)
 {
 	const struct json *member = json_member(body, "minimum_seconds");
 
 	if (member == NULL)
 		return NULL;
-	if (member->type != JSON_NUMBER || !json_integer(body, "minimum_seconds", &wish->minimum_seconds) ||
-	    wish->minimum_seconds < 0 || wish->minimum_seconds > MINIMUM_MOST_S)
+	if (member->type != JSON_NUMBER || !json_integer(body, "minimum_seconds", &options->minimum_seconds) ||
+	    options->minimum_seconds < 0 || options->minimum_seconds > MINIMUM_MOST_S)
 		return &error_body_invalid;
 	return NULL;
 }
 
 static const struct error *
-read_refused(const struct json *body, struct token_wish *wish)
+read_refused(const struct json *body, struct token_options *options)
 {
 	const char *hash = json_string(body, "refused");
 
@@ -42,8 +42,8 @@ read_refused(const struct json *body, struct token_wish *wish)
 		return NULL;
 	if (hash == NULL || strlen(hash) != HASH_DIGITS || strspn(hash, "0123456789abcdef") != HASH_DIGITS)
 		return &error_body_invalid;
-	wish->refused = hash;
-	wish->refused_rest_seconds = TOKENS_REFUSED_REST_S;
+	options->refused = hash;
+	options->refused_rest_seconds = TOKENS_REFUSED_REST_S;
 	return NULL;
 }
 
@@ -115,14 +115,14 @@ answer(struct request *request, struct response *response, const struct vended_t
 const struct error *
 route_token(struct app *app, struct request *request, struct response *response)
 {
-	struct token_wish wish = {.minimum_seconds = MINIMUM_DEFAULT_S};
+	struct token_options options = {.minimum_seconds = MINIMUM_DEFAULT_S};
 	struct vended_token vended;
 	struct words wanted;
 	const struct error *error;
 
-	error = read_minimum(request->json, &wish);
+	error = read_minimum(request->json, &options);
 	if (error == NULL)
-		error = read_refused(request->json, &wish);
+		error = read_refused(request->json, &options);
 	if (error == NULL)
 		error = read_scopes(request->arena, request->json, &wanted);
 	if (error != NULL)
@@ -130,6 +130,6 @@ route_token(struct app *app, struct request *request, struct response *response)
 	wanted = provider_canonical_scopes(request->arena, request->provider, &wanted);
 	if (!may_have(request, &wanted))
 		return access_forbid(app, request, "scope");
-	error = tokens_vend(app, request, &wish, &wanted, &vended);
+	error = tokens_vend(app, request, &options, &wanted, &vended);
 	return error != NULL ? error : answer(request, response, &vended);
 }

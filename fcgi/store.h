@@ -249,14 +249,15 @@ const struct error *store_integration_connect(struct app *app, struct arena *are
 
 /*
  * Store refreshed tokens and their scopes, if the generation is still `generation` (compare-and-set in one step). With
- * `judged` the provider has named their account, and status and e-mail address are stored too; without, those stay what
- * they are by now: a validation does not change the generation. *stored is false when the record has changed or is
- * gone, or where `barred` is given (NULL: that is no matter) and the member was removed: *barred says so. On success
- * integration->generation is the new one.
+ * `account_verified` the provider has named their account, and status and e-mail address are stored too; without, those
+ * stay what they are by now: a validation does not change the generation. *stored is false when the record has changed
+ * or is gone, or where `barred` is given (NULL: that is no matter) and the member was removed: *barred says so. On
+ * success integration->generation is the new one.
  */
 const struct error *store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
 					      struct integration *integration, const struct credential *credential,
-					      const char *generation, bool judged, bool *barred, bool *stored);
+					      const char *generation, bool account_verified, bool *barred,
+					      bool *stored);
 
 /*
  * Store status, status_reason, updated_at and, where `answered`, validated_at, if the generation is still
@@ -374,13 +375,12 @@ const struct error *store_limit_count_caller(struct app *app, struct arena *aren
 
 /* ---- store_failure.c: integrations:refresh_failure:{...}:<service> ---- */
 
-/* Remember for `ms` that a refresh of this generation ended with `verdict` (an enum token_verdict); does not wait. */
-void store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int verdict,
-			int64_t ms);
+/* Remember for `ms` that a refresh of this generation ended with `result` (an enum token_result); does not wait. */
+void store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result, int64_t ms);
 
-/* The remembered verdict for this generation, or 0. Whoever can write to Redis may have made it up. */
+/* The remembered result for this generation, or 0. Whoever can write to Redis may have made it up. */
 const struct error *store_failure_read(struct app *app, struct arena *arena, const struct integration *record,
-				       int *verdict);
+				       int *result);
 
 /* ---- store_validation.c: integrations:validated:{...}:<service> ---- */
 

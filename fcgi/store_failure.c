@@ -1,6 +1,6 @@
 /*
  * A short memory of a failed refresh: integrations:refresh_failure:{organization:user}:<service>, "<generation>
- * <verdict>", with expiry. Those who waited for that refresh learn its end from here instead of asking the provider
+ * <result>", with expiry. Those who waited for that refresh learn its end from here instead of asking the provider
  * themselves, one after the other. It speaks of one generation only: new tokens are not held back by an old failure.
  */
 #include "fcgi/store_common.h"
@@ -15,19 +15,19 @@
 #define VERDICT_MAX 64
 
 void
-store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int verdict, int64_t ms)
+store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result, int64_t ms)
 {
 	struct redis_batch batch;
 
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "SET", store_key_connection(arena, KIND, &record->connection_key),
-		  arena_format(arena, "%s %d", record->generation, verdict), "PX",
+		  arena_format(arena, "%s %d", record->generation, result), "PX",
 		  arena_format(arena, "%lld", (long long)ms), NULL);
 	(void)redis_send(app->redis, &batch, "memory of a failed refresh");
 }
 
 const struct error *
-store_failure_read(struct app *app, struct arena *arena, const struct integration *record, int *verdict)
+store_failure_read(struct app *app, struct arena *arena, const struct integration *record, int *result)
 {
 	struct redis_batch batch;
 	const struct error *error;
@@ -35,7 +35,7 @@ store_failure_read(struct app *app, struct arena *arena, const struct integratio
 	size_t len = strlen(record->generation);
 	uint64_t number;
 
-	*verdict = 0;
+	*result = 0;
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "GET", store_key_connection(arena, KIND, &record->connection_key), NULL);
 	error = redis_run(app->redis, &batch, true);
@@ -44,6 +44,6 @@ store_failure_read(struct app *app, struct arena *arena, const struct integratio
 	text = batch.reply[0]->text;
 	if (strncmp(text, record->generation, len) == 0 && text[len] == ' ' &&
 	    text_to_number(text + len + 1, VERDICT_MAX, &number))
-		*verdict = (int)number;
+		*result = (int)number;
 	return NULL;
 }

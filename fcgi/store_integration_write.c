@@ -320,7 +320,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 const struct error *
 store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
 			  struct integration *integration, const struct credential *credential, const char *generation,
-			  bool judged, bool *barred, bool *stored)
+			  bool account_verified, bool *barred, bool *stored)
 {
 	const struct connection_key *connection = &integration->connection_key;
 	const char *const keys[] = {store_key_connection(arena, "integration", connection),
@@ -334,12 +334,12 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 	*stored = false;
 	changed.generation = random_id(arena);
 	changed.updated_at = now_text(arena);
-	if (judged)
+	if (account_verified)
 		add_judgement(&record, &changed);
 	add_record_state(&record, arena, &changed);
 	if ((err = add_credential(&tokens, app, arena, provider, &changed, credential)) != NULL)
 		return err;
-	const char *const head[] = {generation, judged ? "1" : "0",
+	const char *const head[] = {generation, account_verified ? "1" : "0",
 				    barred != NULL ? store_key_member(arena, "removed", connection) : "",
 				    number(arena, (int64_t)record.count)};
 	reply = store_run_script(app, arena, &refresh_script, keys,

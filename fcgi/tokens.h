@@ -1,7 +1,7 @@
 /*
  * The life of a token: exchange, refresh, validate, revoke; one tokens_*.c each. Used by several routes.
  *
- * What a provider says about a connection is a verdict, not an error: errors returned here are only those of our own
+ * What a provider says about a connection is a result, not an error: errors returned here are only those of our own
  * store and limits. Every function works for request->connection_key, within request->deadline_ms, and parks the fiber.
  */
 #ifndef FCGI_TOKENS_H
@@ -18,7 +18,7 @@ struct error;
 struct provider;
 struct request;
 
-enum token_verdict {
+enum token_result {
 	TOKEN_GOOD,
 	TOKEN_GONE,        /* nothing is stored (any more) */
 	TOKEN_REMOVED,     /* the member was removed from the organization: nothing is asked for them */
@@ -32,14 +32,14 @@ enum token_verdict {
 	TOKEN_CROWDED      /* too many wait for the provider already: it was not asked */
 };
 
-/* What a verdict means for a record (status, status_reason, whether the provider has answered) and for a caller. */
-struct token_meaning {
+/* What a result means for a record (status, status_reason, whether the provider has answered) and for a caller. */
+struct token_result_info {
 	const char *status;
 	const char *reason;
 	bool answered;
 	const struct error *error;
 };
-const struct token_meaning *tokens_meaning(enum token_verdict verdict);
+const struct token_result_info *tokens_result_info(enum token_result result);
 
 /* ---- tokens_exchange.c ---- */
 
@@ -86,7 +86,7 @@ bool tokens_rest(const struct credential *credential, int64_t rest_seconds);
  */
 bool tokens_are_of_another(const struct integration *record);
 
-struct token_wish {
+struct token_options {
 	int64_t minimum_seconds; /* refresh when less is left, but never before half of the token's life is over */
 	const char
 	    *refused; /* hex SHA-256 of an access token that the provider refused: refresh if it is still this one */
@@ -100,12 +100,11 @@ struct token_wish {
 
 /*
  * Read the connection and refresh its access token where that is due: once over all workers and hosts (README.md,
- * Refresh). On TOKEN_GOOD *record and *credential are current. On any other verdict but TOKEN_GONE they are what is
+ * Refresh). On TOKEN_GOOD *record and *credential are current. On any other result but TOKEN_GONE they are what is
  * stored; an access token in it may still be valid. TOKEN_DEAD has been noted in the record, unless it is to be left.
  */
-const struct error *tokens_fresh(struct app *app, struct request *request, const struct token_wish *wish,
-				 struct integration *record, struct credential *credential,
-				 enum token_verdict *verdict);
+const struct error *tokens_fresh(struct app *app, struct request *request, const struct token_options *options,
+				 struct integration *record, struct credential *credential, enum token_result *result);
 
 /* ---- tokens_vend.c ---- */
 
@@ -119,7 +118,7 @@ struct vended_token {
  * A fresh access token for a program, if every one of `scopes` (after aliases) is granted. Errors: nothing stored, dead
  * or unreadable, a scope missing, the member removed, or the provider failing while no stored token is left.
  */
-const struct error *tokens_vend(struct app *app, struct request *request, const struct token_wish *wish,
+const struct error *tokens_vend(struct app *app, struct request *request, const struct token_options *options,
 				const struct words *scopes, struct vended_token *out);
 
 /* ---- tokens_validate.c ---- */
@@ -132,8 +131,8 @@ const struct error *tokens_validate(struct app *app, struct request *request, st
 
 /* The account that userinfo names for `access_token`; *email may be NULL. TOKEN_GOOD, or why not: TOKEN_DEAD means
  * that the provider refused the token. */
-enum token_verdict tokens_userinfo(struct app *app, struct request *request, const char *access_token,
-				   const char **account, const char **email);
+enum token_result tokens_userinfo(struct app *app, struct request *request, const char *access_token,
+				  const char **account, const char **email);
 
 /* ---- tokens_revoke.c ---- */
 

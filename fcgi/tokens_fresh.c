@@ -33,7 +33,7 @@
 /* With less time than this the provider is not asked: an answer too late may be lost tokens. */
 #define CALL_LEAST_MS 500
 
-static const struct token_meaning meanings[] = {
+static const struct token_result_info result_infos[] = {
     [TOKEN_GOOD] = {"valid", NULL, true, NULL},
     [TOKEN_GONE] = {NULL, NULL, false, &error_integration_not_found},
     [TOKEN_REMOVED] = {NULL, NULL, false, &error_organization_forbidden},
@@ -47,10 +47,10 @@ static const struct token_meaning meanings[] = {
     [TOKEN_CROWDED] = {NULL, "overloaded", false, &error_overloaded},
 };
 
-const struct token_meaning *
-tokens_meaning(enum token_verdict verdict)
+const struct token_result_info *
+tokens_result_info(enum token_result result)
 {
-	return &meanings[verdict];
+	return &result_infos[result];
 }
 
 /*
@@ -60,7 +60,7 @@ tokens_meaning(enum token_verdict verdict)
 static int64_t
 jitter(const struct token_attempt *attempt)
 {
-	int64_t most = attempt->wish->minimum_seconds / JITTER_SHARE;
+	int64_t most = attempt->options->minimum_seconds / JITTER_SHARE;
 	char drawn[9];
 
 	if (most > JITTER_MOST_S)
@@ -80,51 +80,51 @@ tokens_rest(const struct credential *credential, int64_t rest_seconds)
 bool
 tokens_are_of_another(const struct integration *record)
 {
-	return text_equal(record->status_reason, meanings[TOKEN_IDENTITY].reason);
+	return text_equal(record->status_reason, result_infos[TOKEN_IDENTITY].reason);
 }
 
 bool
-tokens_is_refused(const struct credential *credential, const struct token_wish *wish)
+tokens_is_refused(const struct credential *credential, const struct token_options *options)
 {
 	char hash[CRYPTO_SHA256_HEX];
 
-	if (wish->refused == NULL || tokens_rest(credential, wish->refused_rest_seconds))
+	if (options->refused == NULL || tokens_rest(credential, options->refused_rest_seconds))
 		return false;
 	crypto_sha256_hex(credential->access_token, hash);
-	return text_equal(hash, wish->refused);
+	return text_equal(hash, options->refused);
 }
 
 static bool
 is_due(const struct token_attempt *attempt)
 {
 	const struct credential *credential = attempt->credential;
-	const struct token_wish *wish = attempt->wish;
+	const struct token_options *options = attempt->options;
 	int64_t left = credential->expires_at - clock_wall();
 	int64_t life = credential->expires_at - credential->issued_at;
 
 	if (left <= 0 || credential->issued_at > clock_wall() + SKEW_S)
 		return true; /* issued in a time to come: by a clock that was wrong, and so is the expiry */
-	if (wish->force)
+	if (options->force)
 		return text_equal(attempt->record->generation, attempt->first_generation);
-	if (tokens_is_refused(credential, wish))
+	if (tokens_is_refused(credential, options))
 		return true;
-	return left < wish->minimum_seconds + jitter(attempt) && left * 2 <= life;
+	return left < options->minimum_seconds + jitter(attempt) && left * 2 <= life;
 }
 
 /* Read what is stored and say whether that settles it. */
 static const struct error *
-look(struct token_attempt *attempt, enum token_verdict *verdict, bool *settled)
+look(struct token_attempt *attempt, enum token_result *result, bool *settled)
 {
 	struct request *request = attempt->request;
-	const struct token_wish *wish = attempt->wish;
-	const struct vend_condition condition = {.expires_at = clock_wall() + wish->minimum_seconds,
-						 .scopes = wish->scopes,
+	const struct token_options *options = attempt->options;
+	const struct vend_condition condition = {.expires_at = clock_wall() + options->minimum_seconds,
+						 .scopes = options->scopes,
 						 .brief = attempt->first_generation == NULL};
 	const struct error *error;
 	bool found;
 
 	error = store_integration_read_tokens(attempt->app, request->arena, request->provider, &request->connection_key,
-					      wish->scopes != NULL ? &condition : NULL, attempt->record,
+					      options->scopes != NULL ? &condition : NULL, attempt->record,
 					      attempt->credential, &found);
 	*settled = true;
 	if (error != NULL)
@@ -132,21 +132,21 @@ look(struct token_attempt *attempt, enum token_verdict *verdict, bool *settled)
 	if (attempt->first_generation == NULL && found)
 		attempt->first_generation = attempt->record->generation;
 	if (attempt->record->member_removed)
-		*verdict = TOKEN_REMOVED;
+		*result = TOKEN_REMOVED;
 	else if (!found)
-		*verdict = TOKEN_GONE;
+		*result = TOKEN_GONE;
 	else if (attempt->credential->state == CREDENTIAL_UNREADABLE)
-		*verdict = TOKEN_UNREADABLE;
+		*result = TOKEN_UNREADABLE;
 	else if (attempt->overtaken != NULL && text_equal(attempt->record->generation, attempt->overtaken))
-		*verdict = TOKEN_UNREADABLE; /* so it is not gone, but damaged: no refresh could ever be stored */
+		*result = TOKEN_UNREADABLE; /* so it is not gone, but damaged: no refresh could ever be stored */
 	else if (attempt->credential->state == CREDENTIAL_FOREIGN)
-		*verdict = TOKEN_FOREIGN;
-	else if (text_equal(attempt->record->status, "invalid") && (!attempt->wish->ask_again || attempt->waited))
-		*verdict = TOKEN_DEAD;
-	else if (tokens_are_of_another(attempt->record) && !attempt->wish->ask_again)
-		*verdict = TOKEN_IDENTITY;
+		*result = TOKEN_FOREIGN;
+	else if (text_equal(attempt->record->status, "invalid") && (!attempt->options->ask_again || attempt->waited))
+		*result = TOKEN_DEAD;
+	else if (tokens_are_of_another(attempt->record) && !attempt->options->ask_again)
+		*result = TOKEN_IDENTITY;
 	else if (!is_due(attempt))
-		*verdict = TOKEN_GOOD;
+		*result = TOKEN_GOOD;
 	else
 		*settled = false;
 	return NULL;
@@ -154,7 +154,7 @@ look(struct token_attempt *attempt, enum token_verdict *verdict, bool *settled)
 
 /* How a refresh of these tokens failed a moment ago; *known is false when nothing is remembered that makes sense. */
 static const struct error *
-remembered_failure(struct token_attempt *attempt, enum token_verdict *verdict, bool *known)
+remembered_failure(struct token_attempt *attempt, enum token_result *result, bool *known)
 {
 	const struct error *error;
 	int number;
@@ -162,7 +162,7 @@ remembered_failure(struct token_attempt *attempt, enum token_verdict *verdict, b
 	error = store_failure_read(attempt->app, attempt->request->arena, attempt->record, &number);
 	*known = error == NULL && number > TOKEN_GOOD && number < TOKEN_CROWDED; /* which is never stored */
 	if (*known)
-		*verdict = (enum token_verdict)number;
+		*result = (enum token_result)number;
 	return error;
 }
 
@@ -187,23 +187,23 @@ wait_for_owner(struct token_attempt *attempt, int64_t *poll_ms, bool *changed, b
 
 /* With the lease: look once more, and refresh where that is still due. *again: the record changed meanwhile. */
 static const struct error *
-look_and_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool *again)
+look_and_refresh(struct token_attempt *attempt, enum token_result *result, bool *again)
 {
 	bool settled;
-	const struct error *error = look(attempt, verdict, &settled);
+	const struct error *error = look(attempt, result, &settled);
 
 	*again = false;
 	if (error != NULL || settled)
 		return error;
-	*verdict = TOKEN_UNREACHABLE;
+	*result = TOKEN_UNREACHABLE;
 	if (loop_now_ms(attempt->app->loop) + CALL_LEAST_MS >= attempt->request->deadline_ms)
 		return NULL;
-	return tokens_refresh(attempt, verdict, again);
+	return tokens_refresh(attempt, result, again);
 }
 
 /* As the leader of this process: get the lease, or wait for whoever has it. */
 static const struct error *
-lead(struct token_attempt *attempt, enum token_verdict *verdict)
+lead(struct token_attempt *attempt, enum token_result *result)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
@@ -215,21 +215,21 @@ lead(struct token_attempt *attempt, enum token_verdict *verdict)
 		struct lease *lease;
 		bool changed = false;
 
-		if (!attempt->wish->ask_again || attempt->waited) {
-			error = remembered_failure(attempt, verdict, &over);
+		if (!attempt->options->ask_again || attempt->waited) {
+			error = remembered_failure(attempt, result, &over);
 			if (error != NULL || over)
 				return error;
 		}
 		error = store_lease_take(app, request->arena, LEASE_REFRESH, &request->connection_key, &lease);
 		if (error == NULL && lease != NULL) {
-			error = look_and_refresh(attempt, verdict, &changed);
+			error = look_and_refresh(attempt, result, &changed);
 			store_lease_release(lease);
 			over = !changed;
 		} else if (error == NULL) {
-			*verdict = TOKEN_UNREACHABLE;
+			*result = TOKEN_UNREACHABLE;
 			error = wait_for_owner(attempt, &poll_ms, &changed, &over);
 			if (error == NULL && changed)
-				error = look(attempt, verdict, &over);
+				error = look(attempt, result, &over);
 		}
 		if (error != NULL)
 			return error;
@@ -237,9 +237,9 @@ lead(struct token_attempt *attempt, enum token_verdict *verdict)
 	return NULL;
 }
 
-/* Join the refresh of this process, or lead it. *over: the verdict is final. */
+/* Join the refresh of this process, or lead it. *over: the result is final. */
 static const struct error *
-join(struct token_attempt *attempt, const char *key, enum token_verdict *verdict, bool *over)
+join(struct token_attempt *attempt, const char *key, enum token_result *result, bool *over)
 {
 	struct request *request = attempt->request;
 	const struct error *error = NULL;
@@ -248,42 +248,42 @@ join(struct token_attempt *attempt, const char *key, enum token_verdict *verdict
 	*over = true;
 	switch (singleflight_join(attempt->app->singleflights, &flight, key, request->deadline_ms, &error)) {
 	case SINGLEFLIGHT_LEADER:
-		error = lead(attempt, verdict);
+		error = lead(attempt, result);
 		singleflight_end(&flight, error);
 		return error;
-	case SINGLEFLIGHT_TIMEOUT: *verdict = TOKEN_UNREACHABLE; return NULL;
+	case SINGLEFLIGHT_TIMEOUT: *result = TOKEN_UNREACHABLE; return NULL;
 	case SINGLEFLIGHT_FOLLOWER: break;
 	}
 	attempt->waited = true;
 	if (error == NULL)
-		error = look(attempt, verdict, over);
+		error = look(attempt, result, over);
 	if (error != NULL || *over)
 		return error;
-	return remembered_failure(attempt, verdict, over);
+	return remembered_failure(attempt, result, over);
 }
 
 const struct error *
-tokens_fresh(struct app *app, struct request *request, const struct token_wish *wish, struct integration *record,
-	     struct credential *credential, enum token_verdict *verdict)
+tokens_fresh(struct app *app, struct request *request, const struct token_options *options, struct integration *record,
+	     struct credential *credential, enum token_result *result)
 {
 	struct token_attempt attempt = {
-	    .app = app, .request = request, .wish = wish, .record = record, .credential = credential};
+	    .app = app, .request = request, .options = options, .record = record, .credential = credential};
 	const struct connection_key *connection = &request->connection_key;
 	const char *key = arena_join(request->arena, "refresh ", connection->organization, " ", connection->user, " ",
 				     connection->service, NULL);
 	const struct error *error;
 	bool over;
 
-	error = look(&attempt, verdict, &over);
+	error = look(&attempt, result, &over);
 	if (error == NULL && !over && waits_begin(app, request) != NULL) {
-		*verdict = TOKEN_CROWDED;
+		*result = TOKEN_CROWDED;
 		return NULL;
 	}
 	while (error == NULL && !over) {
-		*verdict = TOKEN_UNREACHABLE;
+		*result = TOKEN_UNREACHABLE;
 		if (loop_now_ms(app->loop) >= request->deadline_ms)
 			return NULL;
-		error = join(&attempt, key, verdict, &over);
+		error = join(&attempt, key, result, &over);
 	}
 	return error;
 }

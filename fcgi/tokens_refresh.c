@@ -24,8 +24,9 @@
 #define STORE_AGAIN_MS 100 /* at first; each time twice as long */
 #define STORE_AGAIN_MOST_MS 800
 
-static enum token_verdict
-verdict_of(struct request *request, enum oauth2_failure failure, const struct http_response *response, const char *code)
+static enum token_result
+refresh_result(struct request *request, enum oauth2_failure failure, const struct http_response *response,
+	       const char *code)
 {
 	const struct provider *provider = request->provider;
 
@@ -51,17 +52,18 @@ verdict_of(struct request *request, enum oauth2_failure failure, const struct ht
 /*
  * After a refresh iss and sub must be what they were, and aud us (OpenID Connect Core 12.2). The answer came straight
  * from the provider over TLS, which may stand for the signature here (3.1.3.7, 6). TOKEN_GOOD, and whether they are
- * *named ours; TOKEN_IDENTITY: another's; TOKEN_UNREACHABLE: the provider says something that nobody can read.
+ * *account_verified ours; TOKEN_IDENTITY: another's; TOKEN_UNREACHABLE: the provider says something that nobody can
+ * read.
  */
-static enum token_verdict
+static enum token_result
 judge_account(const struct token_attempt *attempt, const struct http_response *response,
-	      const struct oauth2_tokens *tokens, bool *named)
+	      const struct oauth2_tokens *tokens, bool *account_verified)
 {
 	struct request *request = attempt->request;
 	const struct provider *provider = request->provider;
 	const struct json *claims;
 
-	*named = false;
+	*account_verified = false;
 	if (tokens->id_token == NULL || provider->jwks_uri == NULL)
 		return TOKEN_GOOD;
 	claims = jwt_claims_unverified(request->arena, tokens->id_token);
@@ -70,21 +72,21 @@ judge_account(const struct token_attempt *attempt, const struct http_response *r
 				  "its id_token is none: look at the provider's status page; stored tokens are kept");
 		return TOKEN_UNREACHABLE;
 	}
-	*named = json_string(claims, "iss") != NULL &&
-		 words_contain(&provider->id_token_issuers, json_string(claims, "iss")) &&
-		 oauth2_is_audience(claims, provider->client.id) &&
-		 text_equal(json_string(claims, "sub"), attempt->record->oauth_user_id);
-	return *named ? TOKEN_GOOD : TOKEN_IDENTITY;
+	*account_verified = json_string(claims, "iss") != NULL &&
+			    words_contain(&provider->id_token_issuers, json_string(claims, "iss")) &&
+			    oauth2_is_audience(claims, provider->client.id) &&
+			    text_equal(json_string(claims, "sub"), attempt->record->oauth_user_id);
+	return *account_verified ? TOKEN_GOOD : TOKEN_IDENTITY;
 }
 
 static void
-take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, int64_t issued_at, bool named)
+take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, int64_t issued_at, bool account_verified)
 {
 	struct request *request = attempt->request;
 	struct integration *record = attempt->record;
 	struct credential *credential = attempt->credential;
 
-	if (tokens_is_refused(credential, attempt->wish))
+	if (tokens_is_refused(credential, attempt->options))
 		credential->forced_at = clock_wall();
 	credential->access_token = tokens->access_token;
 	if (tokens->refresh_token != NULL)
@@ -98,7 +100,7 @@ take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, i
 		record->scopes = provider_canonical_scopes(request->arena, request->provider, &scopes);
 		record->missing_scopes = provider_missing_scopes(request->arena, request->provider, &record->scopes);
 	}
-	if (named) {
+	if (account_verified) {
 		char now[CLOCK_RFC3339_SIZE];
 
 		clock_rfc3339(clock_wall(), now);
@@ -130,7 +132,7 @@ take_refresh_token(struct token_attempt *attempt, const struct oauth2_tokens *to
  * store is tried again until the deadline; a reply that was lost is recognised by reading.
  */
 static const struct error *
-store_tokens(struct token_attempt *attempt, const char *generation, bool named, bool *stored)
+store_tokens(struct token_attempt *attempt, const char *generation, bool account_verified, bool *stored)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
@@ -141,7 +143,7 @@ store_tokens(struct token_attempt *attempt, const char *generation, bool named, 
 	for (;;) {
 		const struct error *error =
 		    store_integration_refresh(app, request->arena, request->provider, attempt->record,
-					      attempt->credential, generation, named, NULL, stored);
+					      attempt->credential, generation, account_verified, NULL, stored);
 		struct integration record;
 		struct credential credential;
 		bool found;
@@ -177,17 +179,16 @@ remember_ms(const struct http_response *response)
 
 /* *again: the refresh token was refused when another had taken its place, which says nothing about the connection. */
 static const struct error *
-note_failure(struct token_attempt *attempt, enum token_verdict verdict, const struct http_response *response,
-	     bool *again)
+note_failure(struct token_attempt *attempt, enum token_result result, const struct http_response *response, bool *again)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
 	const struct error *error = NULL;
 	bool stored = true;
 
-	if (verdict == TOKEN_DEAD && !attempt->wish->leave_record) {
-		attempt->record->status = tokens_meaning(verdict)->status;
-		attempt->record->status_reason = tokens_meaning(verdict)->reason;
+	if (result == TOKEN_DEAD && !attempt->options->leave_record) {
+		attempt->record->status = tokens_result_info(result)->status;
+		attempt->record->status_reason = tokens_result_info(result)->reason;
 		error = store_integration_status(app, request->arena, attempt->record, true, &stored);
 	}
 	*again = error == NULL && !stored;
@@ -196,13 +197,13 @@ note_failure(struct token_attempt *attempt, enum token_verdict verdict, const st
 		return NULL;
 	}
 	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->connection_key,
-			   tokens_meaning(verdict)->reason, request->request_id);
-	store_failure_note(app, request->arena, attempt->record, (int)verdict, remember_ms(response));
+			   tokens_result_info(result)->reason, request->request_id);
+	store_failure_note(app, request->arena, attempt->record, (int)result, remember_ms(response));
 	return error;
 }
 
 const struct error *
-tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool *again)
+tokens_refresh(struct token_attempt *attempt, enum token_result *result, bool *again)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
@@ -213,40 +214,40 @@ tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool 
 	struct oauth2_tokens tokens = {0};
 	int64_t issued_at = clock_wall();
 	const struct error *error;
-	bool named = false;
+	bool account_verified = false;
 	bool stored;
 
 	arena_reserve(request->arena, TOKENS_ANSWER_MEMORY);
 	call.body = oauth2_refresh_request(request->arena, &provider->client, attempt->credential->refresh_token,
 					   &call.authorization);
 	if (provider_call(app, request, provider, ENDPOINT_REFRESH, &call, &response) != NULL) {
-		*verdict = TOKEN_UNREACHABLE;
+		*result = TOKEN_UNREACHABLE;
 	} else {
 		const char *code;
 		enum oauth2_failure failure =
 		    oauth2_refresh_answer(request->arena, response.status, response.body, response.len, &tokens, &code);
 
-		*verdict = verdict_of(request, failure, &response, code);
+		*result = refresh_result(request, failure, &response, code);
 	}
-	if (*verdict == TOKEN_GOOD || tokens.refresh_token != NULL) {
-		enum token_verdict account = judge_account(attempt, &response, &tokens, &named);
+	if (*result == TOKEN_GOOD || tokens.refresh_token != NULL) {
+		enum token_result account = judge_account(attempt, &response, &tokens, &account_verified);
 
-		if (account == TOKEN_IDENTITY || *verdict == TOKEN_GOOD)
-			*verdict = account;
+		if (account == TOKEN_IDENTITY || *result == TOKEN_GOOD)
+			*result = account;
 	}
 	/* Of what may be another account's nothing is stored. */
-	if (*verdict == TOKEN_GOOD)
-		take_tokens(attempt, &tokens, issued_at, named);
-	else if (*verdict == TOKEN_IDENTITY || !take_refresh_token(attempt, &tokens))
-		return note_failure(attempt, *verdict, &response, again);
-	error = store_tokens(attempt, generation, named, &stored);
+	if (*result == TOKEN_GOOD)
+		take_tokens(attempt, &tokens, issued_at, account_verified);
+	else if (*result == TOKEN_IDENTITY || !take_refresh_token(attempt, &tokens))
+		return note_failure(attempt, *result, &response, again);
+	error = store_tokens(attempt, generation, account_verified, &stored);
 	if (error != NULL)
 		return error;
 	*again = !stored;
 	if (!stored)
 		attempt->overtaken = generation;
-	if (stored && *verdict != TOKEN_GOOD)
-		return note_failure(attempt, *verdict, &response, again);
+	if (stored && *result != TOKEN_GOOD)
+		return note_failure(attempt, *result, &response, again);
 	if (stored) {
 		store_event_use(app, request->arena, "refreshed", request->actor, &request->connection_key, "ok",
 				request->request_id);

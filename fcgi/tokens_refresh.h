@@ -13,7 +13,7 @@
 struct token_attempt {
 	struct app *app;
 	struct request *request;
-	const struct token_wish *wish;
+	const struct token_options *options;
 	struct integration *record;
 	struct credential *credential;
 	const char *first_generation; /* when we began: with `force`, another one means that somebody did it for us */
@@ -22,12 +22,12 @@ struct token_attempt {
 };
 
 /* The stored token is the one that was refused, and no refusal has just forced a refresh. */
-bool tokens_is_refused(const struct credential *credential, const struct token_wish *wish);
+bool tokens_is_refused(const struct credential *credential, const struct token_options *options);
 
 /*
- * Under the lease: ask the provider, and store what it says where the generation is still that of the record. *verdict
+ * Under the lease: ask the provider, and store what it says where the generation is still that of the record. *result
  * is what became of it; *again: the record has changed meanwhile, look anew. A failure is remembered for a moment.
  */
-const struct error *tokens_refresh(struct token_attempt *attempt, enum token_verdict *verdict, bool *again);
+const struct error *tokens_refresh(struct token_attempt *attempt, enum token_result *result, bool *again);
 
 #endif

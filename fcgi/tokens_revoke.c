@@ -198,8 +198,8 @@ const struct error *
 tokens_recheck(struct app *app, struct request *request, const struct exchange_result *exchange,
 	       struct integration *record)
 {
-	const struct token_wish wish = {.force = true, .ask_again = true};
-	enum token_verdict verdict = TOKEN_UNREACHABLE;
+	const struct token_options options = {.force = true, .ask_again = true};
+	enum token_result result = TOKEN_UNREACHABLE;
 	struct credential credential;
 	const struct error *error;
 	enum life life;
@@ -212,12 +212,12 @@ tokens_recheck(struct app *app, struct request *request, const struct exchange_r
 	error = store_shared_grant_add(app, request->arena, request->provider->issuer, exchange->account,
 				       &request->connection_key);
 	if (error == NULL && life == ASK_THE_PROVIDER)
-		error = tokens_fresh(app, request, &wish, record, &credential, &verdict);
-	if (error != NULL || verdict == TOKEN_GOOD || verdict == TOKEN_GONE) /* gone: disconnected after we stored it */
+		error = tokens_fresh(app, request, &options, record, &credential, &result);
+	if (error != NULL || result == TOKEN_GOOD || result == TOKEN_GONE) /* gone: disconnected after we stored it */
 		return error;
-	if (verdict != TOKEN_UNREACHABLE && verdict != TOKEN_CLIENT && verdict != TOKEN_POLICY)
-		return tokens_meaning(verdict)->error;
-	record->status = tokens_meaning(verdict)->status;
-	record->status_reason = tokens_meaning(verdict)->reason;
+	if (result != TOKEN_UNREACHABLE && result != TOKEN_CLIENT && result != TOKEN_POLICY)
+		return tokens_result_info(result)->error;
+	record->status = tokens_result_info(result)->status;
+	record->status_reason = tokens_result_info(result)->reason;
 	return store_integration_status(app, request->arena, record, false, &stored);
 }

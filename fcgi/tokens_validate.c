@@ -35,7 +35,7 @@ field_text(struct arena *arena, const struct json *answer, const char *field)
 	return arena_text(arena, member->text);
 }
 
-enum token_verdict
+enum token_result
 tokens_userinfo(struct app *app, struct request *request, const char *access_token, const char **account,
 		const char **email)
 {
@@ -68,47 +68,47 @@ tokens_userinfo(struct app *app, struct request *request, const char *access_tok
 
 /* Refresh where due, then ask who the token belongs to. A refused token is refreshed and asked about once more. */
 static const struct error *
-ask(struct app *app, struct request *request, struct integration *record, enum token_verdict *verdict)
+ask(struct app *app, struct request *request, struct integration *record, enum token_result *result)
 {
-	struct token_wish wish = {.minimum_seconds = MINIMUM_SECONDS, .ask_again = true};
+	struct token_options options = {.minimum_seconds = MINIMUM_SECONDS, .ask_again = true};
 	struct credential credential;
 	char refused[CRYPTO_SHA256_HEX];
 
 	for (int round = 0; round < 2; round++) {
-		const struct error *error = tokens_fresh(app, request, &wish, record, &credential, verdict);
+		const struct error *error = tokens_fresh(app, request, &options, record, &credential, result);
 		const char *account = NULL;
 		const char *email = NULL;
 
-		if (error != NULL || *verdict != TOKEN_GOOD)
+		if (error != NULL || *result != TOKEN_GOOD)
 			return error;
-		*verdict = tokens_userinfo(app, request, credential.access_token, &account, &email);
-		if (*verdict == TOKEN_GOOD && !text_equal(account, record->oauth_user_id))
-			*verdict = TOKEN_IDENTITY;
-		if (*verdict != TOKEN_DEAD)
+		*result = tokens_userinfo(app, request, credential.access_token, &account, &email);
+		if (*result == TOKEN_GOOD && !text_equal(account, record->oauth_user_id))
+			*result = TOKEN_IDENTITY;
+		if (*result != TOKEN_DEAD)
 			return NULL;
 		crypto_sha256_hex(credential.access_token, refused);
-		wish.refused = refused;
+		options.refused = refused;
 	}
 	/* A token that was new a moment ago is refused: that says nothing about the grant. */
-	*verdict = TOKEN_UNREACHABLE;
+	*result = TOKEN_UNREACHABLE;
 	return NULL;
 }
 
 static const struct error *
 validate(struct app *app, struct request *request, struct integration *record, bool *found)
 {
-	enum token_verdict verdict = TOKEN_UNREACHABLE;
-	const struct token_meaning *meaning;
+	enum token_result result = TOKEN_UNREACHABLE;
+	const struct token_result_info *meaning;
 	const struct error *error;
 	bool stored = false;
 
-	error = ask(app, request, record, &verdict);
-	*found = verdict != TOKEN_GONE;
-	if (error == NULL && verdict == TOKEN_REMOVED)
-		error = tokens_meaning(verdict)->error;
+	error = ask(app, request, record, &result);
+	*found = result != TOKEN_GONE;
+	if (error == NULL && result == TOKEN_REMOVED)
+		error = tokens_result_info(result)->error;
 	if (error != NULL || !*found)
 		return error;
-	meaning = tokens_meaning(verdict);
+	meaning = tokens_result_info(result);
 	record->status = meaning->status;
 	record->status_reason = meaning->reason;
 	error = store_integration_status(app, request->arena, record, meaning->answered, &stored);

@@ -12,17 +12,16 @@
 
 /* A stored token that is still good is handed out, although the provider fails or too many wait for it. */
 static bool
-is_still_usable(const struct credential *credential, const struct token_wish *wish, enum token_verdict verdict)
+is_still_usable(const struct credential *credential, const struct token_options *options, enum token_result result)
 {
 	char hash[CRYPTO_SHA256_HEX];
 
-	if (verdict != TOKEN_UNREACHABLE && verdict != TOKEN_CLIENT && verdict != TOKEN_POLICY &&
-	    verdict != TOKEN_CROWDED)
+	if (result != TOKEN_UNREACHABLE && result != TOKEN_CLIENT && result != TOKEN_POLICY && result != TOKEN_CROWDED)
 		return false;
 	if (credential->state != CREDENTIAL_OPEN || credential->expires_at <= clock_wall())
 		return false;
 	crypto_sha256_hex(credential->access_token, hash);
-	return !text_equal(hash, wish->refused);
+	return !text_equal(hash, options->refused);
 }
 
 /* A call that failed has taken its time: is the connection still the one that was read before, and good? */
@@ -43,38 +42,38 @@ is_still_stored(struct app *app, struct request *request, const struct integrati
 
 /* One attempt; *noted is false when the connection went away, or became another, before the token was noted. */
 static const struct error *
-vend_once(struct app *app, struct request *request, const struct token_wish *wish, struct vended_token *out,
+vend_once(struct app *app, struct request *request, const struct token_options *options, struct vended_token *out,
 	  bool *noted)
 {
 	const struct error *error;
-	enum token_verdict verdict;
+	enum token_result result;
 	struct words missing;
 
 	out->warning = NULL;
-	error = tokens_fresh(app, request, wish, &out->record, &out->credential, &verdict);
+	error = tokens_fresh(app, request, options, &out->record, &out->credential, &result);
 	if (error != NULL)
 		return error;
-	if (verdict != TOKEN_GOOD) {
+	if (result != TOKEN_GOOD) {
 		bool still;
 
-		if (!is_still_usable(&out->credential, wish, verdict))
-			return tokens_meaning(verdict)->error;
+		if (!is_still_usable(&out->credential, options, result))
+			return tokens_result_info(result)->error;
 		error = is_still_stored(app, request, &out->record, &still);
 		if (error != NULL || !still)
 			return error;
-		out->warning = tokens_meaning(verdict)->reason;
+		out->warning = tokens_result_info(result)->reason;
 	}
-	missing = words_minus(request->arena, wish->scopes, &out->record.scopes);
+	missing = words_minus(request->arena, options->scopes, &out->record.scopes);
 	if (missing.count > 0)
 		return &error_scopes_missing;
 	return store_integration_vended(app, request->arena, &out->record, &out->credential, noted);
 }
 
 const struct error *
-tokens_vend(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
+tokens_vend(struct app *app, struct request *request, const struct token_options *options, const struct words *scopes,
 	    struct vended_token *out)
 {
-	struct token_wish whole = *wish;
+	struct token_options whole = *options;
 	const struct error *error;
 	bool noted = false;
 

@@ -157,14 +157,14 @@ take_state(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-read_tokens_once(struct app *app, struct arena *arena, const struct vend_condition *wish)
+read_tokens_once(struct app *app, struct arena *arena, const struct vend_condition *options)
 {
 	const struct provider *provider = config_provider(app->config, FUZZ_SERVICE);
 	struct integration record;
 	struct credential credential;
 	bool found;
 	const struct error *error =
-	    store_integration_read_tokens(app, arena, provider, &connection, wish, &record, &credential, &found);
+	    store_integration_read_tokens(app, arena, provider, &connection, options, &record, &credential, &found);
 
 	check_error(error);
 	must(error == NULL || !found);
@@ -179,12 +179,12 @@ static void
 read_tokens(struct app *app, struct arena *arena, void *arg)
 {
 	static const struct words none;
-	static const struct vend_condition wish = {.expires_at = 1790000000, .scopes = &none};
+	static const struct vend_condition options = {.expires_at = 1790000000, .scopes = &none};
 
 	app->hints = hints_open();
 	must(app->hints != NULL);
-	read_tokens_once(app, arena, &wish);
-	read_tokens_once(app, arena, &wish);
+	read_tokens_once(app, arena, &options);
+	read_tokens_once(app, arena, &options);
 	hints_close(app->hints);
 	app->hints = NULL;
 	(void)arg;
@@ -277,7 +277,7 @@ read_grant(struct app *app, struct arena *arena, void *arg)
 {
 	enum grant_use use = GRANT_OTHERS;
 	struct grant_revocation last;
-	int verdict;
+	int result;
 	const char *mark;
 	const struct integration record = {.connection_key = connection, .generation = "g"};
 
@@ -285,7 +285,7 @@ read_grant(struct app *app, struct arena *arena, void *arg)
 	check_error(store_shared_grant_use(app, arena, "https://accounts.google.com", "account", &connection, &use));
 	must(use <= GRANT_OTHERS);
 	check_error(store_shared_grant_revocation(app, arena, "https://accounts.google.com", "account", &last));
-	check_error(store_failure_read(app, arena, &record, &verdict));
+	check_error(store_failure_read(app, arena, &record, &result));
 	check_error(store_validation_read(app, arena, &connection, &mark));
 }
 

@@ -18,12 +18,12 @@ static struct provider_mcp mcps[] = {{.mcp = "mail"}, {.mcp = "files"}};
 
 /* In place of the connection: there is one, and it has a token. */
 const struct error *
-tokens_vend(struct app *app, struct request *request, const struct token_wish *wish, const struct words *scopes,
+tokens_vend(struct app *app, struct request *request, const struct token_options *options, const struct words *scopes,
 	    struct vended_token *out)
 {
 	(void)app;
 	(void)request;
-	(void)wish;
+	(void)options;
 	(void)scopes;
 	*out = (struct vended_token){.credential = {.access_token = "ya29.MARKER"}};
 	return NULL;
