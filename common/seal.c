@@ -288,7 +288,7 @@ begin(struct key_ring *ring, const struct key *key, const struct seal_context *c
 }
 
 void
-key_ring_rest(struct key_ring *ring)
+key_ring_forget_expanded(struct key_ring *ring)
 {
 	if (ring == NULL || ring->expanded == NULL)
 		return;
@@ -301,7 +301,7 @@ key_ring_rest(struct key_ring *ring)
 static void
 forget_failure(struct key_ring *ring)
 {
-	key_ring_rest(ring);
+	key_ring_forget_expanded(ring);
 	ERR_clear_error();
 }
 

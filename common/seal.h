@@ -47,7 +47,7 @@ const char *key_ring_first(const struct key_ring *ring);
 char *key_ring_new_line(struct arena *arena);
 
 /* Wipe what the last key was expanded to: at the end of each turn of the loop. Closing the ring does it, too. */
-void key_ring_rest(struct key_ring *ring);
+void key_ring_forget_expanded(struct key_ring *ring);
 
 /* Seal `plain`; NULL only when it has more than 64 KiB, or OpenSSL fails. */
 char *seal(struct arena *arena, struct key_ring *ring, const struct seal_context *context, const char *plain);

@@ -102,7 +102,7 @@ end_turn(void *arg)
 {
 	const struct run *run = arg;
 
-	key_ring_rest(run->config->keys);
+	key_ring_forget_expanded(run->config->keys);
 	return false;
 }
 

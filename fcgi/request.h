@@ -49,7 +49,7 @@ struct request {
 	struct prefetched_records prefetched; /* of a route that lists them */
 	struct caller caller;                 /* routes for programs */
 	const char *mcp;                      /* of the path, in the gateway */
-	const char *rest;                     /* of the path, in the proxy: behind the service, with its slash */
+	const char *path_suffix;              /* of the path, in the proxy: behind the service, with its slash */
 	const char *credential;               /* "cookie" or "bearer" */
 	const char *actor;               /* for the audit: "user:<id>", "caller:<name>", "agent:<name> for user:<id>" */
 	const struct provider *provider; /* of the path's service */

@@ -89,7 +89,7 @@ note_refused(struct app *app, struct request *request)
 
 	error = store_integration_read_tokens(app, request->arena, request->provider, &request->connection_key, NULL,
 					      &record, &credential, &found);
-	if (error != NULL || !found || tokens_rest(&credential, TOKENS_REFUSED_REST_S))
+	if (error != NULL || !found || tokens_in_cooldown(&credential, TOKENS_REFUSED_COOLDOWN_S))
 		return error;
 	return store_integration_refused(app, request->arena, &record);
 }
@@ -164,7 +164,8 @@ route_gateway_proxy(struct app *app, struct request *request, struct response *r
 	const struct words none = {0};
 	const char *upstream;
 
-	if (provider->api_base == NULL || !is_plain(request->rest) || !is_allowed(provider, request->rest))
+	if (provider->api_base == NULL || !is_plain(request->path_suffix) ||
+	    !is_allowed(provider, request->path_suffix))
 		return &error_route_not_found;
 	/* The token opens everything that was granted, so the session must be good for all of it. */
 	if (provider->mcp_count == 0) /* no provider file leads to this */
@@ -173,7 +174,7 @@ route_gateway_proxy(struct app *app, struct request *request, struct response *r
 		if (!session_has(request, provider->mcps[i].mcp))
 			return access_forbid(app, request, "mcp");
 	}
-	upstream = arena_format(request->arena, "%s%s%s%s", provider->api_base, request->rest,
+	upstream = arena_format(request->arena, "%s%s%s%s", provider->api_base, request->path_suffix,
 				request->query[0] != '\0' ? "?" : "", request->query);
 	return vend_token(app, request, response, &none, upstream);
 }

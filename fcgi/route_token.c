@@ -43,7 +43,7 @@ read_refused(const struct json *body, struct token_options *options)
 	if (hash == NULL || strlen(hash) != HASH_DIGITS || strspn(hash, "0123456789abcdef") != HASH_DIGITS)
 		return &error_body_invalid;
 	options->refused = hash;
-	options->refused_rest_seconds = TOKENS_REFUSED_REST_S;
+	options->refused_cooldown_seconds = TOKENS_REFUSED_COOLDOWN_S;
 	return NULL;
 }
 

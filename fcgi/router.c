@@ -73,7 +73,7 @@ struct captures {
 	const char *user;
 	const char *service;
 	const char *mcp;
-	const char *rest;
+	const char *path_suffix;
 };
 
 size_t
@@ -103,7 +103,7 @@ capture(struct captures *captures, const char *pattern)
 	case 'u': return &captures->user;
 	case 's': return &captures->service;
 	case 'm': return &captures->mcp;
-	default: return &captures->rest;
+	default: return &captures->path_suffix;
 	}
 }
 
@@ -117,7 +117,7 @@ match(struct arena *arena, const char *pattern, const char *path, struct capture
 		size_t path_len = segment_length(++path);
 
 		if (strcmp(pattern, "{rest}") == 0) {
-			captures->rest = path - 1;
+			captures->path_suffix = path - 1;
 			return true;
 		}
 		if (*pattern == '{') {
@@ -228,7 +228,7 @@ static const struct error *
 check_target(struct app *app, struct request *request, const struct captures *captures)
 {
 	request->mcp = captures->mcp;
-	request->rest = captures->rest;
+	request->path_suffix = captures->path_suffix;
 	if (captures->service == NULL)
 		return NULL;
 	request->provider = config_provider(app->config, captures->service);

@@ -77,10 +77,10 @@ void tokens_discard(struct app *app, struct request *request, const struct excha
 /* For a provider's answer of usual size and all that is done with it: who has asked for tokens must be able to keep
  * them. */
 #define TOKENS_ANSWER_MEMORY ((size_t)64 * 1024)
-#define TOKENS_REFUSED_REST_S 60 /* a program, or an upstream, that keeps refusing costs one refresh a minute */
+#define TOKENS_REFUSED_COOLDOWN_S 60 /* a program, or an upstream, that keeps refusing costs one refresh a minute */
 
-/* Has a refusal forced a refresh in the last `rest_seconds`? A time to come is none: some clock was wrong. */
-bool tokens_rest(const struct credential *credential, int64_t rest_seconds);
+/* Has a refusal forced a refresh in the last `cooldown_seconds`? A time to come is none: some clock was wrong. */
+bool tokens_in_cooldown(const struct credential *credential, int64_t cooldown_seconds);
 
 /* Has a validation found that the provider takes the stored token for another account's? It is nobody's to have then.
  */
@@ -90,10 +90,10 @@ struct token_options {
 	int64_t minimum_seconds; /* refresh when less is left, but never before half of the token's life is over */
 	const char
 	    *refused; /* hex SHA-256 of an access token that the provider refused: refresh if it is still this one */
-	int64_t refused_rest_seconds; /* but not when a refusal has forced a refresh in the last so many seconds */
-	bool force;                   /* refresh whatever is left */
-	bool ask_again;               /* ask the provider even where it has said no before */
-	bool leave_record;            /* where the provider says no, say so to the caller only */
+	int64_t refused_cooldown_seconds; /* but not when a refusal has forced a refresh in the last so many seconds */
+	bool force;                       /* refresh whatever is left */
+	bool ask_again;                   /* ask the provider even where it has said no before */
+	bool leave_record;                /* where the provider says no, say so to the caller only */
 	const struct words
 	    *scopes; /* the token is to be handed out, with these granted; NULL: it stays in the service */
 };

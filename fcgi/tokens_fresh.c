@@ -70,11 +70,11 @@ jitter(const struct token_attempt *attempt)
 }
 
 bool
-tokens_rest(const struct credential *credential, int64_t rest_seconds)
+tokens_in_cooldown(const struct credential *credential, int64_t cooldown_seconds)
 {
 	int64_t since = clock_wall() - credential->forced_at;
 
-	return since >= 0 && since < rest_seconds;
+	return since >= 0 && since < cooldown_seconds;
 }
 
 bool
@@ -88,7 +88,7 @@ tokens_is_refused(const struct credential *credential, const struct token_option
 {
 	char hash[CRYPTO_SHA256_HEX];
 
-	if (options->refused == NULL || tokens_rest(credential, options->refused_rest_seconds))
+	if (options->refused == NULL || tokens_in_cooldown(credential, options->refused_cooldown_seconds))
 		return false;
 	crypto_sha256_hex(credential->access_token, hash);
 	return text_equal(hash, options->refused);

@@ -18,7 +18,7 @@
 #include <stddef.h>
 
 #define POLL_MS 50
-#define REST_MS 1000 /* of a request's time, for what is to be done after waiting */
+#define RESERVE_MS 1000 /* of a request's time, for what is to be done after waiting */
 
 /* True when the token is dead now. *answered is false when it may still come to be. */
 static bool
@@ -173,12 +173,12 @@ static const struct error *
 wait_out(struct app *app, struct request *request, const struct exchange_result *exchange, enum life *life)
 {
 	const struct provider *provider = request->provider;
-	int64_t deadline_ms = loop_now_ms(app->loop) + TOKENS_REVOKE_MS + REST_MS;
+	int64_t deadline_ms = loop_now_ms(app->loop) + TOKENS_REVOKE_MS + RESERVE_MS;
 	struct grant_revocation last;
 	const struct error *error;
 
-	if (deadline_ms > request->deadline_ms - REST_MS)
-		deadline_ms = request->deadline_ms - REST_MS;
+	if (deadline_ms > request->deadline_ms - RESERVE_MS)
+		deadline_ms = request->deadline_ms - RESERVE_MS;
 	for (;;) {
 		error = store_shared_grant_revocation(app, request->arena, provider->issuer, exchange->account, &last);
 		if (error != NULL || !last.under_way || loop_now_ms(app->loop) >= deadline_ms)

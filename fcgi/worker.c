@@ -134,7 +134,7 @@ end_turn(void *arg)
 	const struct worker *worker = arg;
 
 	log_flush();
-	key_ring_rest(worker->settings->config->keys);
+	key_ring_forget_expanded(worker->settings->config->keys);
 	return false;
 }
 

@@ -41,7 +41,7 @@ ask(size_t mcp_count, const char *session_mcps)
 	struct request request = {.arena = arena,
 				  .provider = &provider,
 				  .query = "",
-				  .rest = "/v1/things",
+				  .path_suffix = "/v1/things",
 				  .session = {.found = true, .binding = "token:MARKER", .mcps = session_mcps}};
 	struct response response = {.arena = arena};
 	const struct error *error = route_gateway_proxy(NULL, &request, &response);
