@@ -394,7 +394,7 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 	}
 	waiter->arena = redis->scratch;
 	waiter->what = what;
-	waiter->told = end;
+	waiter->on_end = end;
 	waiter->arg = arg;
 	waiter->wanted = batch->count;
 	waiter->form = redis_form_of(&batch->commands[0]);

@@ -185,8 +185,8 @@ finish(struct redis_waiter *waiter, enum redis_end end)
 		fiber_wake(waiter->fiber);
 		return;
 	}
-	if (waiter->told != NULL)
-		waiter->told(waiter->arg, end == REDIS_ANSWERED && !waiter->refused, waiter->number);
+	if (waiter->on_end != NULL)
+		waiter->on_end(waiter->arg, end == REDIS_ANSWERED && !waiter->refused, waiter->number);
 	free(waiter);
 }
 

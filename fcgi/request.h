@@ -59,7 +59,7 @@ struct request {
 
 	/* for the answer */
 	const struct error *error; /* what went wrong, for the log; NULL: nothing */
-	bool told;                 /* the log and the metrics have this request already */
+	bool logged;               /* the log and the metrics have this request already */
 	const char *detail;        /* overrides the error's sentence; NULL: does not */
 	int64_t retry_after;       /* seconds; 0: the default of the error, if any */
 	const char *allow;         /* Allow of a 405 */

@@ -208,6 +208,6 @@ route_gateway_refusal(struct app *app, struct request *request, struct response 
 	}
 	if (text_equal(request->gateway_code, "upstream_unreachable"))
 		return &error_provider_unreachable;
-	request->told = true;
+	request->logged = true;
 	return error != NULL ? error : &error_internal;
 }

@@ -184,7 +184,7 @@ find_ports(struct ports *ports, const struct config *config)
 /* ---- a worker ---- */
 
 static void
-tell(const struct landlock *landlock, const struct ports *ports, bool filtered)
+log_restrictions(const struct landlock *landlock, const struct ports *ports, bool filtered)
 {
 	bool whole = filtered && landlock->abi > 0;
 	struct log_line line;
@@ -223,5 +223,5 @@ sandbox_worker(const struct config *config)
 		if (!sandbox_calls_coverage())
 			(void)landlock_enter(&landlock);
 	}
-	tell(&landlock, &ports, sandbox_calls_restrict());
+	log_restrictions(&landlock, &ports, sandbox_calls_restrict());
 }

@@ -100,7 +100,7 @@ log_request(const struct job *job, int status, int64_t microseconds)
 
 /* For the log and the metrics. nginx is told only 401 or 403 of a refusal at the gateway. */
 static void
-tell(const struct job *job)
+log_and_count(const struct job *job)
 {
 	int64_t microseconds = clock_monotonic_us() - job->started_us;
 	int status = job->request.error != NULL ? job->request.error->status : job->response.status;
@@ -114,8 +114,8 @@ answer(struct job *job)
 {
 	struct connection *connection = job->connection;
 
-	if (!job->request.told)
-		tell(job);
+	if (!job->request.logged)
+		log_and_count(job);
 	if (connection->gone)
 		fastcgi_drop(connection->fastcgi);
 	if (connection->gone || !fastcgi_answer(connection->fastcgi, &job->response))
