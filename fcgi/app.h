@@ -30,7 +30,7 @@ struct app {
 	struct uses *uses;                 /* counters of the audit; NULL: none, in commands */
 	struct signing_keys *signing_keys; /* providers' public keys, by provider */
 	struct metrics *metrics;
-	const struct app_metrics *series;
+	const struct app_metrics *app_metrics;
 };
 
 #endif

@@ -16,8 +16,8 @@
 #include "common/singleflight.h"
 #include "common/text.h"
 #include "fcgi/app.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/cmd.h"
-#include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
 
 #include <stdio.h>
@@ -30,7 +30,7 @@ struct run {
 	struct app app;
 	struct config *config;
 	struct fibers *fibers;
-	struct app_metrics *series;
+	struct app_metrics *app_metrics;
 	struct arena *arena;
 	struct loop_hook *turn_hook;
 	int (*fn)(struct app *, struct arena *, void *);
@@ -89,11 +89,11 @@ static bool
 open_metrics(struct run *run)
 {
 	run->app.metrics = metrics_open(1);
-	run->series = run->app.metrics != NULL ? series_open(run->app.metrics, NULL) : NULL;
-	if (run->series == NULL || !metrics_freeze(run->app.metrics))
+	run->app_metrics = run->app.metrics != NULL ? app_metrics_open(run->app.metrics, NULL) : NULL;
+	if (run->app_metrics == NULL || !metrics_freeze(run->app.metrics))
 		return false;
 	metrics_claim(run->app.metrics, 0);
-	run->app.series = run->series;
+	run->app.app_metrics = run->app_metrics;
 	return true;
 }
 
@@ -147,7 +147,7 @@ close_run(struct run *run)
 	resolver_close(app->resolver);
 	fibers_close(run->fibers);
 	loop_close(app->loop);
-	series_close(run->series);
+	app_metrics_close(run->app_metrics);
 	metrics_close(app->metrics);
 	config_close(run->config);
 }

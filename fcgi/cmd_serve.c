@@ -10,11 +10,11 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
 #include "fcgi/fastcgi.h"
 #include "fcgi/listen.h"
 #include "fcgi/sandbox.h"
-#include "fcgi/series.h"
 #include "fcgi/supervisor.h"
 
 #include <signal.h>
@@ -32,7 +32,7 @@
 struct parent {
 	struct config *config;
 	struct metrics *metrics;
-	struct app_metrics *series;
+	struct app_metrics *app_metrics;
 	struct supervisor supervisor;
 	uint64_t files; /* sandbox_files, of the time when the workers were started */
 	bool owns_socket;
@@ -191,14 +191,14 @@ static bool
 prepare(struct parent *parent)
 {
 	parent->metrics = metrics_open(SUPERVISOR_SLOTS);
-	parent->series = parent->metrics != NULL ? series_open(parent->metrics, parent->config) : NULL;
-	if (parent->series == NULL || !metrics_freeze(parent->metrics) || !fastcgi_prepare()) {
+	parent->app_metrics = parent->metrics != NULL ? app_metrics_open(parent->metrics, parent->config) : NULL;
+	if (parent->app_metrics == NULL || !metrics_freeze(parent->metrics) || !fastcgi_prepare()) {
 		log_message(LOG_LEVEL_ERROR, "start_failed", "the shared memory could not be had", "free some memory");
 		return false;
 	}
 	parent->supervisor.config = parent->config;
 	parent->supervisor.metrics = parent->metrics;
-	parent->supervisor.series = parent->series;
+	parent->supervisor.app_metrics = parent->app_metrics;
 	parent->supervisor.listen_fd = listen_open(parent->config->listen, &parent->owns_socket);
 	return parent->supervisor.listen_fd >= 0;
 }
@@ -248,7 +248,7 @@ cmd_serve(int argc, char **argv)
 	status = serve(&parent);
 	if (parent.supervisor.listen_fd > 0)
 		close(parent.supervisor.listen_fd);
-	series_close(parent.series);
+	app_metrics_close(parent.app_metrics);
 	metrics_close(parent.metrics);
 	config_close(parent.config);
 	return status;

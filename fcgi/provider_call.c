@@ -19,7 +19,7 @@ provider_complain(const struct request *request, const struct provider *provider
 	log_begin(&line, LOG_LEVEL_ERROR, "provider_call_failed");
 	log_text(&line, "request_id", request->request_id);
 	log_text(&line, "service", provider->service);
-	log_text(&line, "endpoint", series_endpoint_name(endpoint));
+	log_text(&line, "endpoint", app_metrics_endpoint_name(endpoint));
 	if (status != 0)
 		log_number(&line, "provider_status", status);
 	log_text(&line, "message", what);
@@ -43,7 +43,7 @@ provider_call(struct app *app, struct request *request, const struct provider *p
 		outcome = OUTCOME_UNREACHABLE;
 	else if (response->status >= 400)
 		outcome = OUTCOME_REFUSED;
-	series_provider_call(app, endpoint, outcome, clock_monotonic_us() - started_us);
+	app_metrics_provider_call(app, endpoint, outcome, clock_monotonic_us() - started_us);
 	if (error != NULL)
 		provider_complain(request, provider, endpoint, 0, why,
 				  "check the network, PROVIDER_CA_FILE and the provider's own status page");

@@ -3,7 +3,7 @@
 #define FCGI_PROVIDER_CALL_H
 
 #include "common/http.h"
-#include "fcgi/series.h"
+#include "fcgi/app_metrics.h"
 
 struct app;
 struct error;

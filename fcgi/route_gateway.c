@@ -15,11 +15,11 @@
 #include "common/log.h"
 #include "fcgi/access.h"
 #include "fcgi/app.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
-#include "fcgi/series.h"
 #include "fcgi/tokens.h"
 
 #include <string.h>
@@ -185,7 +185,7 @@ log_split_answer(struct app *app, const struct request *request)
 {
 	struct log_line line;
 
-	series_split_answer(app, request->mcp);
+	app_metrics_split_answer(app, request->mcp);
 	log_begin(&line, LOG_LEVEL_WARN, "gateway_split_answer");
 	log_text(&line, "request_id", request->request_id);
 	log_text(&line, "mcp", request->mcp); /* or, of the proxy: */

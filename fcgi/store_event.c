@@ -9,7 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "fcgi/app.h"
-#include "fcgi/series.h"
+#include "fcgi/app_metrics.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +110,7 @@ store_event_log(const struct event_entry *entry, enum log_level level, const cha
 static void
 lost(const struct event_entry *entry)
 {
-	series_event_lost(entry->app);
+	app_metrics_event_lost(entry->app);
 	store_event_log(entry, LOG_LEVEL_ERROR, "audit_entry_lost",
 			"Redis did not take it: keep this line as the audit entry");
 }

@@ -31,7 +31,7 @@ child_main(struct supervisor *supervisor, size_t slot, int ready_fd, pid_t paren
 {
 	struct worker_settings settings = {.config = supervisor->config,
 					   .metrics = supervisor->metrics,
-					   .series = supervisor->series,
+					   .app_metrics = supervisor->app_metrics,
 					   .slot = slot,
 					   .slots = SLOTS,
 					   .listen_fd = supervisor->listen_fd,

@@ -35,7 +35,7 @@ struct place {
 struct supervisor {
 	const struct config *config; /* of workers to be started */
 	struct metrics *metrics;     /* with SUPERVISOR_SLOTS slots */
-	const struct app_metrics *series;
+	const struct app_metrics *app_metrics;
 	int listen_fd;
 	struct child children[SUPERVISOR_SLOTS]; /* index: slot of the metrics */
 	struct place places[SUPERVISOR_SLOTS];

@@ -4,8 +4,8 @@
 #include "common/error.h"
 #include "common/text.h"
 #include "fcgi/app.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/request.h"
-#include "fcgi/series.h"
 
 #include <stdlib.h>
 
@@ -71,7 +71,7 @@ take_place(struct app *app, struct request *request, const struct connection_key
 			      .next = waits->first};
 	if (is_beyond(waits, wait, &bound)) {
 		*wait = (struct wait){0};
-		series_wait_refused(app, bound);
+		app_metrics_wait_refused(app, bound);
 		return &error_overloaded;
 	}
 	waits->first = wait;

@@ -15,10 +15,10 @@
 #include "common/seal.h"
 #include "common/singleflight.h"
 #include "common/text.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
 #include "fcgi/hints.h"
 #include "fcgi/sandbox.h"
-#include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
 #include "fcgi/store.h"
 #include "fcgi/waits.h"
@@ -63,7 +63,7 @@ static void
 drain(void *arg)
 {
 	struct worker *worker = arg;
-	const struct app_gauges *gauges = series_gauges(worker->settings->series);
+	const struct app_gauges *gauges = app_metrics_gauges(worker->settings->app_metrics);
 
 	if (worker->draining)
 		return;
@@ -121,9 +121,9 @@ look_at_memory(void *arg)
 	struct worker *worker = arg;
 	uint64_t dropped = log_dropped();
 
-	metrics_set(worker->settings->metrics, series_gauges(worker->settings->series)->memory,
+	metrics_set(worker->settings->metrics, app_metrics_gauges(worker->settings->app_metrics)->memory,
 		    memory_in_use(worker->memory_fd));
-	series_log_dropped(&worker->app, dropped - worker->log_dropped);
+	app_metrics_log_dropped(&worker->app, dropped - worker->log_dropped);
 	worker->log_dropped = dropped;
 	loop_timer_set(worker->memory_timer, MEMORY_LOOK_MS);
 }
@@ -150,7 +150,7 @@ open_app(struct worker *worker)
 	app->config = config;
 	app->loop = worker->loop;
 	app->metrics = worker->settings->metrics;
-	app->series = worker->settings->series;
+	app->app_metrics = worker->settings->app_metrics;
 	app->resolver = resolver_open(worker->loop);
 	app->singleflights = singleflights_open();
 	app->hints = hints_open();
@@ -236,7 +236,7 @@ worker_run(const struct worker_settings *settings)
 		log_flush();
 		return 70;
 	}
-	metrics_set(settings->metrics, series_gauges(settings->series)->ready, 1);
+	metrics_set(settings->metrics, app_metrics_gauges(settings->app_metrics)->ready, 1);
 	look_at_memory(&worker);
 	log_message(LOG_LEVEL_INFO, "worker_serving", "the worker serves", NULL);
 	if (settings->ready_fd >= 0 && write(settings->ready_fd, "", 1) == 1)

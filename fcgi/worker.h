@@ -11,7 +11,7 @@ struct metrics;
 struct worker_settings {
 	const struct config *config;
 	struct metrics *metrics;
-	const struct app_metrics *series;
+	const struct app_metrics *app_metrics;
 	size_t slot; /* of the metrics, this worker's own */
 	size_t slots;
 	int listen_fd; /* in non-blocking mode, shared by all workers */

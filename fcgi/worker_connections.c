@@ -10,9 +10,9 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
 #include "fcgi/fastcgi.h"
-#include "fcgi/series.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -94,7 +94,7 @@ worker_set_state(struct connection *connection, enum connection_state state)
 void
 worker_update_gauges(struct worker *worker)
 {
-	const struct app_gauges *gauges = series_gauges(worker->settings->series);
+	const struct app_gauges *gauges = app_metrics_gauges(worker->settings->app_metrics);
 	struct metrics *metrics = worker->settings->metrics;
 
 	metrics_set(metrics, gauges->connections, (int64_t)worker->connections);
@@ -258,7 +258,7 @@ adopt(struct worker *worker, int fd)
 static bool
 has_more_than_its_share(struct worker *worker)
 {
-	const struct app_gauges *gauges = series_gauges(worker->settings->series);
+	const struct app_gauges *gauges = app_metrics_gauges(worker->settings->app_metrics);
 	int64_t total = 0;
 	int64_t workers = 0;
 

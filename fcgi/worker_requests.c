@@ -7,11 +7,11 @@
 #include "common/fiber.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/fastcgi.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/router.h"
-#include "fcgi/series.h"
 #include "fcgi/waits.h"
 
 #include <stdlib.h>
@@ -106,7 +106,7 @@ log_and_count(const struct job *job)
 	int status = job->request.error != NULL ? job->request.error->status : job->response.status;
 
 	log_request(job, status, microseconds);
-	series_request(&job->worker->app, job->route, job->request.method, status, microseconds);
+	app_metrics_request(&job->worker->app, job->route, job->request.method, status, microseconds);
 }
 
 static void
@@ -194,7 +194,7 @@ worker_refuse_request(struct connection *connection)
 
 	if (job == NULL)
 		return;
-	series_overloaded(&connection->worker->app);
+	app_metrics_overloaded(&connection->worker->app);
 	answer_overloaded(job);
 }
 

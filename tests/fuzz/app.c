@@ -10,8 +10,8 @@
 #include "common/resolve.h"
 #include "common/singleflight.h"
 #include "fcgi/app.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
-#include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
 #include "fcgi/store.h"
 #include "tests/fuzz/fuzz.h"
@@ -166,8 +166,8 @@ fuzz_app(void)
 	app->loop = loop_open();
 	app->metrics = metrics_open(1);
 	must(app->loop != NULL && app->metrics != NULL);
-	app->series = series_open(app->metrics, NULL);
-	must(app->series != NULL && metrics_freeze(app->metrics));
+	app->app_metrics = app_metrics_open(app->metrics, NULL);
+	must(app->app_metrics != NULL && metrics_freeze(app->metrics));
 	metrics_claim(app->metrics, 0);
 	run.fibers = fibers_open(app->loop, 1);
 	redis.idle_timer = loop_timer_open(app->loop, idle, NULL);

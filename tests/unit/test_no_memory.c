@@ -21,9 +21,9 @@
 #include "common/resp.h"
 #include "common/seal.h"
 #include "common/singleflight.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
 #include "fcgi/fastcgi.h"
-#include "fcgi/series.h"
 #include "fcgi/signing_keys.h"
 
 #include <signal.h>
@@ -236,10 +236,10 @@ static bool
 metrics_and_series(void)
 {
 	struct metrics *metrics = metrics_open(2);
-	struct app_metrics *series = metrics != NULL ? series_open(metrics, NULL) : NULL;
-	bool done = series != NULL && metrics_freeze(metrics);
+	struct app_metrics *app_metrics = metrics != NULL ? app_metrics_open(metrics, NULL) : NULL;
+	bool done = app_metrics != NULL && metrics_freeze(metrics);
 
-	series_close(series);
+	app_metrics_close(app_metrics);
 	metrics_close(metrics);
 	return done;
 }
@@ -410,7 +410,7 @@ closing_nothing(void **state)
 	resolver_close(NULL);
 	http_close(NULL);
 	redis_close(NULL);
-	series_close(NULL);
+	app_metrics_close(NULL);
 	metrics_close(NULL);
 	signing_keys_close(NULL);
 	jwt_keys_close(NULL);

@@ -11,8 +11,8 @@
 #include "common/fiber.h"
 #include "common/redis.h"
 #include "fcgi/app.h"
+#include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
-#include "fcgi/series.h"
 #include "fcgi/store.h"
 #include "tests/unit/on_loop.h"
 
@@ -82,7 +82,7 @@ redis_run_shared(struct redis *redis, struct redis_batch *batch)
 }
 
 void
-series_event_lost(struct app *lost)
+app_metrics_event_lost(struct app *lost)
 {
 	(void)lost;
 }

@@ -1,6 +1,6 @@
 /* The program's own metrics: registered once before fork, then counted through these functions (/metrics). */
-#ifndef FCGI_SERIES_H
-#define FCGI_SERIES_H
+#ifndef FCGI_APP_METRICS_H
+#define FCGI_APP_METRICS_H
 
 #include "fcgi/request.h"
 
@@ -38,22 +38,22 @@ struct app_gauges {
 };
 
 /* Register everything; before metrics_freeze. `config` names the MCPs (NULL: none). NULL without memory. */
-struct app_metrics *series_open(struct metrics *metrics, const struct config *config);
-void series_close(struct app_metrics *series);
+struct app_metrics *app_metrics_open(struct metrics *metrics, const struct config *config);
+void app_metrics_close(struct app_metrics *app_metrics);
 
-const struct app_gauges *series_gauges(const struct app_metrics *series);
+const struct app_gauges *app_metrics_gauges(const struct app_metrics *app_metrics);
 
 /* The short name of a provider endpoint, for logs. */
-const char *series_endpoint_name(enum provider_endpoint endpoint);
+const char *app_metrics_endpoint_name(enum provider_endpoint endpoint);
 
-void series_request(struct app *app, size_t route, enum method method, int status, int64_t microseconds);
-void series_provider_call(struct app *app, enum provider_endpoint endpoint, enum provider_outcome outcome,
-			  int64_t microseconds);
-void series_overloaded(struct app *app); /* a request that waited too long for its turn */
-void series_wait_refused(struct app *app, enum waits_bound bound);
-void series_event_lost(struct app *app); /* an audit entry that could not be sent */
+void app_metrics_request(struct app *app, size_t route, enum method method, int status, int64_t microseconds);
+void app_metrics_provider_call(struct app *app, enum provider_endpoint endpoint, enum provider_outcome outcome,
+			       int64_t microseconds);
+void app_metrics_overloaded(struct app *app); /* a request that waited too long for its turn */
+void app_metrics_wait_refused(struct app *app, enum waits_bound bound);
+void app_metrics_event_lost(struct app *app); /* an audit entry that could not be sent */
 /* nginx dropped an answer without a final status, of this MCP's upstream; NULL: of the API proxy's. */
-void series_split_answer(struct app *app, const char *mcp);
-void series_log_dropped(struct app *app, uint64_t lines);
+void app_metrics_split_answer(struct app *app, const char *mcp);
+void app_metrics_log_dropped(struct app *app, uint64_t lines);
 
 #endif
