@@ -373,14 +373,15 @@ const struct error *store_limit_count(struct app *app, struct arena *arena, cons
 const struct error *store_limit_count_caller(struct app *app, struct arena *arena, const char *what, const char *key,
 					     unsigned limit, int64_t *retry_after);
 
-/* ---- store_failure.c: integrations:refresh_failure:{...}:<service> ---- */
+/* ---- store_refresh_failure.c: integrations:refresh_failure:{...}:<service> ---- */
 
 /* Remember for `ms` that a refresh of this generation ended with `result` (an enum token_result); does not wait. */
-void store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result, int64_t ms);
+void store_refresh_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result,
+				int64_t ms);
 
 /* The remembered result for this generation, or 0. Whoever can write to Redis may have made it up. */
-const struct error *store_failure_read(struct app *app, struct arena *arena, const struct integration *record,
-				       int *result);
+const struct error *store_refresh_failure_read(struct app *app, struct arena *arena, const struct integration *record,
+					       int *result);
 
 /* ---- store_validation.c: integrations:validated:{...}:<service> ---- */
 

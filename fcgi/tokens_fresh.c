@@ -159,7 +159,7 @@ remembered_failure(struct token_attempt *attempt, enum token_result *result, boo
 	const struct error *error;
 	int number;
 
-	error = store_failure_read(attempt->app, attempt->request->arena, attempt->record, &number);
+	error = store_refresh_failure_read(attempt->app, attempt->request->arena, attempt->record, &number);
 	*known = error == NULL && number > TOKEN_GOOD && number < TOKEN_CROWDED; /* which is never stored */
 	if (*known)
 		*result = (enum token_result)number;

@@ -198,7 +198,7 @@ note_failure(struct token_attempt *attempt, enum token_result result, const stru
 	}
 	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->connection_key,
 			   tokens_result_info(result)->reason, request->request_id);
-	store_failure_note(app, request->arena, attempt->record, (int)result, remember_ms(response));
+	store_refresh_failure_note(app, request->arena, attempt->record, (int)result, remember_ms(response));
 	return error;
 }
 

@@ -285,7 +285,7 @@ read_grant(struct app *app, struct arena *arena, void *arg)
 	check_error(store_shared_grant_use(app, arena, "https://accounts.google.com", "account", &connection, &use));
 	must(use <= GRANT_OTHERS);
 	check_error(store_shared_grant_revocation(app, arena, "https://accounts.google.com", "account", &last));
-	check_error(store_failure_read(app, arena, &record, &result));
+	check_error(store_refresh_failure_read(app, arena, &record, &result));
 	check_error(store_validation_read(app, arena, &connection, &mark));
 }
 

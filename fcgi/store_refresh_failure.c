@@ -15,7 +15,8 @@
 #define VERDICT_MAX 64
 
 void
-store_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result, int64_t ms)
+store_refresh_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result,
+			   int64_t ms)
 {
 	struct redis_batch batch;
 
@@ -27,7 +28,7 @@ store_failure_note(struct app *app, struct arena *arena, const struct integratio
 }
 
 const struct error *
-store_failure_read(struct app *app, struct arena *arena, const struct integration *record, int *result)
+store_refresh_failure_read(struct app *app, struct arena *arena, const struct integration *record, int *result)
 {
 	struct redis_batch batch;
 	const struct error *error;
