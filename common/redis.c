@@ -397,7 +397,7 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 	waiter->on_end = end;
 	waiter->arg = arg;
 	waiter->wanted = batch->count;
-	waiter->form = redis_form_of(&batch->commands[0]);
+	waiter->shape = redis_reply_shape_of(&batch->commands[0]);
 	for (size_t i = 0; i < batch->count; i++) {
 		if (batch->commands[i].script != NULL)
 			use_source(&batch->commands[i]);

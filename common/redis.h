@@ -55,8 +55,8 @@ struct redis_batch {
 /* A Lua script, run by its SHA-1; the source is sent where Redis does not know it. */
 struct redis_script {
 	const char *source;
-	const char *form; /* of its reply (redis_form.h) */
-	char sha1[41];    /* filled by redis_script_prepare */
+	const char *shape; /* of its reply (redis_reply_shape.h) */
+	char sha1[41];     /* filled by redis_script_prepare */
 };
 
 void redis_script_prepare(struct redis_script *script);
@@ -97,9 +97,9 @@ void redis_add_script(struct redis_batch *batch, const struct redis_script *scri
 /*
  * Send the batch and park until all replies are there. NULL: every reply is there and none is REDIS_ERROR. An error
  * reply (logged by its first word) gives error_store_unavailable, too. A batch is appended whole: nothing of another
- * fiber comes between its commands. A reply that its command cannot have (redis_form.h) is an error, too, and ends the
- * connection. `reads` true says that all of it may be repeated: it is, once, when the connection turned out dead before
- * any reply. Only on a fiber.
+ * fiber comes between its commands. A reply that its command cannot have (redis_reply_shape.h) is an error, too, and
+ * ends the connection. `reads` true says that all of it may be repeated: it is, once, when the connection turned out
+ * dead before any reply. Only on a fiber.
  */
 const struct error *redis_run(struct redis *redis, struct redis_batch *batch, bool reads);
 

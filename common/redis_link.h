@@ -10,7 +10,7 @@
 
 #include "common/redis.h"
 
-#include "common/redis_form.h"
+#include "common/redis_reply_shape.h"
 #include "common/redis_url.h"
 #include "common/resp.h"
 
@@ -38,8 +38,8 @@ struct redis_waiter {
 	struct redis_reply **replies; /* NULL: nobody reads them */
 	const char *what;             /* names it in the log, where nobody waits */
 	const struct redis_command *commands;
-	struct redis_form form;     /* of a reply, where nobody waits: then it is one command */
-	redis_end_function *on_end; /* where nobody waits, but somebody wants to know */
+	struct redis_reply_shape shape; /* of a reply, where nobody waits: then it is one command */
+	redis_end_function *on_end;     /* where nobody waits, but somebody wants to know */
 	void *arg;
 	int64_t number; /* the last reply, where it was one */
 	bool refused;   /* a reply was an error */

@@ -334,13 +334,13 @@ take_mark(struct redis *redis, const struct redis_reply *reply)
 static bool
 is_its_own(const struct redis_waiter *waiter, const struct redis_reply *reply)
 {
-	struct redis_form form = waiter->form;
+	struct redis_reply_shape shape = waiter->shape;
 
 	if (reply->type == REDIS_ERROR || waiter->too_large)
 		return true;
 	if (waiter->commands != NULL)
-		form = redis_form_of(&waiter->commands[waiter->got]);
-	return redis_form_fits(&form, reply);
+		shape = redis_reply_shape_of(&waiter->commands[waiter->got]);
+	return redis_reply_shape_fits(&shape, reply);
 }
 
 /* A server that is no master any more, or forgot who we are: a new connection may find another, or be known again. */

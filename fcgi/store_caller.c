@@ -18,7 +18,7 @@ static struct resp_tail fields_tail;
 
 /* ARGV: seconds, then fields and values. */
 static struct redis_script write_script = {
-    .form = "[1,1]",
+    .shape = "[1,1]",
     .source = "redis.call('DEL', KEYS[1])\n"
 	      "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
 	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"

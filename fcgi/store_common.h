@@ -114,10 +114,10 @@ void store_pending_revocation_parse(const struct app *app, struct arena *arena, 
 				    const struct connection_key *connection, const struct redis_reply *reply,
 				    struct deletion *out);
 
-/* And the form of their replies (redis_form.h). */
-#define STORE_FORM_FIELD(name) "S"
-#define STORE_FORM_RECORD "(" STORE_RECORD_FIELDS(STORE_FORM_FIELD) ")"
-#define STORE_FORM_CREDENTIAL "(" STORE_CREDENTIAL_FIELDS(STORE_FORM_FIELD) ")"
+/* And the form of their replies (redis_reply_shape.h). */
+#define STORE_SHAPE_FIELD(name) "S"
+#define STORE_SHAPE_RECORD "(" STORE_RECORD_FIELDS(STORE_SHAPE_FIELD) ")"
+#define STORE_SHAPE_CREDENTIAL "(" STORE_CREDENTIAL_FIELDS(STORE_SHAPE_FIELD) ")"
 
 /* Add the read of a record. */
 void store_record_add(struct redis_batch *batch, const struct connection_key *connection);

@@ -30,7 +30,7 @@ _Static_assert(sizeof credential_fields / sizeof *credential_fields == STORE_CRE
 /* Record and tokens of one moment, for when a pipeline has shown those of two. The tombstone is an argument: as a key
  * it would need the right to write it. */
 static struct redis_script read_script = {
-    .form = "(" STORE_FORM_RECORD STORE_FORM_CREDENTIAL "[0,1])",
+    .shape = "(" STORE_SHAPE_RECORD STORE_SHAPE_CREDENTIAL "[0,1])",
     .source = "return {" STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL ", redis.call('EXISTS', ARGV[1])}\n",
 };
 
@@ -39,7 +39,7 @@ static struct redis_script read_script = {
  * must be granted, issuer, client id.
  */
 static struct redis_script vend_script = {
-    .form = "(" STORE_FORM_RECORD STORE_FORM_CREDENTIAL "[0,1][0,1])",
+    .shape = "(" STORE_SHAPE_RECORD STORE_SHAPE_CREDENTIAL "[0,1][0,1])",
     .source =
 	"local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
 	"local removed = redis.call('EXISTS', ARGV[1])\n"

@@ -38,7 +38,7 @@ struct pairs {
  * record, the record's fields and values, the tokens'.
  */
 static struct redis_script connect_script = {
-    .form = "('removed')|(sss" STORE_FORM_RECORD STORE_FORM_CREDENTIAL ")",
+    .shape = "('removed')|(sss" STORE_SHAPE_RECORD STORE_SHAPE_CREDENTIAL ")",
     .source = "if redis.call('EXISTS', ARGV[1]) == 1 then return {'removed'} end\n"
 	      "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
 	      "local outcome, id, connected, handed = 'created', ARGV[5], ARGV[6], false\n"
@@ -63,7 +63,7 @@ static struct redis_script connect_script = {
 /* KEYS: record, tokens. ARGV: generation, judged, tombstone ("": whoever is barred meanwhile is no reason to lose what
  * the provider gave), number of words of the record, its fields and values, the tokens'. */
 static struct redis_script refresh_script = {
-    .form = "[0,2]",
+    .shape = "[0,2]",
     .source = "if ARGV[3] ~= '' and redis.call('EXISTS', ARGV[3]) == 1 then return 2 end\n"
 	      "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
 	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
@@ -78,7 +78,7 @@ static struct redis_script refresh_script = {
 
 /* KEYS: record. ARGV: generation, fields and values. */
 static struct redis_script status_script = {
-    .form = "[0,1]",
+    .shape = "[0,1]",
     .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
 	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
 	      "redis.call('HDEL', KEYS[1], 'status_reason')\n"
@@ -91,7 +91,7 @@ static struct redis_script status_script = {
  * now, the one that was handed out lives on, so the generation is not compared; the latest expiry stays.
  */
 static struct redis_script vended_script = {
-    .form = "[0,1]",
+    .shape = "[0,1]",
     .source = "if redis.call('EXISTS', ARGV[2]) == 1 then return 0 end\n"
 	      "if redis.call('HGET', KEYS[1], 'id') ~= ARGV[3] then return 0 end\n"
 	      "local until_now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0') or 0\n"
@@ -101,14 +101,14 @@ static struct redis_script vended_script = {
 
 /* KEYS: record, tokens. ARGV: generation, now. */
 static struct redis_script refused_script = {
-    .form = "[0,2]",
+    .shape = "[0,2]",
     .source = "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end\n"
 	      "return redis.call('HSET', KEYS[2], 'expires_at', '0', 'forced_at', ARGV[2])\n",
 };
 
 /* KEYS: record, tokens, the two of what is left. */
 static struct redis_script delete_script = {
-    .form = "(" STORE_FORM_RECORD STORE_FORM_CREDENTIAL "2[0,1])",
+    .shape = "(" STORE_SHAPE_RECORD STORE_SHAPE_CREDENTIAL "2[0,1])",
     .source = "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n" STORE_LUA_LEAVING
 	      "local left, busy = {}, redis.call('EXISTS', KEYS[4])\n"
 	      "if busy == 0 then left = redis.call('HGETALL', KEYS[3]) end\n"

@@ -32,13 +32,13 @@ struct lease {
 };
 
 static struct redis_script renew_script = {
-    .form = "[0,1]",
+    .shape = "[0,1]",
     .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
 	      "return redis.call('PEXPIRE', KEYS[1], ARGV[2])\n",
 };
 
 static struct redis_script release_script = {
-    .form = "[0,1]",
+    .shape = "[0,1]",
     .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
 	      "return redis.call('DEL', KEYS[1])\n",
 };

@@ -14,7 +14,7 @@
  * it would need the right to write it, which workers do not have. It lies on the same node all the same.
  */
 static struct redis_script count_script = {
-    .form = "[-1,60000]",
+    .shape = "[-1,60000]",
     .source = "if ARGV[3] and redis.call('EXISTS', ARGV[3]) == 1 then return -1 end\n"
 	      "local limit = tonumber(ARGV[1])\n"
 	      "if limit == 0 then return 0 end\n"

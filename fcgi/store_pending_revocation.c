@@ -21,7 +21,7 @@
 
 /* KEYS: own_keys. */
 static struct redis_script take_script = {
-    .form = "(2[0,1])",
+    .shape = "(2[0,1])",
     .source = "local left, busy = {}, redis.call('EXISTS', KEYS[2])\n"
 	      "if busy == 0 then left = redis.call('HGETALL', KEYS[1]) end\n"
 	      "if #left > 0 then redis.call('SET', KEYS[2], '1', 'PX', '" STORE_CLAIM_MS "') end\n"
@@ -30,7 +30,7 @@ static struct redis_script take_script = {
 
 /* KEYS: own_keys. ARGV: generation. As long as another one is left, somebody may be at it. */
 static struct redis_script done_script = {
-    .form = "[1,1]",
+    .shape = "[1,1]",
     .source = "redis.call('HDEL', KEYS[1], ARGV[1])\n"
 	      "if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end\n"
 	      "return 1\n",

@@ -17,7 +17,7 @@
 
 /* ARGV: the two values read, the two to put in their place. */
 static struct redis_script exchange_script = {
-    .form = "[0,1]",
+    .shape = "[0,1]",
     .source = "local now = redis.call('HMGET', KEYS[1], 'access_token', 'refresh_token')\n"
 	      "if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] then return 0 end\n"
 	      "redis.call('HSET', KEYS[1], 'access_token', ARGV[3], 'refresh_token', ARGV[4])\n"

@@ -37,7 +37,7 @@ struct holding {
 
 /* KEYS: the key of a grant's revocations. ARGV: an owner, milliseconds. Owners stand there each behind a space. */
 static struct redis_script begin_script = {
-    .form = "[1,1]",
+    .shape = "[1,1]",
     .source = "local others = redis.call('GET', KEYS[1]) or ''\n"
 	      "if others == '" OVER "' then others = '' end\n"
 	      "redis.call('SET', KEYS[1], others .. ' ' .. ARGV[1], 'PX', ARGV[2])\n"
@@ -46,7 +46,7 @@ static struct redis_script begin_script = {
 
 /* KEYS: the same. ARGV: the owner, what to say after the last one, milliseconds. */
 static struct redis_script over_script = {
-    .form = "[1,1]",
+    .shape = "[1,1]",
     .source = "local others = string.gsub(redis.call('GET', KEYS[1]) or '', ' ' .. ARGV[1], '')\n"
 	      "if others ~= '' then redis.call('SET', KEYS[1], others, 'KEEPTTL')\n"
 	      "else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end\n"

@@ -43,7 +43,7 @@ enum state_field {
 };
 
 static struct redis_script write_script = {
-    .form = "[1,1]",
+    .shape = "[1,1]",
     .source = "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
 	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
 	      "return 1\n",
@@ -51,7 +51,7 @@ static struct redis_script write_script = {
 
 /* Read and delete: of any number of callers one gets the row. */
 static struct redis_script take_script = {
-    .form = "~|(" STATE_FIELDS(STORE_FORM_FIELD) ")",
+    .shape = "~|(" STATE_FIELDS(STORE_SHAPE_FIELD) ")",
     .source = "local row = redis.call('HMGET', KEYS[1]" STATE_FIELDS(
 	STORE_LUA_FIELD) ")\n"
 			 "if redis.call('DEL', KEYS[1]) == 0 then return false end\n"
@@ -60,7 +60,7 @@ static struct redis_script take_script = {
 
 /* Add a live state; answers the names of those that made room. ARGV: name, expiry, now, most, seconds to keep. */
 static struct redis_script live_script = {
-    .form = "*s",
+    .shape = "*s",
     .source = "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])\n"
 	      "redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])\n"
 	      "redis.call('EXPIRE', KEYS[1], ARGV[5])\n"

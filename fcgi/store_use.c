@@ -48,7 +48,7 @@ struct uses {
 /* -1: not written; else how many of the block are left. The stream is an argument: workers may do nothing with it but
  * XADD, and EVAL needs more of its KEYS. It lies on the same node all the same. */
 static struct redis_script write_script = {
-    .form = "[-1,1000000]",
+    .shape = "[-1,1000000]",
     .source = "local share, block = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
 	      "local used = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
 	      "if used >= share + block then return -1 end\n"

@@ -1,4 +1,4 @@
-#include "common/redis_form.h"
+#include "common/redis_reply_shape.h"
 
 #include "common/redis.h"
 #include "common/resp.h"
@@ -10,7 +10,7 @@
 
 static const struct {
 	const char *word;
-	const char *form;
+	const char *shape;
 } commands[] = {
     {"HMGET", "f"},     {"EXISTS", "n"}, /* most requests need these */
     {"AUTH", "k"},      {"DEL", "n"},    {"GET", "S"},  {"HDEL", "n"},       {"HGETALL", "2"},
@@ -30,24 +30,24 @@ has_word(const struct redis_command *command, const char *word)
 	return false;
 }
 
-struct redis_form
-redis_form_of(const struct redis_command *command)
+struct redis_reply_shape
+redis_reply_shape_of(const struct redis_command *command)
 {
-	struct redis_form form = {.words = command->argc + (command->tail != NULL ? command->tail->argc : 0)};
+	struct redis_reply_shape shape = {.words = command->argc + (command->tail != NULL ? command->tail->argc : 0)};
 	size_t i = 0;
 
 	if (command->script != NULL) {
-		form.text = command->script->form;
+		shape.text = command->script->shape;
 	} else if (strcmp(command->argv[0], "SET") == 0) {
-		form.text = has_word(command, "NX") ? "k|~" : "k";
+		shape.text = has_word(command, "NX") ? "k|~" : "k";
 	} else if (strcmp(command->argv[0], "XADD") == 0) { /* the option comes before what others have chosen */
-		form.text = command->argc > 2 && strcmp(command->argv[2], "NOMKSTREAM") == 0 ? "e|~" : "e";
+		shape.text = command->argc > 2 && strcmp(command->argv[2], "NOMKSTREAM") == 0 ? "e|~" : "e";
 	} else {
 		while (i < COMMANDS && strcmp(command->argv[0], commands[i].word) != 0)
 			i++;
-		form.text = i < COMMANDS ? commands[i].form : NULL;
+		shape.text = i < COMMANDS ? commands[i].shape : NULL;
 	}
-	return form;
+	return shape;
 }
 
 /* The end of the item that begins at `at`. */
@@ -165,14 +165,14 @@ fits(const char *at, int words, const struct redis_reply *reply)
 }
 
 bool
-redis_form_fits(const struct redis_form *form, const struct redis_reply *reply)
+redis_reply_shape_fits(const struct redis_reply_shape *shape, const struct redis_reply *reply)
 {
-	const char *at = form->text;
+	const char *at = shape->text;
 
 	if (at == NULL)
 		return true;
 	for (;;) {
-		if (fits(at, form->words, reply))
+		if (fits(at, shape->words, reply))
 			return true;
 		at = item_end(at);
 		if (*at != '|')

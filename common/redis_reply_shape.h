@@ -1,8 +1,8 @@
 /*
- * The form of replies. A reply that its command cannot have is another command's, or comes from what is no Redis:
+ * The shape of replies. A reply that its command cannot have is another command's, or comes from what is no Redis:
  *whoever took it for an answer would call a member signed out, or not connected, or somebody else.
  *
- * A form is a text:
+ * A shape is a text:
  *
  *	s        a string                    S        a string or nil
  *	k        "OK"                        ~        nil
@@ -12,22 +12,22 @@
  *	f        S for each field of HMGET   2        pairs of s
  *	'word'   just this string           x|y      one of them; only outermost
  */
-#ifndef COMMON_REDIS_FORM_H
-#define COMMON_REDIS_FORM_H
+#ifndef COMMON_REDIS_REPLY_SHAPE_H
+#define COMMON_REDIS_REPLY_SHAPE_H
 
 #include <stdbool.h>
 
 struct redis_command;
 struct redis_reply;
 
-struct redis_form {
+struct redis_reply_shape {
 	const char *text; /* NULL: any */
 	int words;        /* of the command */
 };
 
 /* What `command` is answered with, if not with an error. The text outlives the command. */
-struct redis_form redis_form_of(const struct redis_command *command);
+struct redis_reply_shape redis_reply_shape_of(const struct redis_command *command);
 
-bool redis_form_fits(const struct redis_form *form, const struct redis_reply *reply);
+bool redis_reply_shape_fits(const struct redis_reply_shape *shape, const struct redis_reply *reply);
 
 #endif

@@ -1,5 +1,5 @@
 /* Which replies a command can have. */
-#include "common/redis_form.h"
+#include "common/redis_reply_shape.h"
 
 #include "common/redis.h"
 
@@ -80,17 +80,17 @@ commands_have_their_replies(void **state)
 		const char *argv[MOST];
 		char text[64];
 		struct redis_command command;
-		struct redis_form form;
+		struct redis_reply_shape shape;
 
 		strcpy(text, table[i].command);
 		command = split(text, argv);
-		form = redis_form_of(&command);
+		shape = redis_reply_shape_of(&command);
 		for (size_t j = 0; j < MOST && table[i].good[j] != NULL; j++) {
-			if (!redis_form_fits(&form, table[i].good[j]))
+			if (!redis_reply_shape_fits(&shape, table[i].good[j]))
 				fail_msg("%s: good reply %zu does not fit", table[i].command, j);
 		}
 		for (size_t j = 0; j < MOST && table[i].bad[j] != NULL; j++) {
-			if (redis_form_fits(&form, table[i].bad[j]))
+			if (redis_reply_shape_fits(&shape, table[i].bad[j]))
 				fail_msg("%s: bad reply %zu fits", table[i].command, j);
 		}
 	}
@@ -99,11 +99,11 @@ commands_have_their_replies(void **state)
 static bool
 script_fits(const char *text, const struct redis_reply *reply)
 {
-	const struct redis_script script = {.form = text};
+	const struct redis_script script = {.shape = text};
 	const struct redis_command command = {.argc = 3, .script = &script};
-	struct redis_form form = redis_form_of(&command);
+	struct redis_reply_shape shape = redis_reply_shape_of(&command);
 
-	return redis_form_fits(&form, reply);
+	return redis_reply_shape_fits(&shape, reply);
 }
 
 static void
