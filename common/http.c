@@ -2,7 +2,7 @@
  * One call: its options, what comes back, and why it failed. Names are looked up before (resolve.c) and given to
  * libcurl as CURLOPT_RESOLVE: its own resolver would start a thread for each call that finds no cached answer.
  */
-#include "common/http_link.h"
+#include "common/http_internal.h"
 
 #include "common/address.h"
 #include "common/arena.h"

@@ -2,7 +2,7 @@
  * A fiber hands its call to the loop and parks: libcurl runs on the loop's own stack only, driven by its socket and
  * timer callbacks.
  */
-#include "common/http_link.h"
+#include "common/http_internal.h"
 
 #include "common/clock.h"
 #include "common/fiber.h"

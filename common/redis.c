@@ -2,7 +2,7 @@
  * Batches of all fibers go into one queue and leave in one write per turn of the loop; redis_replies.c says who gets
  * which reply.
  */
-#include "common/redis_link.h"
+#include "common/redis_internal.h"
 
 #include "common/arena.h"
 #include "common/clock.h"

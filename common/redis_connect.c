@@ -1,5 +1,5 @@
 /* Connecting, without waiting: the socket, then AUTH and SELECT before any other command can be on the connection. */
-#include "common/redis_link.h"
+#include "common/redis_internal.h"
 
 #include "common/arena.h"
 #include "common/fiber.h"

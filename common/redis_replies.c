@@ -6,7 +6,7 @@
  * Where several commands are under way, what is written ends with a mark, an ECHO of a number of its own: all replies
  * before it are held back until it comes as expected, and are nobody's if something else comes in its place.
  */
-#include "common/redis_link.h"
+#include "common/redis_internal.h"
 
 #include "common/arena.h"
 #include "common/fiber.h"

@@ -14,7 +14,7 @@
 #include "common/redis.h"
 #include "common/seal.h"
 #include "common/text.h"
-#include "fcgi/config_read.h"
+#include "fcgi/config_internal.h"
 #include "fcgi/provider.h"
 
 #include <sched.h>

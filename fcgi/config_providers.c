@@ -3,7 +3,7 @@
  * NAME_CLIENT_SECRET in upper case. What is no .json file is left alone (notes, editors' copies), but a .json file that
  * cannot be used is a mistake: somebody meant to enable it.
  */
-#include "fcgi/config_read.h"
+#include "fcgi/config_internal.h"
 
 #include "common/arena.h"
 #include "common/text.h"

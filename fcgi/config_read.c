@@ -3,7 +3,7 @@
  * place (the environment of a process is inherited and shown by the system). An empty value counts as not set, because
  * that is how service managers unset one.
  */
-#include "fcgi/config_read.h"
+#include "fcgi/config_internal.h"
 
 #include "common/arena.h"
 #include "common/crypto.h"

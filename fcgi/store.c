@@ -1,5 +1,5 @@
 /* Not where all stores find what they share: that would make a circle of them. */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 void
 store_prepare(void)

@@ -2,7 +2,7 @@
  * Programs of the platform: caller:<sha256 of the key>, a hash with expiry. Found by hash only, as sessions are; the
  * commands, which know a caller by its name, look through all of them.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/error.h"

@@ -3,7 +3,7 @@
 #define FCGI_STORE_EVENT_INTERNAL_H
 
 #include "common/log.h"
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #define EVENT_ARGUMENTS_MAX 24
 

@@ -3,7 +3,7 @@
  * of it or nothing, and each compares before it writes: the tombstone and the account on a connect, the generation
  * (drawn anew at every write of tokens) on everything later. Who lost a race changes nothing.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/clock.h"

@@ -5,7 +5,7 @@
  *
  * It is not in a request's arena: the timer and whoever gives it back need it when that arena may be exhausted.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/error.h"

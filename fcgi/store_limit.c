@@ -3,7 +3,7 @@
  * integrations:limit:<what>:<hex SHA-256 of its key>, counts and expires with its window. What is refused is not
  * counted and writes nothing, so that a flood costs Redis only reads.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 

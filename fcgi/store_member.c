@@ -2,7 +2,7 @@
  * Removed members: removed:{organization:user} has no expiry and stands until it is lifted. Its value, the time of
  * removal, is for people; only its presence counts.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/clock.h"

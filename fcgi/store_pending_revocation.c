@@ -7,7 +7,7 @@
  *
  * integrations:unrevoked_claim:{...}:<service> says that somebody is at it: it ends by itself when that one is gone.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/log.h"

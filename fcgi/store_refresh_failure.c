@@ -3,7 +3,7 @@
  * <result>", with expiry. Those who waited for that refresh learn its end from here instead of asking the provider
  * themselves, one after the other. It speaks of one generation only: new tokens are not held back by an old failure.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/error.h"

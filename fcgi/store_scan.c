@@ -2,7 +2,7 @@
  * Looking at more than one user, for the commands: a scan over the keys of Redis, which workers have neither the right
  * nor the time for. A scan may name a key twice, and misses none that is there from its beginning to its end.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "fcgi/app.h"

@@ -3,7 +3,7 @@
  * writes them, workers only read; the commands create and revoke some for operators and tests. They may live in a Redis
  * of their own.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/error.h"

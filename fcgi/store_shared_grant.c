@@ -11,7 +11,7 @@
  * is newer than the last revocation. Several may be on their way at once, so it names them all, and none of them is
  * over before the last one is.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/crypto.h"

@@ -3,7 +3,7 @@
  * first use. integrations:states:{organization:user} lists a member's live ones by expiry, so that the oldest can make
  * room; it lies on another node than the rows (which are found by hash alone), so it may name rows that are gone.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/clock.h"

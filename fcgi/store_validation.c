@@ -2,7 +2,7 @@
  * The mark of the last finished validation: integrations:validated:{organization:user}:<service>, a random value with
  * expiry. Who waited for another's validation knows by a changed mark that it came to an end, and did not just vanish.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/error.h"

@@ -6,7 +6,7 @@
  * generation is still the one that was read. Who does not have it waits for the result to appear. A failure is
  * remembered for a moment, so that those who waited do not all ask the provider in turn.
  */
-#include "fcgi/tokens_refresh.h"
+#include "fcgi/tokens_internal.h"
 
 #include "common/arena.h"
 #include "common/clock.h"

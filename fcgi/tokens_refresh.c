@@ -2,7 +2,7 @@
  * Only HTTP 400 with `invalid_grant` makes a connection invalid; whatever else happens, the stored tokens stay, or give
  * way to a new refresh token that came without an access token fit to be stored.
  */
-#include "fcgi/tokens_refresh.h"
+#include "fcgi/tokens_internal.h"
 
 #include "common/arena.h"
 #include "common/clock.h"

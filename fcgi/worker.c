@@ -2,7 +2,7 @@
  * A connection is never closed first while it may carry requests (FastCGI has no "connection: close", and a POST sent
  * at that moment would be lost): a draining worker waits for the web server to close.
  */
-#include "fcgi/worker_link.h"
+#include "fcgi/worker_internal.h"
 
 #include "common/arena.h"
 #include "common/fiber.h"

@@ -5,7 +5,7 @@
  * The listening socket is shared by all workers. A worker that already holds clearly more connections than the average
  * lets the others go first for a moment, so that no worker ends up with all kept connections.
  */
-#include "fcgi/worker_link.h"
+#include "fcgi/worker_internal.h"
 
 #include "common/log.h"
 #include "common/loop.h"

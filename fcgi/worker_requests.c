@@ -1,5 +1,5 @@
 /* A request from its bytes to the bytes of its answer, on a fiber and in an arena of its own. */
-#include "fcgi/worker_link.h"
+#include "fcgi/worker_internal.h"
 
 #include "common/arena.h"
 #include "common/clock.h"

@@ -28,7 +28,7 @@ no "common/ knows nothing of the product" '^ *# *include *"fcgi/' common/*.[ch]
 no "includes name their folder" '^ *# *include *"[^/"]*"' "${sources[@]}"
 
 home 'hiredis' '^common/redis[a-z_]*\.c$'
-home 'curl/' '^common/http(_link\.h|_loop\.c|\.c)$'
+home 'curl/' '^common/http(_internal\.h|_loop\.c|\.c)$'
 home 'openssl/' '^common/(crypto|seal|jwt|random|trust)\.c$'
 home 'fcgiapp\.h' '^fcgi/fastcgi\.c$'
 home 'fcgi_' '^fcgi/fastcgi\.c$'

@@ -6,7 +6,7 @@
 #include "common/arena.h"
 #include "common/text.h"
 #include "fcgi/config.h"
-#include "fcgi/config_read.h"
+#include "fcgi/config_internal.h"
 #include "fcgi/provider.h"
 #include "tests/fuzz/fuzz.h"
 

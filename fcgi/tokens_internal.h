@@ -2,8 +2,8 @@
  * The two halves of a refresh: tokens_fresh.c finds out whether one is due and who does it, over all workers and hosts;
  * tokens_refresh.c does it. For these two files only; everybody else has tokens_fresh (tokens.h).
  */
-#ifndef FCGI_TOKENS_REFRESH_H
-#define FCGI_TOKENS_REFRESH_H
+#ifndef FCGI_TOKENS_INTERNAL_H
+#define FCGI_TOKENS_INTERNAL_H
 
 #include "fcgi/tokens.h"
 

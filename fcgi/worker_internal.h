@@ -2,8 +2,8 @@
  * A worker as its own files see it, and only they: worker.c starts and ends it, worker_connections.c has its
  * connections, worker_requests.c what comes over them.
  */
-#ifndef FCGI_WORKER_LINK_H
-#define FCGI_WORKER_LINK_H
+#ifndef FCGI_WORKER_INTERNAL_H
+#define FCGI_WORKER_INTERNAL_H
 
 #include "fcgi/worker.h"
 

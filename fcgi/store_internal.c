@@ -3,7 +3,7 @@
  * braces are a cluster hash tag: every key of one member lies on one node, and scripts may touch several of them.
  * Keys are put together by copying, not by printf: each list request builds one per service.
  */
-#include "fcgi/store_common.h"
+#include "fcgi/store_internal.h"
 
 #include "common/arena.h"
 #include "common/crypto.h"

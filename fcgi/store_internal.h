@@ -1,8 +1,8 @@
 /*
  * What the store_*.c files share: key formats, the fields of a connection, the sealing context. Only they include this.
  */
-#ifndef FCGI_STORE_COMMON_H
-#define FCGI_STORE_COMMON_H
+#ifndef FCGI_STORE_INTERNAL_H
+#define FCGI_STORE_INTERNAL_H
 
 #include "common/redis.h"
 #include "common/seal.h"

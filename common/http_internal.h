@@ -2,8 +2,8 @@
  * The HTTPS client as its own files see it, and only they: http.c has what is said and heard in one call, http_loop.c
  * drives libcurl by its sockets and timers.
  */
-#ifndef COMMON_HTTP_LINK_H
-#define COMMON_HTTP_LINK_H
+#ifndef COMMON_HTTP_INTERNAL_H
+#define COMMON_HTTP_INTERNAL_H
 
 #include "common/http.h"
 

@@ -5,8 +5,8 @@
  * A connection is DOWN, CONNECTING (one fiber connects, the others wait for it) or UP. Whatever goes wrong on it, it is
  * closed whole and every batch in the queue fails; no reply that was late can reach a later command.
  */
-#ifndef COMMON_REDIS_LINK_H
-#define COMMON_REDIS_LINK_H
+#ifndef COMMON_REDIS_INTERNAL_H
+#define COMMON_REDIS_INTERNAL_H
 
 #include "common/redis.h"
 

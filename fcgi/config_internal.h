@@ -1,6 +1,6 @@
 /* What config.c and its parts share: where one setting comes from, and the list of mistakes. */
-#ifndef FCGI_CONFIG_READ_H
-#define FCGI_CONFIG_READ_H
+#ifndef FCGI_CONFIG_INTERNAL_H
+#define FCGI_CONFIG_INTERNAL_H
 
 #include "fcgi/config.h"
 
