@@ -72,7 +72,7 @@ bool tokens_is_account(const char *account);
  */
 void tokens_discard(struct app *app, struct request *request, const struct exchange_result *exchange);
 
-/* ---- tokens_fresh.c ---- */
+/* ---- tokens_refresh_once.c ---- */
 
 /* For a provider's answer of usual size and all that is done with it: who has asked for tokens must be able to keep
  * them. */

@@ -1,6 +1,6 @@
 /*
- * The two halves of a refresh: tokens_fresh.c finds out whether one is due and who does it, over all workers and hosts;
- * tokens_refresh.c does it. For these two files only; everybody else has tokens_fresh (tokens.h).
+ * The two halves of a refresh: tokens_refresh_once.c finds out whether one is due and who does it, over all workers and
+ * hosts; tokens_refresh.c does it. For these two files only; everybody else has tokens_fresh (tokens.h).
  */
 #ifndef FCGI_TOKENS_INTERNAL_H
 #define FCGI_TOKENS_INTERNAL_H

@@ -100,7 +100,7 @@ def api():
     for code, status in re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", section(page, "Error codes"), re.M):
         if not re.search(rf'^    {status},\n    "{code}"', read("common/error.c"), re.M):
             wrong.append(f"{page}: {code} has another status than {status}")
-    reasons = re.findall(r'\[TOKEN_[A-Z]+\] = \{"[a-z]+", "([a-z_]+)"', read("fcgi/tokens_fresh.c"))
+    reasons = re.findall(r'\[TOKEN_[A-Z]+\] = \{"[a-z]+", "([a-z_]+)"', read("fcgi/tokens_refresh_once.c"))
     compare(page, "status_reason", reasons, first_column(section(page, "The record").split("`status_reason` |")[1]))
 
 
