@@ -117,7 +117,7 @@ take_elsewhere(struct arena *arena, size_t need, size_t size)
 }
 
 static inline void *
-take(struct arena *arena, size_t size)
+take_block(struct arena *arena, size_t size)
 {
 	if (size > arena->limit)
 		return NULL;
@@ -201,7 +201,7 @@ arena_reset(struct arena *arena)
 void *
 arena_alloc(struct arena *arena, size_t size)
 {
-	void *bytes = take(arena, size);
+	void *bytes = take_block(arena, size);
 	if (__builtin_expect(bytes == NULL, 0))
 		give_up(arena);
 	return bytes;
@@ -210,7 +210,7 @@ arena_alloc(struct arena *arena, size_t size)
 void *
 arena_try_alloc(struct arena *arena, size_t size)
 {
-	return take(arena, size);
+	return take_block(arena, size);
 }
 
 void

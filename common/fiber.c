@@ -124,7 +124,7 @@ make_context(struct fiber *fiber)
 }
 
 static void
-finish(struct fiber *fiber)
+finish_fiber(struct fiber *fiber)
 {
 	struct fibers *fibers = fiber->fibers;
 	bool abandoned = fiber->state == FIBER_ABANDONED;
@@ -145,7 +145,7 @@ finish(struct fiber *fiber)
 }
 
 static void
-run(struct fiber *fiber)
+run_fiber(struct fiber *fiber)
 {
 	struct fibers *fibers = fiber->fibers;
 
@@ -162,7 +162,7 @@ run(struct fiber *fiber)
 #endif
 	current = NULL;
 	if (fiber->state == FIBER_DONE || fiber->state == FIBER_ABANDONED)
-		finish(fiber);
+		finish_fiber(fiber);
 }
 
 static bool
@@ -177,7 +177,7 @@ run_ready(void *arg)
 		fibers->ready = fiber->next;
 		if (fibers->ready == NULL)
 			fibers->ready_end = &fibers->ready;
-		run(fiber);
+		run_fiber(fiber);
 		did = true;
 	}
 	return did;

@@ -19,7 +19,7 @@
 #define ACTS_AT_LEAST 8 /* in one turn, however long it is */
 
 static void
-finish(struct http_call *call, CURLcode result)
+finish_call(struct http_call *call, CURLcode result)
 {
 	struct http *http = call->http;
 
@@ -47,7 +47,7 @@ finish_calls(struct http *http)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&call);
-		finish(call, message->data.result);
+		finish_call(call, message->data.result);
 	}
 }
 
@@ -89,7 +89,7 @@ static void
 give_up(struct http_call *call)
 {
 	call->too_large = true;
-	finish(call, CURLE_WRITE_ERROR);
+	finish_call(call, CURLE_WRITE_ERROR);
 }
 
 /*
@@ -196,7 +196,7 @@ static void
 start_anew(struct http *http)
 {
 	while (http->started != NULL)
-		finish(http->started, CURLE_OUT_OF_MEMORY);
+		finish_call(http->started, CURLE_OUT_OF_MEMORY);
 	curl_multi_cleanup(http->multi);
 	http->multi = NULL;
 	http->broken = false;
@@ -214,7 +214,7 @@ start_call(struct http *http, struct http_call *call)
 		call->next->previous = call;
 	http->started = call;
 	if (http->multi == NULL || curl_multi_add_handle(http->multi, call->easy) != CURLM_OK)
-		finish(call, CURLE_OUT_OF_MEMORY);
+		finish_call(call, CURLE_OUT_OF_MEMORY);
 }
 
 static bool

@@ -57,7 +57,7 @@ log_level_parse(const char *text, enum log_level *level)
 }
 
 static void
-add(struct log_line *line, const char *bytes, size_t len)
+add_bytes(struct log_line *line, const char *bytes, size_t len)
 {
 	/* Two bytes stay free for the closing brace and the line end. */
 	if (len > sizeof line->text - 2 - line->len) {
@@ -91,17 +91,17 @@ add_escaped(struct log_line *line, const char *value)
 
 		while (i < len && is_plain((unsigned char)value[i]))
 			i++;
-		add(line, value + from, i - from);
+		add_bytes(line, value + from, i - from);
 		if (i == len)
 			return;
 		c = (unsigned char)value[i++];
 		if (c == '"' || c == '\\') {
 			escape[1] = (char)c;
-			add(line, escape, 2);
+			add_bytes(line, escape, 2);
 		} else { /* control bytes, and what is not ASCII: a cut in the middle of a character does no harm */
 			escape[4] = digits[c >> 4];
 			escape[5] = digits[c & 15];
-			add(line, escape, sizeof escape);
+			add_bytes(line, escape, sizeof escape);
 		}
 	}
 }
@@ -118,15 +118,15 @@ end_field(struct log_line *line, size_t before)
 static void
 add_key(struct log_line *line, const char *key)
 {
-	add(line, ",\"", 2);
-	add(line, key, strlen(key));
-	add(line, "\":", 2);
+	add_bytes(line, ",\"", 2);
+	add_bytes(line, key, strlen(key));
+	add_bytes(line, "\":", 2);
 }
 
 static void
 add_words(struct log_line *line, const char *words)
 {
-	add(line, words, strlen(words));
+	add_bytes(line, words, strlen(words));
 }
 
 static void
@@ -135,7 +135,7 @@ add_number(struct log_line *line, int64_t number)
 	char digits[20];
 	const char *end = text_number(digits, number);
 
-	add(line, digits, (size_t)(end - digits));
+	add_bytes(line, digits, (size_t)(end - digits));
 }
 
 static void
@@ -151,8 +151,8 @@ add_time(struct log_line *line)
 		stamped_second = now / 1000;
 		clock_rfc3339(stamped_second, stamp);
 	}
-	add(line, stamp, sizeof "2026-11-22T10:00:00" - 1);
-	add(line, rest, sizeof rest);
+	add_bytes(line, stamp, sizeof "2026-11-22T10:00:00" - 1);
+	add_bytes(line, rest, sizeof rest);
 }
 
 void
@@ -183,9 +183,9 @@ log_text(struct log_line *line, const char *key, const char *value)
 	if (!line->wanted || value == NULL)
 		return;
 	add_key(line, key);
-	add(line, "\"", 1);
+	add_bytes(line, "\"", 1);
 	add_escaped(line, value);
-	add(line, "\"", 1);
+	add_bytes(line, "\"", 1);
 	end_field(line, before);
 }
 
@@ -202,7 +202,7 @@ log_number(struct log_line *line, const char *key, int64_t value)
 }
 
 static void
-keep(const char *bytes, size_t len)
+keep_line(const char *bytes, size_t len)
 {
 	if (len > sizeof kept - kept_len)
 		log_flush();
@@ -221,7 +221,7 @@ log_end(struct log_line *line)
 		return;
 	line->text[line->len++] = '}';
 	line->text[line->len++] = '\n';
-	keep(line->text, line->len);
+	keep_line(line->text, line->len);
 	if (!is_buffered)
 		log_flush();
 }

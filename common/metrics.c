@@ -138,7 +138,7 @@ metrics_claim(struct metrics *metrics, size_t slot)
 }
 
 static void
-add(const struct metrics *metrics, size_t word, uint64_t n)
+add_to_word(const struct metrics *metrics, size_t word, uint64_t n)
 {
 	uint64_t *at = metrics->row + word;
 	uint64_t sum = __atomic_load_n(at, __ATOMIC_RELAXED) + n;
@@ -149,7 +149,7 @@ add(const struct metrics *metrics, size_t word, uint64_t n)
 void
 metrics_add(struct metrics *metrics, size_t series, uint64_t n)
 {
-	add(metrics, metrics->series[series].word, n);
+	add_to_word(metrics, metrics->series[series].word, n);
 }
 
 void
@@ -166,8 +166,8 @@ metrics_observe_us(struct metrics *metrics, size_t histogram, int64_t microsecon
 
 	while (bucket < BUCKETS && microseconds > bounds[bucket])
 		bucket++;
-	add(metrics, word + bucket, 1);
-	add(metrics, word + BUCKETS + 1, (uint64_t)(microseconds > 0 ? microseconds : 0));
+	add_to_word(metrics, word + bucket, 1);
+	add_to_word(metrics, word + BUCKETS + 1, (uint64_t)(microseconds > 0 ? microseconds : 0));
 }
 
 int64_t

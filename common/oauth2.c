@@ -241,8 +241,8 @@ read_description(const struct json *answer, struct oauth2_tokens *tokens)
 }
 
 static enum oauth2_failure
-judge(struct arena *arena, long status, const char *body, size_t len, bool refreshed, struct oauth2_tokens *tokens,
-      const char **code)
+assess_answer(struct arena *arena, long status, const char *body, size_t len, bool refreshed,
+	      struct oauth2_tokens *tokens, const char **code)
 {
 	const struct json *answer = json_read(arena, body, len);
 	const char *error = json_string(answer, "error");
@@ -269,14 +269,14 @@ enum oauth2_failure
 oauth2_token_answer(struct arena *arena, long status, const char *body, size_t len, struct oauth2_tokens *tokens,
 		    const char **code)
 {
-	return judge(arena, status, body, len, false, tokens, code);
+	return assess_answer(arena, status, body, len, false, tokens, code);
 }
 
 enum oauth2_failure
 oauth2_refresh_answer(struct arena *arena, long status, const char *body, size_t len, struct oauth2_tokens *tokens,
 		      const char **code)
 {
-	return judge(arena, status, body, len, true, tokens, code);
+	return assess_answer(arena, status, body, len, true, tokens, code);
 }
 
 void

@@ -323,7 +323,7 @@ error_of(enum redis_end end)
 }
 
 static const struct error *
-run(struct redis *redis, struct redis_batch *batch, bool reads, bool shared)
+run_batch(struct redis *redis, struct redis_batch *batch, bool reads, bool shared)
 {
 	enum redis_end end = run_range(redis, batch, 0, batch->count, shared);
 
@@ -349,7 +349,7 @@ run(struct redis *redis, struct redis_batch *batch, bool reads, bool shared)
 const struct error *
 redis_run(struct redis *redis, struct redis_batch *batch, bool reads)
 {
-	return run(redis, batch, reads, false);
+	return run_batch(redis, batch, reads, false);
 }
 
 const struct error *
@@ -357,7 +357,7 @@ redis_run_shared(struct redis *redis, struct redis_batch *batch)
 {
 	if (batch->count != 1)
 		abort(); /* callers know how much they ask for */
-	return run(redis, batch, true, true);
+	return run_batch(redis, batch, true, true);
 }
 
 static void

@@ -177,7 +177,7 @@ let_share(struct redis_waiter *waiter, enum redis_end end)
 }
 
 static void
-finish(struct redis_waiter *waiter, enum redis_end end)
+finish_waiter(struct redis_waiter *waiter, enum redis_end end)
 {
 	waiter->end = end;
 	let_share(waiter, end);
@@ -230,7 +230,7 @@ redis_drop(struct redis *redis, enum redis_end end, const char *message)
 
 		redis_count(redis, end == REDIS_TIMED_OUT ? redis_series.timed_out : redis_series.lost,
 			    waiter->wanted - waiter->got);
-		finish(waiter, end);
+		finish_waiter(waiter, end);
 		waiter = next;
 	}
 }
@@ -287,7 +287,7 @@ release_held(struct redis *redis)
 	while (waiter != NULL) {
 		struct redis_waiter *next = waiter->next;
 
-		finish(waiter, waiter->too_large ? REDIS_TOO_LARGE : REDIS_ANSWERED);
+		finish_waiter(waiter, waiter->too_large ? REDIS_TOO_LARGE : REDIS_ANSWERED);
 		waiter = next;
 	}
 }

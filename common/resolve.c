@@ -163,7 +163,7 @@ entry_of(struct resolver *resolver, const char *host)
 }
 
 static bool
-begin(struct resolver *resolver, struct entry *entry)
+begin_lookup(struct resolver *resolver, struct entry *entry)
 {
 	struct gaicb *list[1] = {&entry->request};
 
@@ -222,7 +222,7 @@ resolve(struct resolver *resolver, const char *host, int64_t deadline_ms, struct
 	usable = is_usable(entry, now);
 	if (!usable || now - entry->answered_ms >= KEEP_MS) {
 		bool failed_just_now = entry->tried_ms != 0 && now - entry->tried_ms < KEEP_FAILURE_MS;
-		bool asks = entry->under_way || (!failed_just_now && begin(resolver, entry));
+		bool asks = entry->under_way || (!failed_just_now && begin_lookup(resolver, entry));
 
 		/* Who has an older answer goes on with it: while name servers are silent, a wait would take all of a
 		 * caller's time. */

@@ -271,8 +271,8 @@ bind_part(struct bound *bound, const char *part)
 /* Set key, nonce and associated data; `direction` is EVP_CipherInit's: 1 seals, 0 opens. Naming the cipher again would
  * free the context's memory and ask for it anew. */
 static bool
-begin(struct key_ring *ring, const struct key *key, const struct seal_context *context, const uint8_t *nonce,
-      int direction)
+begin_cipher(struct key_ring *ring, const struct key *key, const struct seal_context *context, const uint8_t *nonce,
+	     int direction)
 {
 	const char *const parts[] = {context->environment, context->organization, context->user,      context->service,
 				     context->field,       context->issuer,       context->client_id, key->id};
@@ -317,7 +317,7 @@ seal(struct arena *arena, struct key_ring *ring, const struct seal_context *cont
 	random_bytes(nonce, NONCE_SIZE);
 
 	int done = 0;
-	bool sealed = begin(ring, key, context, nonce, 1) &&
+	bool sealed = begin_cipher(ring, key, context, nonce, 1) &&
 		      EVP_CipherUpdate(ring->context, text, &done, (const uint8_t *)plain, (int)len) == 1 &&
 		      EVP_CipherFinal_ex(ring->context, text + len, &done) == 1 &&
 		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, text + len) == 1;
@@ -346,7 +346,7 @@ seal_open(struct arena *arena, struct key_ring *ring, const struct seal_context 
 
 	char *plain = arena_alloc(arena, len + 1);
 	int done = 0;
-	bool opened = begin(ring, key, context, nonce, 0) &&
+	bool opened = begin_cipher(ring, key, context, nonce, 0) &&
 		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag) == 1 &&
 		      EVP_CipherUpdate(ring->context, (uint8_t *)plain, &done, text, (int)len) == 1 &&
 		      EVP_CipherFinal_ex(ring->context, (uint8_t *)plain + len, &done) == 1;

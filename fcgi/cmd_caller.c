@@ -34,7 +34,7 @@ create(struct app *app, struct arena *arena, void *arg)
 }
 
 static int
-revoke(struct app *app, struct arena *arena, void *arg)
+revoke_caller(struct app *app, struct arena *arena, void *arg)
 {
 	const struct options *options = arg;
 	size_t count;
@@ -149,7 +149,7 @@ caller_revoke(struct options *options)
 {
 	if (!text_is_id(options->name))
 		return cmd_usage("caller", "--name is needed: whose keys shall be revoked?");
-	return cmd_run(CONFIG_STORE, revoke, options);
+	return cmd_run(CONFIG_STORE, revoke_caller, options);
 }
 
 int

@@ -133,8 +133,8 @@ get(struct check *check, const char *url, struct http_response *response, const 
 }
 
 static void
-compare(struct check *check, const struct provider *provider, const struct json *metadata, const char *member,
-	const char *ours)
+compare_endpoint(struct check *check, const struct provider *provider, const struct json *metadata, const char *member,
+		 const char *ours)
 {
 	const char *theirs = json_string(metadata, member);
 
@@ -170,11 +170,11 @@ check_metadata(struct check *check, const struct provider *provider)
 		     provider->service, url, provider->service);
 		return;
 	}
-	compare(check, provider, metadata, "authorization_endpoint", provider->authorization_endpoint);
-	compare(check, provider, metadata, "token_endpoint", provider->token_endpoint);
-	compare(check, provider, metadata, "revocation_endpoint", provider->revocation_endpoint);
-	compare(check, provider, metadata, "userinfo_endpoint", provider->userinfo_endpoint);
-	compare(check, provider, metadata, "jwks_uri", provider->jwks_uri);
+	compare_endpoint(check, provider, metadata, "authorization_endpoint", provider->authorization_endpoint);
+	compare_endpoint(check, provider, metadata, "token_endpoint", provider->token_endpoint);
+	compare_endpoint(check, provider, metadata, "revocation_endpoint", provider->revocation_endpoint);
+	compare_endpoint(check, provider, metadata, "userinfo_endpoint", provider->userinfo_endpoint);
+	compare_endpoint(check, provider, metadata, "jwks_uri", provider->jwks_uri);
 	if (check->failures == before)
 		ok("%s: issuer and endpoints are what the provider publishes", provider->service);
 }

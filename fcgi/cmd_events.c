@@ -115,7 +115,7 @@ print_all(struct app *app, const char *organization, struct stream streams[2])
 }
 
 static int
-show(struct app *app, const struct options *options, struct stream streams[2])
+print_events(struct app *app, const struct options *options, struct stream streams[2])
 {
 	for (;;) {
 		if (print_all(app, options->organization, streams) != NULL)
@@ -141,7 +141,7 @@ events(struct app *app, struct arena *arena, void *arg)
 	streams[0].arena = arena_open(4096, PAGE_LIMIT, NULL, NULL);
 	streams[1].arena = arena_open(4096, PAGE_LIMIT, NULL, NULL);
 	if (streams[0].arena != NULL && streams[1].arena != NULL)
-		status = show(app, options, streams);
+		status = print_events(app, options, streams);
 	arena_close(streams[0].arena);
 	arena_close(streams[1].arena);
 	return status;

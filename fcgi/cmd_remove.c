@@ -70,7 +70,7 @@ forget(struct app *app, struct arena *arena, const struct connection_key *connec
 }
 
 static int
-compare(const void *a, const void *b)
+compare_connections(const void *a, const void *b)
 {
 	return strcmp(a, *(const char *const *)b);
 }
@@ -114,8 +114,8 @@ forget_all(struct app *app, struct arena *arena, struct arena *work, const struc
 	    store_deletable_scan(app, arena, options->organization, options->user, &connections, &count);
 
 	for (size_t i = 0; err == NULL && i < count; i++) {
-		if (users->count > 0 &&
-		    bsearch(connections[i].user, users->items, users->count, sizeof *users->items, compare) != NULL)
+		if (users->count > 0 && bsearch(connections[i].user, users->items, users->count, sizeof *users->items,
+						compare_connections) != NULL)
 			err = forget(app, work, &connections[i], counts);
 		arena_reset(work);
 	}

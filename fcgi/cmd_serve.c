@@ -112,7 +112,7 @@ reload(struct parent *parent)
 /* ---- the end ---- */
 
 static void
-end(struct parent *parent, const sigset_t *signals)
+end_workers(struct parent *parent, const sigset_t *signals)
 {
 	struct supervisor *supervisor = &parent->supervisor;
 	int64_t until = clock_monotonic_ms() + END_MS;
@@ -156,7 +156,7 @@ watch(struct parent *parent)
 		if (number == SIGTERM || number == SIGINT)
 			break;
 	}
-	end(parent, &signals);
+	end_workers(parent, &signals);
 }
 
 /* Every connection is a file. */

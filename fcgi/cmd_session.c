@@ -38,7 +38,7 @@ struct options {
 };
 
 static void
-add(struct fields *fields, const char *name, const char *value)
+add_field(struct fields *fields, const char *name, const char *value)
 {
 	if (value == NULL)
 		return;
@@ -58,7 +58,7 @@ add_organization(struct fields *fields, struct arena *arena, const char *text)
 
 	if (!text_is_id(id) || !text_is_id(role))
 		return false;
-	add(fields, arena_format(arena, "org:%s", id), role);
+	add_field(fields, arena_format(arena, "org:%s", id), role);
 	return true;
 }
 
@@ -78,7 +78,7 @@ create(struct app *app, struct arena *arena, void *arg)
 }
 
 static int
-revoke(struct app *app, struct arena *arena, void *arg)
+revoke_session(struct app *app, struct arena *arena, void *arg)
 {
 	const char *token = cmd_read_secret(arena);
 	bool existed;
@@ -122,13 +122,13 @@ fill_fields(struct options *options)
 {
 	struct fields *fields = &options->fields;
 
-	add(fields, "user_id", options->user);
-	add(fields, "email", options->email);
-	add(fields, "name", options->name);
-	add(fields, "sid", random_id(options->arena));
-	add(fields, "use", options->use);
-	add(fields, "mcps", options->mcps);
-	add(fields, "agent", options->agent);
+	add_field(fields, "user_id", options->user);
+	add_field(fields, "email", options->email);
+	add_field(fields, "name", options->name);
+	add_field(fields, "sid", random_id(options->arena));
+	add_field(fields, "use", options->use);
+	add_field(fields, "mcps", options->mcps);
+	add_field(fields, "agent", options->agent);
 	for (size_t i = 0; i < options->organization_count; i++) {
 		if (!add_organization(fields, options->arena, options->organizations[i]))
 			return cmd_usage("session", "--org \"%s\" is no organization; write ID or ID:role",
@@ -220,6 +220,6 @@ cmd_session(int argc, char **argv)
 	if (argc >= 2 && strcmp(argv[1], "create") == 0)
 		return session_create(argc - 1, argv + 1);
 	if (argc == 3 && strcmp(argv[1], "revoke") == 0 && strcmp(argv[2], "-") == 0)
-		return cmd_run(CONFIG_STORE, revoke, NULL);
+		return cmd_run(CONFIG_STORE, revoke_session, NULL);
 	return cmd_usage("session", "say `create ...`, or `revoke -` with the token on standard input");
 }

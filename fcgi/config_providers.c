@@ -111,7 +111,7 @@ read_provider(struct config_reader *reader, const char *service)
 }
 
 static int
-compare(const void *a, const void *b)
+compare_services(const void *a, const void *b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
@@ -130,7 +130,7 @@ list(struct config_reader *reader, DIR *directory, size_t *count)
 		if (service != NULL && *count < PROVIDERS_MAX)
 			services[(*count)++] = service;
 	}
-	qsort(services, *count, sizeof *services, compare);
+	qsort(services, *count, sizeof *services, compare_services);
 	return services;
 }
 

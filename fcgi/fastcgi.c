@@ -156,7 +156,7 @@ step(enum expect *expect, unsigned *id, const struct record *record)
 }
 
 static enum fastcgi_state
-judge(const uint8_t *bytes, size_t len)
+assess_records(const uint8_t *bytes, size_t len)
 {
 	const uint8_t *rest = bytes;
 	const uint8_t *end = bytes + len;
@@ -195,7 +195,7 @@ fastcgi_look(int fd)
 		return FASTCGI_CLOSED;
 	if (len < 0)
 		return errno == EAGAIN || errno == EINTR ? FASTCGI_EMPTY : FASTCGI_CLOSED;
-	state = judge(bytes, (size_t)len);
+	state = assess_records(bytes, (size_t)len);
 	explicit_bzero(bytes, (size_t)len); /* credentials were in it */
 	if (state == FASTCGI_PARTIAL && has_hung_up(fd))
 		return FASTCGI_CLOSED;
@@ -243,7 +243,7 @@ method_of(const char *name)
 
 /* On the loop's own stack nothing can be abandoned: without memory this is NULL, and the whole request is not read. */
 static char *
-keep(struct arena *arena, const char *bytes, size_t len)
+copy_text(struct arena *arena, const char *bytes, size_t len)
 {
 	char *kept = arena_try_alloc(arena, len + 1);
 
@@ -260,7 +260,7 @@ static bool
 copy_cookie(struct arena *arena, struct request *request, const char *value)
 {
 	if (value[0] != '\0')
-		request->cookie = keep(arena, value, strlen(value));
+		request->cookie = copy_text(arena, value, strlen(value));
 	return value[0] == '\0' || request->cookie != NULL;
 }
 
@@ -276,7 +276,7 @@ copy(struct arena *arena, struct request *request, const char *value, const char
 		request->broken = &error_request_invalid;
 		return true;
 	}
-	*copied = keep(arena, value, strlen(value));
+	*copied = copy_text(arena, value, strlen(value));
 	return *copied != NULL;
 }
 
@@ -293,7 +293,7 @@ take_uri(struct arena *arena, struct request *request, const char *value)
 	}
 	if (!copy(arena, request, value[path_len] == '?' ? value + path_len + 1 : "", &query))
 		return false;
-	request->path = keep(arena, value, path_len);
+	request->path = copy_text(arena, value, path_len);
 	request->query = query != NULL ? query : "";
 	return request->path != NULL;
 }
@@ -414,7 +414,7 @@ reason(int status)
 }
 
 static void
-put(FCGX_Stream *out, const char *text)
+put_text(FCGX_Stream *out, const char *text)
 {
 	FCGX_PutStr(text, (int)strlen(text), out);
 }
@@ -432,23 +432,23 @@ put_number(FCGX_Stream *out, int64_t number)
 static void
 put_head(FCGX_Stream *out, const struct response *response)
 {
-	put(out, "Status: ");
+	put_text(out, "Status: ");
 	put_number(out, response->status);
-	put(out, " ");
-	put(out, reason(response->status));
-	put(out, "\r\nContent-Length: ");
+	put_text(out, " ");
+	put_text(out, reason(response->status));
+	put_text(out, "\r\nContent-Length: ");
 	put_number(out, (int64_t)response->body_len);
 	if (response->content_type != NULL) {
-		put(out, "\r\nContent-Type: ");
-		put(out, response->content_type);
+		put_text(out, "\r\nContent-Type: ");
+		put_text(out, response->content_type);
 	}
 	for (size_t i = 0; i < response->header_count; i++) {
-		put(out, "\r\n");
-		put(out, response->headers[i].name);
-		put(out, ": ");
-		put(out, response->headers[i].value);
+		put_text(out, "\r\n");
+		put_text(out, response->headers[i].name);
+		put_text(out, ": ");
+		put_text(out, response->headers[i].value);
 	}
-	put(out, "\r\n\r\n");
+	put_text(out, "\r\n\r\n");
 }
 
 bool

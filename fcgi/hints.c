@@ -55,7 +55,7 @@ place_of(uint64_t mark, unsigned bits)
 
 /* Where in the row; ROOM: nowhere. */
 static size_t
-find(const struct row *row, uint64_t mark)
+find_in_row(const struct row *row, uint64_t mark)
 {
 	size_t i = 0;
 
@@ -66,12 +66,12 @@ find(const struct row *row, uint64_t mark)
 
 /* Its own place, else a free one, else one that is as good as any: the row depends on other bits. */
 static size_t
-put(struct row *row, uint64_t mark)
+put_in_row(struct row *row, uint64_t mark)
 {
-	size_t i = find(row, mark);
+	size_t i = find_in_row(row, mark);
 
 	if (i == ROOM)
-		i = find(row, 0);
+		i = find_in_row(row, 0);
 	if (i == ROOM)
 		i = mark % ROOM;
 	row->marks[i] = mark;
@@ -83,7 +83,7 @@ hints_find(const struct hints *hints, const char *key)
 {
 	uint64_t mark = mark_of(key);
 	size_t place = place_of(mark, TEXT_ROW_BITS);
-	size_t i = find(&hints->texts[place], mark);
+	size_t i = find_in_row(&hints->texts[place], mark);
 
 	return i < ROOM ? hints->text[place][i] : NULL;
 }
@@ -96,7 +96,7 @@ hints_note(struct hints *hints, const char *key, const char *text)
 	size_t len = strlen(text);
 
 	if (len <= TEXT_MAX)
-		memcpy(hints->text[place][put(&hints->texts[place], mark)], text, len + 1);
+		memcpy(hints->text[place][put_in_row(&hints->texts[place], mark)], text, len + 1);
 }
 
 bool
@@ -104,7 +104,7 @@ hints_seen(const struct hints *hints, const char *key)
 {
 	uint64_t mark = mark_of(key);
 
-	return find(&hints->seen[place_of(mark, SEEN_ROW_BITS)], mark) < ROOM;
+	return find_in_row(&hints->seen[place_of(mark, SEEN_ROW_BITS)], mark) < ROOM;
 }
 
 void
@@ -112,5 +112,5 @@ hints_note_seen(struct hints *hints, const char *key)
 {
 	uint64_t mark = mark_of(key);
 
-	put(&hints->seen[place_of(mark, SEEN_ROW_BITS)], mark);
+	put_in_row(&hints->seen[place_of(mark, SEEN_ROW_BITS)], mark);
 }

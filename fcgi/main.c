@@ -62,7 +62,7 @@ cmd_version(int argc, char **argv)
 }
 
 static int
-run(int argc, char **argv)
+run_command(int argc, char **argv)
 {
 	for (size_t i = 0; i < COMMAND_COUNT; i++) {
 		if (strcmp(argv[0], commands[i].name) == 0)
@@ -88,7 +88,7 @@ main(int argc, char **argv)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	store_prepare();
-	status = run(argc - 1, argv + 1);
+	status = run_command(argc - 1, argv + 1);
 	if (fflush(stdout) != 0 && status == CMD_OK)
 		status = CMD_FAILED;
 	return status;

@@ -28,7 +28,7 @@
 #define REFUSED_STATES_NOTED 20 /* a minute, per user and organization */
 
 static void
-note(struct app *app, struct request *request, const char *event, const char *outcome)
+note_event(struct app *app, struct request *request, const char *event, const char *outcome)
 {
 	store_event_append(app, request->arena, event, request->actor, &request->connection_key, outcome,
 			   request->request_id);
@@ -217,7 +217,7 @@ note_refused_state(struct app *app, struct request *request, const char *outcome
 	if (store_limit_count(app, request->arena, "state_refused", &request->connection_key, REFUSED_STATES_NOTED,
 			      &retry_after) == NULL &&
 	    retry_after == 0)
-		note(app, request, "state_refused", outcome);
+		note_event(app, request, "state_refused", outcome);
 }
 
 /* Spend the state; whatever is wrong with it, the answer is one and the same. */
@@ -257,8 +257,8 @@ may_replace(const struct oauth_state *row, const struct exchange_result *exchang
 
 /* Both accounts are named to the user whose they are, so that the choice is clear. */
 static const struct error *
-mismatch(struct app *app, struct request *request, const struct integration *old,
-	 const struct exchange_result *exchange)
+refuse_account(struct app *app, struct request *request, const struct integration *old,
+	       const struct exchange_result *exchange)
 {
 	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
 	const char *chosen = exchange->email != NULL ? exchange->email : exchange->account;
@@ -278,7 +278,7 @@ mismatch(struct app *app, struct request *request, const struct integration *old
 	request->account[1].name = "offered";
 	request->account[1].oauth_user_id = exchange->account;
 	request->account[1].oauth_email = exchange->email;
-	note(app, request, "account_mismatch", "refused");
+	note_event(app, request, "account_mismatch", "refused");
 	return &error_account_mismatch;
 }
 
@@ -302,7 +302,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	if (error != NULL)
 		return error;
 	if (found && !may_replace(row, exchange) && !text_equal(record.oauth_user_id, exchange->account))
-		return mismatch(app, request, &record, exchange);
+		return refuse_account(app, request, &record, exchange);
 	if (!found || !text_equal(record.oauth_user_id, exchange->account))
 		return &error_offline_access_missing;
 	error = tokens_fresh(app, request, &options, &record, &stored, &result);
@@ -327,8 +327,8 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 }
 
 static const struct error *
-connect(struct app *app, struct request *request, const struct oauth_state *row, const struct exchange_result *exchange,
-	struct integration *integration, struct credential *credential)
+connect_account(struct app *app, struct request *request, const struct oauth_state *row,
+		const struct exchange_result *exchange, struct integration *integration, struct credential *credential)
 {
 	const struct provider *provider = request->provider;
 	struct integration old;
@@ -347,14 +347,14 @@ connect(struct app *app, struct request *request, const struct oauth_state *row,
 	if (error != NULL)
 		return error;
 	switch (outcome) {
-	case STORE_CREATED: note(app, request, "connected", "ok"); break;
-	case STORE_RECONNECTED: note(app, request, "reconnected", "ok"); break;
+	case STORE_CREATED: note_event(app, request, "connected", "ok"); break;
+	case STORE_RECONNECTED: note_event(app, request, "reconnected", "ok"); break;
 	case STORE_REPLACED:
 		/* The new connection stands, whatever becomes of the old grant. */
 		(void)tokens_grant_release(app, request, &old, &old_credential, &use, &revoked);
-		note(app, request, "replaced", tokens_revocation(revoked, use));
+		note_event(app, request, "replaced", tokens_revocation(revoked, use));
 		break;
-	case STORE_MISMATCH: return mismatch(app, request, &old, exchange);
+	case STORE_MISMATCH: return refuse_account(app, request, &old, exchange);
 	case STORE_REMOVED: return &error_organization_forbidden;
 	}
 	return tokens_recheck(app, request, exchange, integration);
@@ -389,10 +389,10 @@ save_connection(struct app *app, struct request *request, const struct oauth_sta
 	if (provider->mcp_scopes.count > 0 && integration->missing_scopes.count == provider->mcp_scopes.count)
 		return &error_scopes_missing;
 	if (exchange->tokens.refresh_token != NULL)
-		return connect(app, request, row, exchange, integration, &credential);
+		return connect_account(app, request, row, exchange, integration, &credential);
 	error = keep_refresh_token(app, request, row, exchange, integration, &credential);
 	if (error == NULL)
-		note(app, request, "reconnected", "ok");
+		note_event(app, request, "reconnected", "ok");
 	return error;
 }
 

@@ -65,7 +65,7 @@ session_mark(const struct request *request)
 }
 
 static const struct error *
-allow(const struct request *request, struct response *response, const char *token, const char *upstream)
+write_permission(const struct request *request, struct response *response, const char *token, const char *upstream)
 {
 	const struct error *error = response_header(response, "X-Gateway-Upstream", upstream);
 
@@ -108,7 +108,7 @@ vend_token(struct app *app, struct request *request, struct response *response, 
 		return error != NULL ? error : &error_provider_refused_token;
 	}
 	error = tokens_vend(app, request, &options, &wanted, &vended);
-	return error != NULL ? error : allow(request, response, vended.credential.access_token, upstream);
+	return error != NULL ? error : write_permission(request, response, vended.credential.access_token, upstream);
 }
 
 const struct error *

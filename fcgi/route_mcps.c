@@ -9,7 +9,7 @@
 #include "fcgi/response.h"
 
 static const struct integration *
-find(const struct integration *integrations, size_t count, const char *service)
+find_record(const struct integration *integrations, size_t count, const char *service)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (text_equal(integrations[i].connection_key.service, service))
@@ -61,7 +61,7 @@ route_mcps(struct app *app, struct request *request, struct response *response)
 	json_write_array(json, "mcps");
 	for (size_t i = 0; i < app->config->provider_count; i++) {
 		const struct provider *provider = app->config->providers[i];
-		const struct integration *record = find(integrations, count, provider->service);
+		const struct integration *record = find_record(integrations, count, provider->service);
 
 		for (size_t j = 0; j < provider->mcp_count; j++)
 			write_mcp(json, arena, provider, &provider->mcps[j], record);

@@ -94,7 +94,7 @@ may_have(struct request *request, const struct words *wanted)
 }
 
 static const struct error *
-answer(struct request *request, struct response *response, const struct vended_token *vended)
+write_token(struct request *request, struct response *response, const struct vended_token *vended)
 {
 	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
 	char expires_at[CLOCK_RFC3339_SIZE];
@@ -131,5 +131,5 @@ route_token(struct app *app, struct request *request, struct response *response)
 	if (!may_have(request, &wanted))
 		return access_forbid(app, request, "scope");
 	error = tokens_vend(app, request, &options, &wanted, &vended);
-	return error != NULL ? error : answer(request, response, &vended);
+	return error != NULL ? error : write_token(request, response, &vended);
 }

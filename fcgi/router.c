@@ -148,7 +148,7 @@ allowed(struct arena *arena, unsigned methods)
 }
 
 static const struct error *
-find(struct request *request, size_t *index, struct captures *captures)
+find_route(struct request *request, size_t *index, struct captures *captures)
 {
 	unsigned methods = 0;
 
@@ -258,7 +258,7 @@ admit(struct app *app, struct request *request, const struct route *route, const
 }
 
 static void
-refuse(struct app *app, struct request *request, struct response *response, const struct error *error)
+write_problem(struct app *app, struct request *request, struct response *response, const struct error *error)
 {
 	request->error = error;
 	if (error == &error_unauthenticated && app->config->sign_in_url != NULL) {
@@ -281,13 +281,13 @@ is_refusal(const struct request *request)
 }
 
 static const struct error *
-answer(struct app *app, struct request *request, struct response *response, size_t *index)
+run_route(struct app *app, struct request *request, struct response *response, size_t *index)
 {
 	struct captures captures = {0};
 	const struct error *error = NULL;
 
 	if (is_refusal(request)) {
-		(void)find(request, index, &captures);
+		(void)find_route(request, index, &captures);
 		request->mcp = captures.mcp;
 		request->connection_key.service = captures.service;
 		return route_gateway_refusal(app, request, response);
@@ -295,7 +295,7 @@ answer(struct app *app, struct request *request, struct response *response, size
 	if (request->server != SERVER_INTERNAL)
 		error = access_host(app, request);
 	if (error == NULL)
-		error = find(request, index, &captures);
+		error = find_route(request, index, &captures);
 	if (error == NULL)
 		error = admit(app, request, &routes[*index], &captures);
 	return error != NULL ? error : routes[*index].run(app, request, response);
@@ -305,9 +305,9 @@ size_t
 router_run(struct app *app, struct request *request, struct response *response)
 {
 	size_t index = 0;
-	const struct error *error = answer(app, request, response, &index);
+	const struct error *error = run_route(app, request, response, &index);
 
 	if (error != NULL)
-		refuse(app, request, response, error);
+		write_problem(app, request, response, error);
 	return index;
 }

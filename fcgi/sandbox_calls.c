@@ -227,7 +227,7 @@ rules(struct filter *filter, uint32_t action, const int *calls, size_t count)
 }
 
 static void
-begin(struct filter *filter, uint32_t otherwise)
+begin_filter(struct filter *filter, uint32_t otherwise)
 {
 	*filter = (struct filter){.context = seccomp_init(otherwise)};
 	if (filter->context == NULL) {
@@ -277,7 +277,7 @@ sandbox_calls_forbid(void)
 {
 	struct filter filter;
 
-	begin(&filter, SCMP_ACT_ALLOW);
+	begin_filter(&filter, SCMP_ACT_ALLOW);
 	rules(&filter, SCMP_ACT_KILL_PROCESS, forbidden, COUNT(forbidden));
 	forbid_families(&filter);
 	rule_if(&filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), has(0, CLONE_NEWUSER, CLONE_NEWUSER));
@@ -400,7 +400,7 @@ sandbox_calls_restrict(void)
 {
 	struct filter filter;
 
-	begin(&filter, SCMP_ACT_ERRNO(ENOSYS));
+	begin_filter(&filter, SCMP_ACT_ERRNO(ENOSYS));
 	rules(&filter, SCMP_ACT_ALLOW, needed, COUNT(needed));
 	allow_sockets(&filter);
 	allow_sending(&filter);

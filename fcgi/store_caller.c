@@ -35,7 +35,7 @@ store_caller_prepare(void)
 }
 
 static void
-parse(struct arena *arena, const struct redis_reply *reply, struct caller *out)
+parse_caller(struct arena *arena, const struct redis_reply *reply, struct caller *out)
 {
 	*out = (struct caller){.name = redis_item(reply, 0)};
 	out->found = out->name != NULL && text_is_utf8(out->name, strlen(out->name));
@@ -54,7 +54,7 @@ store_caller_read(struct app *app, struct arena *arena, const char *key, struct 
 	redis_add_hmget(&batch, store_key_hashed(arena, "caller", key), &fields_tail);
 	if ((err = redis_run_shared(app->redis, &batch)) != NULL) /* callers are few, and ask often */
 		return err;
-	parse(arena, batch.reply[0], out);
+	parse_caller(arena, batch.reply[0], out);
 	return NULL;
 }
 
@@ -79,7 +79,7 @@ store_caller_write(struct app *app, struct arena *arena, const char *key, const 
 }
 
 static int
-compare(const void *a, const void *b)
+compare_names(const void *a, const void *b)
 {
 	const struct caller_entry *left = a;
 	const struct caller_entry *right = b;
@@ -106,7 +106,7 @@ read_some(struct app *app, struct arena *arena, const struct words *keys, size_t
 	for (size_t i = 0; i < count; i++) {
 		struct caller_entry *entry = &list->items[list->count];
 
-		parse(arena, batch.reply[2 * i], &entry->caller);
+		parse_caller(arena, batch.reply[2 * i], &entry->caller);
 		entry->key = keys->items[from + i];
 		entry->ttl = batch.reply[2 * i + 1]->integer;
 		if (entry->caller.found)
@@ -132,7 +132,7 @@ sort_unique(struct caller_list *list)
 
 	if (list->count == 0)
 		return;
-	qsort(list->items, list->count, sizeof *list->items, compare);
+	qsort(list->items, list->count, sizeof *list->items, compare_names);
 	for (size_t i = 1; i < list->count; i++) {
 		if (strcmp(list->items[kept].key, list->items[i].key) != 0)
 			list->items[++kept] = list->items[i];

@@ -54,7 +54,7 @@ room(const char *text)
 }
 
 static const char *
-keep(const char *text, char **at)
+keep_text(const char *text, char **at)
 {
 	const char *kept = *at;
 
@@ -78,13 +78,13 @@ store_event_keep(const struct event_entry *of)
 	at = entry->text;
 	entry->app = of->app;
 	entry->count = of->count;
-	entry->event = keep(of->event, &at);
-	entry->actor = keep(of->actor, &at);
-	entry->connection_key.organization = keep(connection->organization, &at);
-	entry->connection_key.user = keep(connection->user, &at);
-	entry->connection_key.service = keep(connection->service, &at);
-	entry->outcome = keep(of->outcome, &at);
-	entry->request_id = keep(of->request_id, &at);
+	entry->event = keep_text(of->event, &at);
+	entry->actor = keep_text(of->actor, &at);
+	entry->connection_key.organization = keep_text(connection->organization, &at);
+	entry->connection_key.user = keep_text(connection->user, &at);
+	entry->connection_key.service = keep_text(connection->service, &at);
+	entry->outcome = keep_text(of->outcome, &at);
+	entry->request_id = keep_text(of->request_id, &at);
 	return entry;
 }
 
@@ -184,7 +184,7 @@ store_event_append_known(struct app *app, struct arena *arena, const char *event
 }
 
 static void
-parse(const struct redis_reply *entry, struct event *out)
+parse_entry(const struct redis_reply *entry, struct event *out)
 {
 	const struct redis_reply *fields = entry->items[1];
 
@@ -215,7 +215,7 @@ store_event_read(struct app *app, struct arena *arena, const char *organization,
 	entries = batch.reply[0];
 	*out = arena_alloc(arena, (entries->count + 1) * sizeof **out);
 	for (size_t i = 0; i < entries->count; i++)
-		parse(entries->items[i], &(*out)[i]);
+		parse_entry(entries->items[i], &(*out)[i]);
 	*count = entries->count;
 	return NULL;
 }

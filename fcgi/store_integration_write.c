@@ -128,7 +128,7 @@ store_integration_write_prepare(void)
 }
 
 static void
-add(struct pairs *pairs, const char *name, const char *value)
+add_pair(struct pairs *pairs, const char *name, const char *value)
 {
 	if (value == NULL)
 		return;
@@ -157,20 +157,20 @@ now_text(struct arena *arena)
 static void
 add_judgement(struct pairs *pairs, const struct integration *record)
 {
-	add(pairs, "status", record->status);
-	add(pairs, "status_reason", record->status_reason);
-	add(pairs, "oauth_email", record->oauth_email);
-	add(pairs, "validated_at", record->validated_at);
+	add_pair(pairs, "status", record->status);
+	add_pair(pairs, "status_reason", record->status_reason);
+	add_pair(pairs, "oauth_email", record->oauth_email);
+	add_pair(pairs, "validated_at", record->validated_at);
 }
 
 /* What every write of tokens says about the record. */
 static void
 add_record_state(struct pairs *pairs, struct arena *arena, const struct integration *record)
 {
-	add(pairs, "scopes", words_join(arena, &record->scopes));
-	add(pairs, "missing_scopes", words_join(arena, &record->missing_scopes));
-	add(pairs, "updated_at", record->updated_at);
-	add(pairs, "generation", record->generation);
+	add_pair(pairs, "scopes", words_join(arena, &record->scopes));
+	add_pair(pairs, "missing_scopes", words_join(arena, &record->missing_scopes));
+	add_pair(pairs, "updated_at", record->updated_at);
+	add_pair(pairs, "generation", record->generation);
 }
 
 static const char *
@@ -197,15 +197,15 @@ add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, 
 		    seal_token(app, arena, provider, connection, "credential.refresh_token", credential->refresh_token);
 	if (access == NULL || (refresh == NULL && !credential->refresh_token_kept))
 		return &error_internal;
-	add(pairs, "access_token", access);
-	add(pairs, "refresh_token", refresh);
-	add(pairs, "issued_at", number(arena, credential->issued_at));
-	add(pairs, "expires_at", number(arena, credential->expires_at));
-	add(pairs, "handed_out_until", number(arena, credential->vended_until));
-	add(pairs, "forced_at", number(arena, credential->forced_at));
-	add(pairs, "issuer", provider->issuer);
-	add(pairs, "client_id", provider->client.id);
-	add(pairs, "generation", record->generation);
+	add_pair(pairs, "access_token", access);
+	add_pair(pairs, "refresh_token", refresh);
+	add_pair(pairs, "issued_at", number(arena, credential->issued_at));
+	add_pair(pairs, "expires_at", number(arena, credential->expires_at));
+	add_pair(pairs, "handed_out_until", number(arena, credential->vended_until));
+	add_pair(pairs, "forced_at", number(arena, credential->forced_at));
+	add_pair(pairs, "issuer", provider->issuer);
+	add_pair(pairs, "client_id", provider->client.id);
+	add_pair(pairs, "generation", record->generation);
 	return NULL;
 }
 
@@ -288,10 +288,10 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 	*old_credential = (struct credential){.state = CREDENTIAL_UNREADABLE};
 	integration->generation = random_id(arena);
 	integration->updated_at = now_text(arena);
-	add(&record, "organization_id", connection->organization);
-	add(&record, "user_id", connection->user);
-	add(&record, "service", connection->service);
-	add(&record, "oauth_user_id", integration->oauth_user_id);
+	add_pair(&record, "organization_id", connection->organization);
+	add_pair(&record, "user_id", connection->user);
+	add_pair(&record, "service", connection->service);
+	add_pair(&record, "oauth_user_id", integration->oauth_user_id);
 	add_judgement(&record, integration);
 	add_record_state(&record, arena, integration);
 	if ((err = add_credential(&tokens, app, arena, provider, integration, credential)) != NULL)
@@ -365,10 +365,10 @@ store_integration_status(struct app *app, struct arena *arena, struct integratio
 	const struct error *err;
 
 	*stored = false;
-	add(&record, "status", integration->status);
-	add(&record, "status_reason", integration->status_reason);
-	add(&record, "updated_at", now);
-	add(&record, "validated_at", answered ? now : NULL);
+	add_pair(&record, "status", integration->status);
+	add_pair(&record, "status_reason", integration->status_reason);
+	add_pair(&record, "updated_at", now);
+	add_pair(&record, "validated_at", answered ? now : NULL);
 	reply = store_run_script(app, arena, &status_script, keys,
 				 arguments_of(arena, &integration->generation, 1, &record, NULL), false, &err);
 	if (reply == NULL)

@@ -69,7 +69,7 @@ user_of(struct arena *arena, const char *key, const char *tag)
 }
 
 static int
-compare(const void *a, const void *b)
+compare_users(const void *a, const void *b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
@@ -80,7 +80,7 @@ sort_unique(struct words *users)
 	size_t kept = 0;
 
 	if (users->count > 0)
-		qsort(users->items, users->count, sizeof *users->items, compare);
+		qsort(users->items, users->count, sizeof *users->items, compare_users);
 	for (size_t i = 0; i < users->count; i++) {
 		if (kept == 0 || strcmp(users->items[kept - 1], users->items[i]) != 0)
 			users->items[kept++] = users->items[i];
@@ -89,7 +89,7 @@ sort_unique(struct words *users)
 }
 
 static void
-put(struct members *members, const char *user)
+put_user(struct members *members, const char *user)
 {
 	struct words *users = &members->users;
 
@@ -114,7 +114,7 @@ put_page(void *arg, struct arena *page, const struct words *keys)
 		const char *user = user_of(page, keys->items[i], members->tag);
 
 		if (user != NULL)
-			put(members, user);
+			put_user(members, user);
 	}
 }
 

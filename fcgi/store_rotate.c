@@ -105,7 +105,8 @@ rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, st
 }
 
 static const struct error *
-judge(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation, bool *changed)
+assess_sealed(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation,
+	      bool *changed)
 {
 	*changed = false;
 	if (sealed->access == NULL && sealed->refresh == NULL)
@@ -149,7 +150,7 @@ settle(struct app *app, struct arena *arena, struct sealed *sealed, struct rotat
 	if (sealed->access != NULL || sealed->refresh != NULL)
 		rotation->seen++;
 	for (int attempt = 1;; attempt++) {
-		if ((err = judge(app, arena, sealed, rotation, &changed)) != NULL || !changed)
+		if ((err = assess_sealed(app, arena, sealed, rotation, &changed)) != NULL || !changed)
 			return err;
 		if (attempt == ATTEMPTS)
 			break;

@@ -83,7 +83,7 @@ store_key_parse(struct arena *arena, const char *kind, const char *key, struct c
 }
 
 static void
-put(struct found *found, const struct connection_key *connection)
+put_connection(struct found *found, const struct connection_key *connection)
 {
 	struct arena *arena = found->arena;
 
@@ -110,13 +110,13 @@ put_page(void *arg, struct arena *page, const struct words *keys)
 	for (size_t i = 0; i < keys->count; i++) {
 		for (const char *const *kind = found->kinds; *kind != NULL; kind++) {
 			if (store_key_parse(page, *kind, keys->items[i], &connection))
-				put(found, &connection);
+				put_connection(found, &connection);
 		}
 	}
 }
 
 static int
-compare(const void *a, const void *b)
+compare_connections(const void *a, const void *b)
 {
 	const struct connection_key *left = a;
 	const struct connection_key *right = b;
@@ -132,9 +132,9 @@ sort_unique(struct found *found)
 
 	if (found->count == 0)
 		return;
-	qsort(found->items, found->count, sizeof *found->items, compare);
+	qsort(found->items, found->count, sizeof *found->items, compare_connections);
 	for (size_t i = 1; i < found->count; i++) {
-		if (compare(&found->items[kept], &found->items[i]) != 0)
+		if (compare_connections(&found->items[kept], &found->items[i]) != 0)
 			found->items[++kept] = found->items[i];
 	}
 	found->count = kept + 1;

@@ -128,7 +128,7 @@ is_holding(const struct holding *holding, const char *issuer, const char *accoun
 }
 
 static const struct error *
-change(struct app *app, struct arena *arena, const char *command, const char *key, const char *name)
+change_holders(struct app *app, struct arena *arena, const char *command, const char *key, const char *name)
 {
 	struct redis_batch batch;
 
@@ -138,8 +138,8 @@ change(struct app *app, struct arena *arena, const char *command, const char *ke
 }
 
 static const struct error *
-holds(struct app *app, struct arena *arena, const char *issuer, const char *account,
-      const struct connection_key *connection, bool *held)
+is_holder(struct app *app, struct arena *arena, const char *issuer, const char *account,
+	  const struct connection_key *connection, bool *held)
 {
 	struct holding holding;
 	struct redis_batch batch;
@@ -167,12 +167,12 @@ take_out(struct app *app, struct arena *arena, const char *key, const char *issu
 	const struct error *err;
 	bool held;
 
-	if ((err = holds(app, arena, issuer, account, connection, &held)) != NULL || held)
+	if ((err = is_holder(app, arena, issuer, account, connection, &held)) != NULL || held)
 		return err;
-	if ((err = change(app, arena, "SREM", key, name)) != NULL)
+	if ((err = change_holders(app, arena, "SREM", key, name)) != NULL)
 		return err;
-	if (holds(app, arena, issuer, account, connection, &held) != NULL || held)
-		return change(app, arena, "SADD", key, name);
+	if (is_holder(app, arena, issuer, account, connection, &held) != NULL || held)
+		return change_holders(app, arena, "SADD", key, name);
 	return NULL;
 }
 
@@ -180,7 +180,8 @@ const struct error *
 store_shared_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
 		       const struct connection_key *connection)
 {
-	return change(app, arena, "SADD", grant_key(arena, "grant", issuer, account), member_name(arena, connection));
+	return change_holders(app, arena, "SADD", grant_key(arena, "grant", issuer, account),
+			      member_name(arena, connection));
 }
 
 const struct error *
@@ -192,7 +193,7 @@ store_shared_grant_remove(struct app *app, struct arena *arena, const char *issu
 
 /* What the members [from, from + count) hold, one round. */
 static const struct error *
-look(struct app *app, struct arena *arena, struct holding *holdings, size_t count)
+read_holdings(struct app *app, struct arena *arena, struct holding *holdings, size_t count)
 {
 	struct redis_batch batch;
 	const struct error *err;
@@ -209,7 +210,7 @@ look(struct app *app, struct arena *arena, struct holding *holdings, size_t coun
 
 /* The members of the set, as holdings still to be looked up. */
 static const struct error *
-members(struct app *app, struct arena *arena, const char *key, struct holding **out, size_t *count)
+read_holders(struct app *app, struct arena *arena, const char *key, struct holding **out, size_t *count)
 {
 	struct redis_batch batch;
 	const struct error *err;
@@ -231,8 +232,8 @@ members(struct app *app, struct arena *arena, const char *key, struct holding **
 
 /* What one holding says about the grant; names without anything stored are taken out of the set. */
 static const struct error *
-judge(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
-      const struct connection_key *connection, const struct holding *holding, enum grant_use *use)
+assess_holding(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
+	       const struct connection_key *connection, const struct holding *holding, enum grant_use *use)
 {
 	if (holding->empty)
 		return take_out(app, arena, key, issuer, account, &holding->connection_key);
@@ -255,15 +256,16 @@ store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer,
 	size_t count;
 
 	*use = GRANT_FREE;
-	if ((err = members(app, arena, key, &holdings, &count)) != NULL)
+	if ((err = read_holders(app, arena, key, &holdings, &count)) != NULL)
 		return err;
 	for (size_t from = 0; from < count && *use != GRANT_SAME_USER; from += MEMBERS_AT_ONCE) {
 		size_t some = count - from < MEMBERS_AT_ONCE ? count - from : MEMBERS_AT_ONCE;
 
-		if ((err = look(app, arena, holdings + from, some)) != NULL)
+		if ((err = read_holdings(app, arena, holdings + from, some)) != NULL)
 			return err;
 		for (size_t i = from; i < from + some; i++) {
-			if ((err = judge(app, arena, key, issuer, account, connection, &holdings[i], use)) != NULL)
+			if ((err = assess_holding(app, arena, key, issuer, account, connection, &holdings[i], use)) !=
+			    NULL)
 				return err;
 		}
 	}

@@ -205,7 +205,7 @@ store_state_write(struct app *app, struct arena *arena, const char *state, const
 }
 
 static bool
-parse(const struct app *app, struct arena *arena, const struct redis_reply *row, struct oauth_state *out)
+parse_state(const struct app *app, struct arena *arena, const struct redis_reply *row, struct oauth_state *out)
 {
 	const char *verifier = redis_item(row, STATE_CODE_VERIFIER);
 	const char *nonce = redis_item(row, STATE_NONCE);
@@ -258,7 +258,7 @@ store_state_take(struct app *app, struct arena *arena, const char *state, struct
 		return err;
 	if (reply->type != REDIS_ARRAY)
 		return NULL;
-	*found = parse(app, arena, reply, out);
+	*found = parse_state(app, arena, reply, out);
 	if (*found)
 		forget_live(app, arena, &out->connection_key, key + strlen("oauth_state:"));
 	else

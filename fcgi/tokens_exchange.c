@@ -21,7 +21,7 @@
 #define EMAIL_MAX 320
 
 static const struct error *
-refusal(const struct request *request, enum oauth2_failure failure, long status, const char *code)
+exchange_refusal(const struct request *request, enum oauth2_failure failure, long status, const char *code)
 {
 	switch (failure) {
 	case OAUTH2_CLIENT:
@@ -67,7 +67,7 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	if (failure != OAUTH2_OK) {
 		/* Whatever is in it was given, be the status what it may, and must not live on. */
 		oauth2_unfit_tokens(request->arena, response.body, response.len, &exchange->tokens);
-		return refusal(request, failure, response.status, refused);
+		return exchange_refusal(request, failure, response.status, refused);
 	}
 	return NULL;
 }

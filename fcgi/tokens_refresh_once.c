@@ -58,7 +58,7 @@ tokens_result_info(enum token_result result)
  * the generation, so that everybody who looks at these tokens comes to the same answer.
  */
 static int64_t
-jitter(const struct token_attempt *attempt)
+refresh_jitter(const struct token_attempt *attempt)
 {
 	int64_t most = attempt->options->minimum_seconds / JITTER_SHARE;
 	char drawn[9];
@@ -108,12 +108,12 @@ is_due(const struct token_attempt *attempt)
 		return text_equal(attempt->record->generation, attempt->first_generation);
 	if (tokens_is_refused(credential, options))
 		return true;
-	return left < options->minimum_seconds + jitter(attempt) && left * 2 <= life;
+	return left < options->minimum_seconds + refresh_jitter(attempt) && left * 2 <= life;
 }
 
 /* Read what is stored and say whether that settles it. */
 static const struct error *
-look(struct token_attempt *attempt, enum token_result *result, bool *settled)
+look_at_stored(struct token_attempt *attempt, enum token_result *result, bool *settled)
 {
 	struct request *request = attempt->request;
 	const struct token_options *options = attempt->options;
@@ -190,7 +190,7 @@ static const struct error *
 look_and_refresh(struct token_attempt *attempt, enum token_result *result, bool *again)
 {
 	bool settled;
-	const struct error *error = look(attempt, result, &settled);
+	const struct error *error = look_at_stored(attempt, result, &settled);
 
 	*again = false;
 	if (error != NULL || settled)
@@ -203,7 +203,7 @@ look_and_refresh(struct token_attempt *attempt, enum token_result *result, bool 
 
 /* As the leader of this process: get the lease, or wait for whoever has it. */
 static const struct error *
-lead(struct token_attempt *attempt, enum token_result *result)
+lead_refresh(struct token_attempt *attempt, enum token_result *result)
 {
 	struct app *app = attempt->app;
 	struct request *request = attempt->request;
@@ -229,7 +229,7 @@ lead(struct token_attempt *attempt, enum token_result *result)
 			*result = TOKEN_UNREACHABLE;
 			error = wait_for_owner(attempt, &poll_ms, &changed, &over);
 			if (error == NULL && changed)
-				error = look(attempt, result, &over);
+				error = look_at_stored(attempt, result, &over);
 		}
 		if (error != NULL)
 			return error;
@@ -239,7 +239,7 @@ lead(struct token_attempt *attempt, enum token_result *result)
 
 /* Join the refresh of this process, or lead it. *over: the result is final. */
 static const struct error *
-join(struct token_attempt *attempt, const char *key, enum token_result *result, bool *over)
+join_refresh(struct token_attempt *attempt, const char *key, enum token_result *result, bool *over)
 {
 	struct request *request = attempt->request;
 	const struct error *error = NULL;
@@ -248,7 +248,7 @@ join(struct token_attempt *attempt, const char *key, enum token_result *result, 
 	*over = true;
 	switch (singleflight_join(attempt->app->singleflights, &flight, key, request->deadline_ms, &error)) {
 	case SINGLEFLIGHT_LEADER:
-		error = lead(attempt, result);
+		error = lead_refresh(attempt, result);
 		singleflight_end(&flight, error);
 		return error;
 	case SINGLEFLIGHT_TIMEOUT: *result = TOKEN_UNREACHABLE; return NULL;
@@ -256,7 +256,7 @@ join(struct token_attempt *attempt, const char *key, enum token_result *result, 
 	}
 	attempt->waited = true;
 	if (error == NULL)
-		error = look(attempt, result, over);
+		error = look_at_stored(attempt, result, over);
 	if (error != NULL || *over)
 		return error;
 	return remembered_failure(attempt, result, over);
@@ -274,7 +274,7 @@ tokens_fresh(struct app *app, struct request *request, const struct token_option
 	const struct error *error;
 	bool over;
 
-	error = look(&attempt, result, &over);
+	error = look_at_stored(&attempt, result, &over);
 	if (error == NULL && !over && waits_begin(app, request) != NULL) {
 		*result = TOKEN_CROWDED;
 		return NULL;
@@ -283,7 +283,7 @@ tokens_fresh(struct app *app, struct request *request, const struct token_option
 		*result = TOKEN_UNREACHABLE;
 		if (loop_now_ms(app->loop) >= request->deadline_ms)
 			return NULL;
-		error = join(&attempt, key, result, &over);
+		error = join_refresh(&attempt, key, result, &over);
 	}
 	return error;
 }

@@ -22,7 +22,7 @@
 
 /* True when the token is dead now. *answered is false when it may still come to be. */
 static bool
-revoke(struct app *app, struct request *request, const char *token, bool *answered)
+send_revocation(struct app *app, struct request *request, const char *token, bool *answered)
 {
 	const struct provider *provider = request->provider;
 	struct http_request call = {.method = "POST", .url = provider->revocation_endpoint};
@@ -62,7 +62,7 @@ revoke_unused(struct app *app, struct request *request, const char *issuer, cons
 	if (error != NULL)
 		return error;
 	if (*use == GRANT_FREE && token != NULL)
-		*revoked = revoke(app, request, token, &answered);
+		*revoked = send_revocation(app, request, token, &answered);
 	if (answered)
 		store_shared_grant_revoking_over(app, arena, issuer, account, owner);
 	return NULL;

@@ -68,7 +68,7 @@ tokens_userinfo(struct app *app, struct request *request, const char *access_tok
 
 /* Refresh where due, then ask who the token belongs to. A refused token is refreshed and asked about once more. */
 static const struct error *
-ask(struct app *app, struct request *request, struct integration *record, enum token_result *result)
+ask_provider(struct app *app, struct request *request, struct integration *record, enum token_result *result)
 {
 	struct token_options options = {.minimum_seconds = MINIMUM_SECONDS, .ask_again = true};
 	struct credential credential;
@@ -95,14 +95,14 @@ ask(struct app *app, struct request *request, struct integration *record, enum t
 }
 
 static const struct error *
-validate(struct app *app, struct request *request, struct integration *record, bool *found)
+validate_connection(struct app *app, struct request *request, struct integration *record, bool *found)
 {
 	enum token_result result = TOKEN_UNREACHABLE;
 	const struct token_result_info *meaning;
 	const struct error *error;
 	bool stored = false;
 
-	error = ask(app, request, record, &result);
+	error = ask_provider(app, request, record, &result);
 	*found = result != TOKEN_GONE;
 	if (error == NULL && result == TOKEN_REMOVED)
 		error = tokens_result_info(result)->error;
@@ -122,7 +122,7 @@ validate(struct app *app, struct request *request, struct integration *record, b
 
 /* As the leader of this process: validate, or wait for the process that does. */
 static const struct error *
-lead(struct app *app, struct request *request, struct integration *record, bool *found)
+lead_validation(struct app *app, struct request *request, struct integration *record, bool *found)
 {
 	struct arena *arena = request->arena;
 	const char *before;
@@ -138,7 +138,7 @@ lead(struct app *app, struct request *request, struct integration *record, bool 
 		if (error == NULL && !text_equal(mark, before))
 			error = store_integration_read(app, arena, &request->connection_key, record, found);
 		else if (error == NULL && lease != NULL)
-			error = validate(app, request, record, found);
+			error = validate_connection(app, request, record, found);
 		else if (error == NULL && loop_now_ms(app->loop) + 2 * POLL_MS < request->deadline_ms) {
 			fiber_sleep(POLL_MS + (int64_t)random_below(POLL_MS));
 			continue;
@@ -167,7 +167,7 @@ tokens_validate(struct app *app, struct request *request, struct integration *re
 		return error;
 	switch (singleflight_join(app->singleflights, &flight, key, request->deadline_ms, &error)) {
 	case SINGLEFLIGHT_LEADER:
-		error = lead(app, request, record, found);
+		error = lead_validation(app, request, record, found);
 		singleflight_end(&flight, error);
 		return error;
 	case SINGLEFLIGHT_TIMEOUT: return &error_overloaded;

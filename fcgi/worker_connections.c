@@ -166,7 +166,7 @@ worker_look_at_waiting(void *arg)
 /* ---- all of them ---- */
 
 static void
-look(struct connection *connection)
+look_at_connection(struct connection *connection)
 {
 	switch (fastcgi_look(connection->fd)) {
 	case FASTCGI_EMPTY: break;
@@ -204,7 +204,7 @@ connection_readable(void *arg, int events)
 		loop_io_set(connection->io, 0);
 		return;
 	}
-	look(connection);
+	look_at_connection(connection);
 }
 
 void
@@ -216,7 +216,7 @@ worker_look_at_partial(void *arg)
 	while (connection != NULL) {
 		struct connection *next = connection->next;
 
-		look(connection);
+		look_at_connection(connection);
 		connection = next;
 	}
 	if (worker->partial.last != NULL) {
@@ -251,7 +251,7 @@ adopt(struct worker *worker, int fd)
 	}
 	worker->connections++;
 	worker_update_gauges(worker);
-	look(connection); /* its first request is usually there already */
+	look_at_connection(connection); /* its first request is usually there already */
 }
 
 /* Clearly more connections here than on the average worker. */

@@ -110,7 +110,7 @@ log_and_count(const struct job *job)
 }
 
 static void
-answer(struct job *job)
+send_answer(struct job *job)
 {
 	struct connection *connection = job->connection;
 
@@ -134,12 +134,12 @@ answer_overloaded(struct job *job)
 	job->request.arena = worker->reserve;
 	job->request.error = &error_overloaded;
 	response_problem(&job->response, &job->request, &error_overloaded);
-	answer(job);
+	send_answer(job);
 	arena_reset(worker->reserve);
 }
 
 static void
-run(void *arg)
+run_job(void *arg)
 {
 	struct job *job = arg;
 
@@ -157,7 +157,7 @@ ended(void *arg, bool abandoned)
 	if (abandoned)
 		answer_overloaded(job);
 	else
-		answer(job);
+		send_answer(job);
 	worker_update_gauges(worker);
 	worker_start_waiting(worker);
 }
@@ -206,7 +206,7 @@ worker_start_request(struct connection *connection)
 
 	if (job == NULL)
 		return;
-	if (!fiber_start(worker->fibers, run, ended, job)) { /* no memory for a stack */
+	if (!fiber_start(worker->fibers, run_job, ended, job)) { /* no memory for a stack */
 		answer_overloaded(job);
 		return;
 	}
