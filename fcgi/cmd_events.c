@@ -37,16 +37,16 @@ struct stream {
 static const struct error *
 refill(struct app *app, const char *organization, struct stream *stream)
 {
-	const struct error *err;
+	const struct error *error;
 
 	if (stream->at < stream->count || stream->exhausted)
 		return NULL;
 	arena_reset(stream->arena);
 	stream->at = 0;
-	err = store_event_read(app, stream->arena, organization, stream->uses, stream->last, &stream->events,
-			       &stream->count);
-	if (err != NULL)
-		return err;
+	error = store_event_read(app, stream->arena, organization, stream->uses, stream->last, &stream->events,
+				 &stream->count);
+	if (error != NULL)
+		return error;
 	stream->exhausted = stream->count < STORE_EVENTS_MAX;
 	if (stream->count > 0)
 		snprintf(stream->last, sizeof stream->last, "%s", stream->events[stream->count - 1].id);
@@ -96,15 +96,17 @@ print_event(struct arena *arena, const struct event *event)
 static const struct error *
 print_all(struct app *app, const char *organization, struct stream streams[2])
 {
-	const struct error *err;
+	const struct error *error;
 
 	for (;;) {
 		struct stream *next = &streams[0];
 		const struct stream *other = &streams[1];
 
-		if ((err = refill(app, organization, &streams[0])) != NULL ||
-		    (err = refill(app, organization, &streams[1])) != NULL)
-			return err;
+		error = refill(app, organization, &streams[0]);
+		if (error == NULL)
+			error = refill(app, organization, &streams[1]);
+		if (error != NULL)
+			return error;
 		if (next->at == next->count ||
 		    (other->at < other->count && !is_older(&next->events[next->at], &other->events[other->at])))
 			next = &streams[1];

@@ -72,19 +72,19 @@ rotate(struct app *app, struct arena *arena, void *arg)
 {
 	struct rotation rotation = {.done = 0};
 	struct arena *page = arena_open(PAGE_FIRST, PAGE_LIMIT, NULL, NULL);
-	const struct error *err = NULL;
+	const struct error *error = NULL;
 
 	(void)arena;
 	(void)arg;
 	if (page == NULL)
 		return CMD_FAILED;
-	while (err == NULL && !rotation.over) {
-		err = store_rotate_page(app, page, &rotation);
+	while (error == NULL && !rotation.over) {
+		error = store_rotate_page(app, page, &rotation);
 		arena_reset(page);
 		print_progress(&rotation);
 	}
 	arena_close(page);
-	if (err == NULL)
+	if (error == NULL)
 		return report(app, &rotation);
 	fprintf(stderr, "\nNot all is done (%zu sealed anew): run the same command again.\n", rotation.sealed_anew);
 	return cmd_store_failed();

@@ -54,10 +54,11 @@ forget(struct app *app, struct arena *arena, const struct connection_key *connec
 				  .request_id = random_id(arena),
 				  .deadline_ms = loop_now_ms(app->loop) + CALLS_MS};
 	struct disconnect_result result;
-	const struct error *err;
+	const struct error *error;
 
-	if ((err = tokens_disconnect(app, &request, &result)) != NULL)
-		return err;
+	error = tokens_disconnect(app, &request, &result);
+	if (error != NULL)
+		return error;
 	if (!result.found && !result.finished)
 		return NULL;
 	store_event_append(app, arena, "removed", ACTOR, connection, tokens_revocation(result.revoked, result.use),
@@ -80,27 +81,27 @@ static const struct error *
 bar(struct app *app, struct arena *work, const char *organization, const char *user)
 {
 	const struct connection_key connection = {.organization = organization, .user = user};
-	const struct error *err;
+	const struct error *error;
 	bool set;
 
-	err = store_member_remove(app, work, organization, user, &set);
-	if (err == NULL && set)
+	error = store_member_remove(app, work, organization, user, &set);
+	if (error == NULL && set)
 		store_event_append(app, work, "removed", ACTOR, &connection, "barred", random_id(work));
-	return err;
+	return error;
 }
 
 /* All of them before anything is forgotten: what is found after that is all there is. */
 static const struct error *
 bar_all(struct app *app, struct arena *work, const char *organization, const struct words *users, struct counts *counts)
 {
-	const struct error *err = NULL;
+	const struct error *error = NULL;
 
-	while (err == NULL && counts->members < users->count) {
-		err = bar(app, work, organization, users->items[counts->members]);
-		counts->members += err == NULL ? 1 : 0;
+	while (error == NULL && counts->members < users->count) {
+		error = bar(app, work, organization, users->items[counts->members]);
+		counts->members += error == NULL ? 1 : 0;
 		arena_reset(work);
 	}
-	return err;
+	return error;
 }
 
 /* Whoever came after `users` were listed has no tombstone, and keeps what is theirs. */
@@ -110,16 +111,16 @@ forget_all(struct app *app, struct arena *arena, struct arena *work, const struc
 {
 	struct connection_key *connections;
 	size_t count;
-	const struct error *err =
+	const struct error *error =
 	    store_deletable_scan(app, arena, options->organization, options->user, &connections, &count);
 
-	for (size_t i = 0; err == NULL && i < count; i++) {
+	for (size_t i = 0; error == NULL && i < count; i++) {
 		if (users->count > 0 && bsearch(connections[i].user, users->items, users->count, sizeof *users->items,
 						compare_connections) != NULL)
-			err = forget(app, work, &connections[i], counts);
+			error = forget(app, work, &connections[i], counts);
 		arena_reset(work);
 	}
-	return err;
+	return error;
 }
 
 static int
@@ -129,20 +130,20 @@ remove_all(struct app *app, struct arena *arena, void *arg)
 	struct words users = {.count = 1, .items = (const char *[]){options->user, NULL}};
 	struct arena *work = arena_open_like(arena, WORK_FIRST);
 	struct counts counts = {0};
-	const struct error *err = NULL;
+	const struct error *error = NULL;
 
 	if (options->user == NULL)
-		err = store_member_list(app, arena, options->organization, &users);
-	if (err == NULL)
-		err = bar_all(app, work, options->organization, &users, &counts);
-	if (err == NULL)
-		err = forget_all(app, arena, work, options, &users, &counts);
+		error = store_member_list(app, arena, options->organization, &users);
+	if (error == NULL)
+		error = bar_all(app, work, options->organization, &users, &counts);
+	if (error == NULL)
+		error = forget_all(app, arena, work, options, &users, &counts);
 	arena_close(work);
 	printf("%zu of %zu member%s removed, %zu connection%s forgotten, %zu revoked.\n", counts.members, users.count,
 	       users.count == 1 ? "" : "s", counts.connections, counts.connections == 1 ? "" : "s", counts.revoked);
 	if (counts.connections > 0) /* nginx's GATEWAY_STREAM_SECONDS */
 		printf("Streams of the MCP gateway that were open before may go on for 15 minutes.\n");
-	if (err == NULL)
+	if (error == NULL)
 		return CMD_OK;
 	fprintf(stderr, "Not all is done: run the same command again.\n");
 	return cmd_store_failed();

@@ -47,13 +47,14 @@ const struct error *
 store_caller_read(struct app *app, struct arena *arena, const char *key, struct caller *out)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*out = (struct caller){0};
 	redis_batch_init(&batch, arena);
 	redis_add_hmget(&batch, store_key_hashed(arena, "caller", key), &fields_tail);
-	if ((err = redis_run_shared(app->redis, &batch)) != NULL) /* callers are few, and ask often */
-		return err;
+	error = redis_run_shared(app->redis, &batch); /* callers are few, and ask often */
+	if (error != NULL)
+		return error;
 	parse_caller(arena, batch.reply[0], out);
 	return NULL;
 }
@@ -72,10 +73,10 @@ store_caller_write(struct app *app, struct arena *arena, const char *key, const 
 	    words_join(arena, &caller->organizations),
 	    NULL,
 	};
-	const struct error *err;
+	const struct error *error;
 
-	(void)store_run_script(app, arena, &write_script, keys, arguments, false, &err);
-	return err;
+	(void)store_run_script(app, arena, &write_script, keys, arguments, false, &error);
+	return error;
 }
 
 static int
@@ -94,15 +95,16 @@ read_some(struct app *app, struct arena *arena, const struct words *keys, size_t
 	  struct caller_list *list)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	redis_batch_init(&batch, arena);
 	for (size_t i = from; i < from + count; i++) {
 		redis_add(&batch, "HMGET", keys->items[i], FIELDS, NULL);
 		redis_add(&batch, "TTL", keys->items[i], NULL);
 	}
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	for (size_t i = 0; i < count; i++) {
 		struct caller_entry *entry = &list->items[list->count];
 
@@ -145,20 +147,22 @@ store_caller_list(struct app *app, struct arena *arena, struct caller_list *list
 {
 	const size_t most = REDIS_BATCH_MAX / 2;
 	char cursor[STORE_CURSOR_SIZE] = "0";
-	const struct error *err;
+	const struct error *error;
 
 	*list = (struct caller_list){0};
 	do {
 		struct words keys;
 
-		if ((err = store_scan_page(app, arena, "caller:*", cursor, &keys)) != NULL)
-			return err;
+		error = store_scan_page(app, arena, "caller:*", cursor, &keys);
+		if (error != NULL)
+			return error;
 		make_room(arena, list, keys.count);
 		for (size_t from = 0; from < keys.count; from += most) {
 			size_t count = keys.count - from < most ? keys.count - from : most;
 
-			if ((err = read_some(app, arena, &keys, from, count, list)) != NULL)
-				return err;
+			error = read_some(app, arena, &keys, from, count, list);
+			if (error != NULL)
+				return error;
 		}
 	} while (strcmp(cursor, "0") != 0);
 	sort_unique(list);
@@ -169,11 +173,12 @@ const struct error *
 store_caller_delete(struct app *app, struct arena *arena, const char *name, size_t *count)
 {
 	struct caller_list list;
-	const struct error *err;
+	const struct error *error;
 
 	*count = 0;
-	if ((err = store_caller_list(app, arena, &list)) != NULL)
-		return err;
+	error = store_caller_list(app, arena, &list);
+	if (error != NULL)
+		return error;
 	for (size_t i = 0; i < list.count; i++) {
 		struct redis_batch batch;
 
@@ -181,8 +186,9 @@ store_caller_delete(struct app *app, struct arena *arena, const char *name, size
 			continue;
 		redis_batch_init(&batch, arena);
 		redis_add(&batch, "DEL", list.items[i].key, NULL);
-		if ((err = redis_run(app->redis, &batch, false)) != NULL)
-			return err;
+		error = redis_run(app->redis, &batch, false);
+		if (error != NULL)
+			return error;
 		(*count)++;
 	}
 	return NULL;

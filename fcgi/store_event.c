@@ -204,14 +204,15 @@ store_event_read(struct app *app, struct arena *arena, const char *organization,
 {
 	struct redis_batch batch;
 	const struct redis_reply *entries;
-	const struct error *err;
+	const struct error *error;
 
 	*count = 0;
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "XRANGE", store_event_key(arena, organization, uses), arena_format(arena, "(%s", after), "+",
 		  "COUNT", arena_format(arena, "%d", STORE_EVENTS_MAX), NULL);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	entries = batch.reply[0];
 	*out = arena_alloc(arena, (entries->count + 1) * sizeof **out);
 	for (size_t i = 0; i < entries->count; i++)

@@ -230,13 +230,14 @@ store_integration_read(struct app *app, struct arena *arena, const struct connec
 		       struct integration *out, bool *found)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*found = false;
 	redis_batch_init(&batch, arena);
 	store_record_add(&batch, connection);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	*found = store_record_parse(arena, connection, batch.reply[0], out);
 	return NULL;
 }
@@ -245,14 +246,15 @@ const struct error *
 store_integration_changed(struct app *app, struct arena *arena, const struct integration *seen, bool *changed)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*changed = false;
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "HMGET", store_key_connection(arena, "integration", &seen->connection_key), "generation",
 		  "status", NULL);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	*changed = !text_equal(redis_item(batch.reply[0], 0), seen->generation) ||
 		   !text_equal(redis_item(batch.reply[0], 1), seen->status);
 	return NULL;
@@ -281,14 +283,15 @@ read_apart(struct app *app, struct arena *arena, const struct connection_key *co
 	   struct stored *out)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	redis_batch_init(&batch, arena);
 	add_record(&batch, connection, brief ? &brief_tail : &record_tail);
 	redis_add_hmget(&batch, store_key_connection(arena, "credential", connection), &credential_tail);
 	redis_add(&batch, "EXISTS", store_key_member(arena, "removed", connection), NULL);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	*out = (struct stored){
 	    .record = batch.reply[0], .tokens = batch.reply[1], .removed = batch.reply[2]->integer != 0};
 	return NULL;
@@ -302,7 +305,7 @@ read_together(struct app *app, struct arena *arena, const struct provider *provi
 				    store_key_connection(arena, "credential", connection), NULL};
 	const char *arguments[6] = {store_key_member(arena, "removed", connection)};
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	if (condition != NULL) {
 		arguments[1] = arena_format(arena, "%lld", (long long)condition->expires_at);
@@ -310,10 +313,10 @@ read_together(struct app *app, struct arena *arena, const struct provider *provi
 		arguments[3] = provider->issuer;
 		arguments[4] = provider->client.id;
 	}
-	reply =
-	    store_run_script(app, arena, condition != NULL ? &vend_script : &read_script, keys, arguments, true, &err);
+	reply = store_run_script(app, arena, condition != NULL ? &vend_script : &read_script, keys, arguments, true,
+				 &error);
 	if (reply == NULL)
-		return err;
+		return error;
 	*out = (struct stored){.record = reply->items[0],
 			       .tokens = reply->items[1],
 			       .removed = reply->items[2]->integer != 0,
@@ -334,17 +337,17 @@ read_tokens(struct app *app, struct arena *arena, const struct provider *provide
 {
 	const char *key = store_key_connection(arena, "credential", connection);
 	bool apart = condition == NULL || is_known(app, key);
-	const struct error *err;
+	const struct error *error;
 
 	if (apart) {
-		err = read_apart(app, arena, connection, condition != NULL && condition->brief, out);
-		if (err != NULL || !is_torn(out))
-			return err;
+		error = read_apart(app, arena, connection, condition != NULL && condition->brief, out);
+		if (error != NULL || !is_torn(out))
+			return error;
 	}
-	err = read_together(app, arena, provider, connection, condition, out);
-	if (err == NULL && condition != NULL && app->hints != NULL)
+	error = read_together(app, arena, provider, connection, condition, out);
+	if (error == NULL && condition != NULL && app->hints != NULL)
 		hints_note_seen(app->hints, key);
-	return err;
+	return error;
 }
 
 const struct error *
@@ -353,11 +356,12 @@ store_integration_read_tokens(struct app *app, struct arena *arena, const struct
 			      struct integration *out, struct credential *credential, bool *found)
 {
 	struct stored stored = {0};
-	const struct error *err;
+	const struct error *error;
 
 	*found = false;
-	if ((err = read_tokens(app, arena, provider, connection, condition, &stored)) != NULL)
-		return err;
+	error = read_tokens(app, arena, provider, connection, condition, &stored);
+	if (error != NULL)
+		return error;
 	*found = store_record_parse(arena, connection, stored.record, out);
 	out->member_removed = stored.removed;
 	if (!*found)
@@ -407,12 +411,13 @@ store_integration_list(struct app *app, struct arena *arena, const char *organiz
 	}
 	for (size_t i = 0; i < provider_count; i += REDIS_BATCH_MAX) {
 		struct redis_batch batch;
-		const struct error *err;
+		const struct error *error;
 
 		redis_batch_init(&batch, arena);
 		store_records_add(app, &batch, organization, user, i);
-		if ((err = redis_run(app->redis, &batch, true)) != NULL)
-			return err;
+		error = redis_run(app->redis, &batch, true);
+		if (error != NULL)
+			return error;
 		parse_some(app, arena, connection, i, (const struct redis_reply *const *)batch.reply, batch.count, *out,
 			   count);
 	}

@@ -282,7 +282,7 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	*old = (struct integration){.connection_key = *connection};
 	*old_credential = (struct credential){.state = CREDENTIAL_UNREADABLE};
@@ -294,8 +294,9 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 	add_pair(&record, "oauth_user_id", integration->oauth_user_id);
 	add_judgement(&record, integration);
 	add_record_state(&record, arena, integration);
-	if ((err = add_credential(&tokens, app, arena, provider, integration, credential)) != NULL)
-		return err;
+	error = add_credential(&tokens, app, arena, provider, integration, credential);
+	if (error != NULL)
+		return error;
 	const char *const head[] = {
 	    store_key_member(arena, "removed", connection),
 	    integration->oauth_user_id,
@@ -306,12 +307,14 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 	    number(arena, (int64_t)record.count),
 	};
 
-	reply = store_run_script(app, arena, &connect_script, keys,
-				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
+	reply =
+	    store_run_script(app, arena, &connect_script, keys,
+			     arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &error);
 	if (reply == NULL)
-		return err;
-	if ((err = connect_answer(app, arena, provider, integration, reply, outcome, old, old_credential)) != NULL)
-		return err;
+		return error;
+	error = connect_answer(app, arena, provider, integration, reply, outcome, old, old_credential);
+	if (error != NULL)
+		return error;
 	if (*outcome != STORE_MISMATCH && *outcome != STORE_REMOVED)
 		name_grant(app, arena, provider, integration);
 	return NULL;
@@ -329,7 +332,7 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	*stored = false;
 	changed.generation = random_id(arena);
@@ -337,15 +340,17 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 	if (account_verified)
 		add_judgement(&record, &changed);
 	add_record_state(&record, arena, &changed);
-	if ((err = add_credential(&tokens, app, arena, provider, &changed, credential)) != NULL)
-		return err;
+	error = add_credential(&tokens, app, arena, provider, &changed, credential);
+	if (error != NULL)
+		return error;
 	const char *const head[] = {generation, account_verified ? "1" : "0",
 				    barred != NULL ? store_key_member(arena, "removed", connection) : "",
 				    number(arena, (int64_t)record.count)};
-	reply = store_run_script(app, arena, &refresh_script, keys,
-				 arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &err);
+	reply =
+	    store_run_script(app, arena, &refresh_script, keys,
+			     arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &error);
 	if (reply == NULL)
-		return err;
+		return error;
 	*stored = reply->integer == 1;
 	if (barred != NULL)
 		*barred = reply->integer == 2;
@@ -362,7 +367,7 @@ store_integration_status(struct app *app, struct arena *arena, struct integratio
 	const char *now = now_text(arena);
 	struct pairs record = {.count = 0};
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	*stored = false;
 	add_pair(&record, "status", integration->status);
@@ -370,9 +375,9 @@ store_integration_status(struct app *app, struct arena *arena, struct integratio
 	add_pair(&record, "updated_at", now);
 	add_pair(&record, "validated_at", answered ? now : NULL);
 	reply = store_run_script(app, arena, &status_script, keys,
-				 arguments_of(arena, &integration->generation, 1, &record, NULL), false, &err);
+				 arguments_of(arena, &integration->generation, 1, &record, NULL), false, &error);
 	if (reply == NULL)
-		return err;
+		return error;
 	*stored = reply->integer == 1;
 	if (*stored) {
 		integration->updated_at = now;
@@ -389,12 +394,12 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 	const char *const *keys = store_pending_revocation_keys(arena, connection);
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	*out = (struct deletion){.found = false};
-	reply = store_run_script(app, arena, &delete_script, keys, arguments, false, &err);
+	reply = store_run_script(app, arena, &delete_script, keys, arguments, false, &error);
 	if (reply == NULL)
-		return err;
+		return error;
 	out->found = store_record_parse(arena, connection, reply->items[0], &out->connection.record);
 	if (out->found)
 		store_credential_parse(app, arena, provider, connection, reply->items[1], &out->connection.credential);
@@ -411,7 +416,7 @@ store_integration_vended(struct app *app, struct arena *arena, const struct inte
 	const char *keys[3] = {0};
 	const char *arguments[4] = {0};
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	*noted = credential->vended_until >= credential->expires_at;
 	if (*noted)
@@ -421,9 +426,9 @@ store_integration_vended(struct app *app, struct arena *arena, const struct inte
 	arguments[0] = number(arena, credential->expires_at);
 	arguments[1] = store_key_member(arena, "removed", connection);
 	arguments[2] = integration->id;
-	reply = store_run_script(app, arena, &vended_script, keys, arguments, false, &err);
+	reply = store_run_script(app, arena, &vended_script, keys, arguments, false, &error);
 	*noted = reply != NULL && reply->integer == 1;
-	return err;
+	return error;
 }
 
 const struct error *
@@ -433,8 +438,8 @@ store_integration_refused(struct app *app, struct arena *arena, const struct int
 	const char *const keys[] = {store_key_connection(arena, "integration", connection),
 				    store_key_connection(arena, "credential", connection), NULL};
 	const char *const arguments[] = {integration->generation, number(arena, clock_wall()), NULL};
-	const struct error *err;
+	const struct error *error;
 
-	(void)store_run_script(app, arena, &refused_script, keys, arguments, false, &err);
-	return err;
+	(void)store_run_script(app, arena, &refused_script, keys, arguments, false, &error);
+	return error;
 }

@@ -80,12 +80,12 @@ store_seal_open(const struct app *app, struct arena *arena, const struct seal_co
 
 const struct redis_reply *
 store_run_script(struct app *app, struct arena *arena, const struct redis_script *script, const char *const *keys,
-		 const char *const *arguments, bool reads, const struct error **err)
+		 const char *const *arguments, bool reads, const struct error **error)
 {
 	struct redis_batch batch;
 
 	redis_batch_init(&batch, arena);
 	redis_add_script(&batch, script, keys, arguments);
-	*err = redis_run(app->redis, &batch, reads);
-	return *err == NULL ? batch.reply[0] : NULL;
+	*error = redis_run(app->redis, &batch, reads);
+	return *error == NULL ? batch.reply[0] : NULL;
 }

@@ -138,10 +138,10 @@ void store_credential_parse(const struct app *app, struct arena *arena, const st
 			    const struct connection_key *connection, const struct redis_reply *reply,
 			    struct credential *out);
 
-/* Run one script; its reply, or NULL with *err. */
+/* Run one script; its reply, or NULL with *error. */
 const struct redis_reply *store_run_script(struct app *app, struct arena *arena, const struct redis_script *script,
 					   const char *const *keys, const char *const *arguments, bool reads,
-					   const struct error **err);
+					   const struct error **error);
 
 /* Count against `limit` a minute under `key`; where `removed_key` is not NULL and exists: *removed, and no count. */
 const struct error *store_limit_run(struct app *app, struct arena *arena, const char *key, const char *removed_key,

@@ -122,7 +122,7 @@ store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, con
 	const char *key = store_key_connection(arena, name, connection);
 	struct lease *mine = lease_open(app, key, random_id(arena));
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*lease = NULL;
 	if (mine == NULL)
@@ -130,11 +130,11 @@ store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, con
 	fiber_on_abandon(&mine->cleanup, give_back, mine);
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "SET", key, mine->owner, "NX", "PX", arena_format(arena, "%d", STORE_LEASE_MS), NULL);
-	err = redis_run(app->redis, &batch, false);
-	if (err != NULL || batch.reply[0]->type != REDIS_STRING) {
+	error = redis_run(app->redis, &batch, false);
+	if (error != NULL || batch.reply[0]->type != REDIS_STRING) {
 		fiber_forget(&mine->cleanup);
 		lease_close(mine);
-		return err;
+		return error;
 	}
 	loop_timer_set(mine->timer, STORE_LEASE_RENEW_MS);
 	*lease = mine;

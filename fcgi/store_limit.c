@@ -41,14 +41,14 @@ store_limit_run(struct app *app, struct arena *arena, const char *key, const cha
 	const char *const keys[] = {key, NULL};
 	const char *const arguments[] = {arena_format(arena, "%u", limit), arena_format(arena, "%d", WINDOW_SECONDS),
 					 removed_key, NULL};
-	const struct error *err;
+	const struct error *error;
 	const struct redis_reply *reply;
 
 	*retry_after = 0;
 	*removed = false;
-	reply = store_run_script(app, arena, &count_script, keys, arguments, false, &err);
+	reply = store_run_script(app, arena, &count_script, keys, arguments, false, &error);
 	if (reply == NULL)
-		return err;
+		return error;
 	*removed = reply->integer < 0;
 	if (reply->integer > 0)
 		*retry_after = reply->integer / 1000 + (reply->integer % 1000 != 0);

@@ -25,14 +25,15 @@ store_member_remove(struct app *app, struct arena *arena, const char *organizati
 	const struct connection_key connection = {.organization = organization, .user = user};
 	char now[CLOCK_RFC3339_SIZE];
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*set = false;
 	clock_rfc3339(clock_wall(), now);
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "SET", store_key_member(arena, "removed", &connection), now, "NX", NULL);
-	if ((err = redis_run(app->redis, &batch, false)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, false);
+	if (error != NULL)
+		return error;
 	*set = batch.reply[0]->type != REDIS_NIL;
 	return NULL;
 }
@@ -42,13 +43,14 @@ store_member_restore(struct app *app, struct arena *arena, const char *organizat
 {
 	const struct connection_key connection = {.organization = organization, .user = user};
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*existed = false;
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "DEL", store_key_member(arena, "removed", &connection), NULL);
-	if ((err = redis_run(app->redis, &batch, false)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, false);
+	if (error != NULL)
+		return error;
 	*existed = batch.reply[0]->integer > 0;
 	return NULL;
 }
@@ -123,10 +125,10 @@ const struct error *
 store_member_list(struct app *app, struct arena *arena, const char *organization, struct words *users)
 {
 	struct members members = {.arena = arena, .tag = arena_format(arena, "{%s:", organization)};
-	const struct error *err =
+	const struct error *error =
 	    store_scan(app, arena, arena_format(arena, "*{%s:*}*", organization), put_page, &members);
 
 	sort_unique(&members.users);
 	*users = members.users;
-	return err;
+	return error;
 }

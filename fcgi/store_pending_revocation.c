@@ -144,12 +144,12 @@ store_pending_revocation_take(struct app *app, struct arena *arena, const struct
 {
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	*out = (struct deletion){.found = false};
-	reply = store_run_script(app, arena, &take_script, own_keys(arena, connection), arguments, false, &err);
+	reply = store_run_script(app, arena, &take_script, own_keys(arena, connection), arguments, false, &error);
 	if (reply == NULL)
-		return err;
+		return error;
 	store_pending_revocation_parse(app, arena, provider, connection, reply->items[0], out);
 	out->busy = reply->items[1]->integer != 0;
 	return NULL;
@@ -159,8 +159,8 @@ void
 store_pending_revocation_done(struct app *app, struct arena *arena, const struct integration *record)
 {
 	const char *const arguments[] = {record->generation, NULL};
-	const struct error *err;
+	const struct error *error;
 
 	(void)store_run_script(app, arena, &done_script, own_keys(arena, &record->connection_key), arguments, false,
-			       &err);
+			       &error);
 }

@@ -85,7 +85,7 @@ rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, st
 	const char *access = seal_again(app, arena, sealed, "credential.access_token", sealed->access);
 	const char *refresh = seal_again(app, arena, sealed, "credential.refresh_token", sealed->refresh);
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	if (access == NULL || refresh == NULL) {
 		rotation->unreadable++;
@@ -93,9 +93,9 @@ rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, st
 		return NULL;
 	}
 	const char *const arguments[] = {sealed->access, sealed->refresh, access, refresh, NULL};
-	reply = store_run_script(app, arena, &exchange_script, keys, arguments, false, &err);
+	reply = store_run_script(app, arena, &exchange_script, keys, arguments, false, &error);
 	if (reply == NULL)
-		return err;
+		return error;
 	*changed = reply->integer != 1;
 	if (*changed)
 		return NULL;
@@ -144,20 +144,22 @@ static const struct error *
 settle(struct app *app, struct arena *arena, struct sealed *sealed, struct rotation *rotation)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 	bool changed;
 
 	if (sealed->access != NULL || sealed->refresh != NULL)
 		rotation->seen++;
 	for (int attempt = 1;; attempt++) {
-		if ((err = assess_sealed(app, arena, sealed, rotation, &changed)) != NULL || !changed)
-			return err;
+		error = assess_sealed(app, arena, sealed, rotation, &changed);
+		if (error != NULL || !changed)
+			return error;
 		if (attempt == ATTEMPTS)
 			break;
 		redis_batch_init(&batch, arena);
 		add_sealed(&batch, store_key_connection(arena, "credential", &sealed->connection_key));
-		if ((err = redis_run(app->redis, &batch, true)) != NULL)
-			return err;
+		error = redis_run(app->redis, &batch, true);
+		if (error != NULL)
+			return error;
 		sealed_parse(batch.reply[0], sealed);
 	}
 	rotation->changed++;
@@ -170,7 +172,7 @@ rotate_some(struct app *app, struct arena *arena, const struct words *keys, size
 {
 	struct sealed sealed[REDIS_BATCH_MAX];
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	redis_batch_init(&batch, arena);
 	for (size_t i = from; i < keys->count && batch.count < REDIS_BATCH_MAX; i++) {
@@ -181,12 +183,14 @@ rotate_some(struct app *app, struct arena *arena, const struct words *keys, size
 	}
 	if (batch.count == 0)
 		return NULL;
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	for (size_t i = 0; i < batch.count; i++) {
 		sealed_parse(batch.reply[i], &sealed[i]);
-		if ((err = settle(app, arena, &sealed[i], rotation)) != NULL)
-			return err;
+		error = settle(app, arena, &sealed[i], rotation);
+		if (error != NULL)
+			return error;
 	}
 	return NULL;
 }
@@ -209,15 +213,17 @@ const struct error *
 store_rotate_page(struct app *app, struct arena *arena, struct rotation *rotation)
 {
 	struct words keys;
-	const struct error *err;
+	const struct error *error;
 
 	if (rotation->cursor[0] == '\0')
 		snprintf(rotation->cursor, sizeof rotation->cursor, "0");
-	if ((err = store_scan_page(app, arena, "credential:{*}:*", rotation->cursor, &keys)) != NULL)
-		return err;
+	error = store_scan_page(app, arena, "credential:{*}:*", rotation->cursor, &keys);
+	if (error != NULL)
+		return error;
 	for (size_t from = 0; from < keys.count; from += REDIS_BATCH_MAX) {
-		if ((err = rotate_some(app, arena, &keys, from, rotation)) != NULL)
-			return err;
+		error = rotate_some(app, arena, &keys, from, rotation);
+		if (error != NULL)
+			return error;
 	}
 	rotation->over = strcmp(rotation->cursor, "0") == 0;
 	rotation->done = rotation->over ? 1 : done(rotation->cursor);

@@ -30,12 +30,13 @@ store_scan_page(struct app *app, struct arena *arena, const char *pattern, char 
 {
 	const struct redis_reply *page;
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE, NULL);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	snprintf(cursor, STORE_CURSOR_SIZE, "%s", redis_item(batch.reply[0], 0));
 	page = batch.reply[0]->items[1];
 	*keys = (struct words){.items = arena_alloc(arena, (page->count + 1) * sizeof *keys->items)};
@@ -49,17 +50,17 @@ store_scan(struct app *app, struct arena *arena, const char *pattern, store_page
 {
 	struct arena *page = arena_open_like(arena, PAGE_FIRST);
 	char cursor[STORE_CURSOR_SIZE] = "0";
-	const struct error *err;
+	const struct error *error;
 	struct words keys;
 
 	do {
-		err = store_scan_page(app, page, pattern, cursor, &keys);
-		if (err == NULL && keys.count > 0)
+		error = store_scan_page(app, page, pattern, cursor, &keys);
+		if (error == NULL && keys.count > 0)
 			fn(arg, page, &keys);
 		arena_reset(page);
-	} while (err == NULL && strcmp(cursor, "0") != 0);
+	} while (error == NULL && strcmp(cursor, "0") != 0);
 	arena_close(page);
-	return err;
+	return error;
 }
 
 bool
@@ -146,10 +147,10 @@ scan(struct app *app, const char *kinds, const char *user, struct found *found)
 {
 	const char *pattern =
 	    arena_format(found->arena, "%s:{%s:%s}:*", kinds, found->organization, user != NULL ? user : "*");
-	const struct error *err = store_scan(app, found->arena, pattern, put_page, found);
+	const struct error *error = store_scan(app, found->arena, pattern, put_page, found);
 
 	sort_unique(found);
-	return err;
+	return error;
 }
 
 const struct error *
@@ -158,11 +159,12 @@ store_integration_scan(struct app *app, struct arena *arena, const char *organiz
 {
 	static const char *const kinds[] = {"integration", NULL};
 	struct found found = {.arena = arena, .kinds = kinds, .organization = organization};
-	const struct error *err;
+	const struct error *error;
 
 	*count = 0;
-	if ((err = scan(app, kinds[0], user, &found)) != NULL)
-		return err;
+	error = scan(app, kinds[0], user, &found);
+	if (error != NULL)
+		return error;
 	*out = arena_alloc(arena, (found.count + 1) * sizeof **out);
 	for (size_t from = 0; from < found.count; from += REDIS_BATCH_MAX) {
 		struct redis_batch batch;
@@ -170,8 +172,9 @@ store_integration_scan(struct app *app, struct arena *arena, const char *organiz
 		redis_batch_init(&batch, arena);
 		for (size_t i = from; i < found.count && i < from + REDIS_BATCH_MAX; i++)
 			store_record_add(&batch, &found.items[i]);
-		if ((err = redis_run(app->redis, &batch, true)) != NULL)
-			return err;
+		error = redis_run(app->redis, &batch, true);
+		if (error != NULL)
+			return error;
 		for (size_t i = 0; i < batch.count; i++) {
 			if (store_record_parse(arena, &found.items[from + i], batch.reply[i], &(*out)[*count]))
 				(*count)++;
@@ -187,9 +190,9 @@ store_deletable_scan(struct app *app, struct arena *arena, const char *organizat
 {
 	static const char *const kinds[] = {"integration", "integrations:unrevoked", NULL};
 	struct found found = {.arena = arena, .kinds = kinds, .organization = organization};
-	const struct error *err = scan(app, "integration*", user, &found);
+	const struct error *error = scan(app, "integration*", user, &found);
 
 	*out = found.items;
 	*count = found.count;
-	return err;
+	return error;
 }

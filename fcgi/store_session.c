@@ -125,7 +125,7 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 		   struct session *out, struct prefetched_records *prefetched)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 	const char *key = store_key_hashed(arena, "session", token);
 	const char *hinted = arena_text(arena, hint_of_user(app, key, organization, prefetched));
 	const char *role_field = NULL;
@@ -137,8 +137,9 @@ store_session_read(struct app *app, struct arena *arena, const char *token, cons
 	add_fields(&batch, key, role_field);
 	if (hinted != NULL)
 		store_records_add(app, &batch, organization, hinted, 0);
-	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->sessions, &batch, true);
+	if (error != NULL)
+		return error;
 	fill(arena, key, batch.reply[0], out);
 	if (hinted != NULL)
 		use_prefetched(arena, &batch, hinted, prefetched);
@@ -181,15 +182,16 @@ const struct error *
 store_session_read_all(struct app *app, struct arena *arena, const char *token, struct session *out)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 	const char *key = store_key_hashed(arena, "session", token);
 
 	*out = (struct session){0};
 	redis_batch_init(&batch, arena);
 	add_fields(&batch, key, NULL);
 	redis_add(&batch, "HGETALL", key, NULL);
-	if ((err = redis_run(app->sessions, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->sessions, &batch, true);
+	if (error != NULL)
+		return error;
 	fill(arena, key, batch.reply[0], out);
 	if (!out->found)
 		return NULL;
@@ -225,13 +227,14 @@ const struct error *
 store_session_delete(struct app *app, struct arena *arena, const char *token, bool *existed)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*existed = false;
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "DEL", store_key_hashed(arena, "session", token), NULL);
-	if ((err = redis_run(app->sessions, &batch, false)) != NULL)
-		return err;
+	error = redis_run(app->sessions, &batch, false);
+	if (error != NULL)
+		return error;
 	*existed = batch.reply[0]->integer > 0;
 	return NULL;
 }

@@ -143,13 +143,14 @@ is_holder(struct app *app, struct arena *arena, const char *issuer, const char *
 {
 	struct holding holding;
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*held = true;
 	redis_batch_init(&batch, arena);
 	add_holding(&batch, connection);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	holding_parse(&batch, 0, &holding);
 	*held = is_holding(&holding, issuer, account);
 	return NULL;
@@ -164,13 +165,15 @@ take_out(struct app *app, struct arena *arena, const char *key, const char *issu
 	 const struct connection_key *connection)
 {
 	const char *name = member_name(arena, connection);
-	const struct error *err;
+	const struct error *error;
 	bool held;
 
-	if ((err = is_holder(app, arena, issuer, account, connection, &held)) != NULL || held)
-		return err;
-	if ((err = change_holders(app, arena, "SREM", key, name)) != NULL)
-		return err;
+	error = is_holder(app, arena, issuer, account, connection, &held);
+	if (error != NULL || held)
+		return error;
+	error = change_holders(app, arena, "SREM", key, name);
+	if (error != NULL)
+		return error;
 	if (is_holder(app, arena, issuer, account, connection, &held) != NULL || held)
 		return change_holders(app, arena, "SADD", key, name);
 	return NULL;
@@ -196,13 +199,14 @@ static const struct error *
 read_holdings(struct app *app, struct arena *arena, struct holding *holdings, size_t count)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	redis_batch_init(&batch, arena);
 	for (size_t i = 0; i < count; i++)
 		add_holding(&batch, &holdings[i].connection_key);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	for (size_t i = 0; i < count; i++)
 		holding_parse(&batch, 2 * i, &holdings[i]);
 	return NULL;
@@ -213,13 +217,14 @@ static const struct error *
 read_holders(struct app *app, struct arena *arena, const char *key, struct holding **out, size_t *count)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*count = 0;
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "SMEMBERS", key, NULL);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	*out = arena_alloc(arena, (batch.reply[0]->count + 1) * sizeof **out);
 	for (size_t i = 0; i < batch.reply[0]->count; i++) {
 		struct holding *holding = &(*out)[*count];
@@ -252,21 +257,23 @@ store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer,
 {
 	const char *key = grant_key(arena, "grant", issuer, account);
 	struct holding *holdings;
-	const struct error *err;
+	const struct error *error;
 	size_t count;
 
 	*use = GRANT_FREE;
-	if ((err = read_holders(app, arena, key, &holdings, &count)) != NULL)
-		return err;
+	error = read_holders(app, arena, key, &holdings, &count);
+	if (error != NULL)
+		return error;
 	for (size_t from = 0; from < count && *use != GRANT_SAME_USER; from += MEMBERS_AT_ONCE) {
 		size_t some = count - from < MEMBERS_AT_ONCE ? count - from : MEMBERS_AT_ONCE;
 
-		if ((err = read_holdings(app, arena, holdings + from, some)) != NULL)
-			return err;
+		error = read_holdings(app, arena, holdings + from, some);
+		if (error != NULL)
+			return error;
 		for (size_t i = from; i < from + some; i++) {
-			if ((err = assess_holding(app, arena, key, issuer, account, connection, &holdings[i], use)) !=
-			    NULL)
-				return err;
+			error = assess_holding(app, arena, key, issuer, account, connection, &holdings[i], use);
+			if (error != NULL)
+				return error;
 		}
 	}
 	return NULL;
@@ -308,14 +315,15 @@ store_shared_grant_revocation(struct app *app, struct arena *arena, const char *
 {
 	const char *key = grant_key(arena, KIND, issuer, account);
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 
 	*out = (struct grant_revocation){0};
 	redis_batch_init(&batch, arena);
 	redis_add(&batch, "GET", key, NULL);
 	redis_add(&batch, "PTTL", key, NULL);
-	if ((err = redis_run(app->redis, &batch, true)) != NULL)
-		return err;
+	error = redis_run(app->redis, &batch, true);
+	if (error != NULL)
+		return error;
 	out->known = batch.reply[0]->type == REDIS_STRING && batch.reply[1]->integer >= 0;
 	if (!out->known)
 		return NULL;

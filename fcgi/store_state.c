@@ -192,15 +192,17 @@ const struct error *
 store_state_write(struct app *app, struct arena *arena, const char *state, const struct oauth_state *row)
 {
 	struct redis_batch batch;
-	const struct error *err;
+	const struct error *error;
 	const char *key = store_key_hashed(arena, "oauth_state", state);
 
 	redis_batch_init(&batch, arena);
 	add_live(&batch, arena, &row->connection_key, key + strlen("oauth_state:"));
-	if ((err = add_row(&batch, app, arena, key, row)) != NULL)
-		return err;
-	if ((err = redis_run(app->redis, &batch, false)) != NULL)
-		return err;
+	error = add_row(&batch, app, arena, key, row);
+	if (error != NULL)
+		return error;
+	error = redis_run(app->redis, &batch, false);
+	if (error != NULL)
+		return error;
 	return drop_rows(app, arena, batch.reply[0]);
 }
 
@@ -249,13 +251,13 @@ store_state_take(struct app *app, struct arena *arena, const char *state, struct
 	const char *const keys[] = {key, NULL};
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
-	const struct error *err;
+	const struct error *error;
 
 	*out = (struct oauth_state){0};
 	*found = false;
-	reply = store_run_script(app, arena, &take_script, keys, arguments, false, &err);
+	reply = store_run_script(app, arena, &take_script, keys, arguments, false, &error);
 	if (reply == NULL)
-		return err;
+		return error;
 	if (reply->type != REDIS_ARRAY)
 		return NULL;
 	*found = parse_state(app, arena, reply, out);
