@@ -21,6 +21,7 @@ static const char *const bound_names[] = {"connection", "caller", "all"};
 
 #define STATUS_COUNT (sizeof statuses / sizeof statuses[0])
 #define METHOD_COUNT (METHOD_OTHER + 1)
+#define MCP_SIZE 33 /* text_is_name */
 
 struct app_metrics {
 	size_t *requests;  /* [route][method][status] */
@@ -32,10 +33,10 @@ struct app_metrics {
 	size_t event_lost;
 	size_t split_count;
 	struct {
-		char *mcp; /* NULL, the last: the API proxy, and what came with a reload */
-		size_t app_metrics;
+		char mcp[MCP_SIZE]; /* "other", the last: the API proxy, and what came with a reload */
+		size_t counter;
 	} * split;
-	size_t log_dropped;
+	size_t counter;
 	struct app_gauges gauges;
 };
 
@@ -123,19 +124,14 @@ register_split_answers(struct app_metrics *app_metrics, struct metrics *metrics,
 		return false;
 	for (size_t i = 0; config != NULL && i < config->provider_count; i++) {
 		for (size_t j = 0; j < config->providers[i]->mcp_count; j++) {
-			char *mcp = strdup(config->providers[i]->mcps[j].mcp);
-
-			if (mcp == NULL)
-				return false;
-			app_metrics->split[app_metrics->split_count++].mcp = mcp;
+			snprintf(app_metrics->split[app_metrics->split_count++].mcp, MCP_SIZE, "%s",
+				 config->providers[i]->mcps[j].mcp);
 		}
 	}
-	app_metrics->split_count++;
+	snprintf(app_metrics->split[app_metrics->split_count++].mcp, MCP_SIZE, "other");
 	for (size_t i = 0; i < app_metrics->split_count; i++) {
-		const char *mcp = app_metrics->split[i].mcp;
-
-		snprintf(labels, sizeof labels, "mcp=\"%s\"", mcp != NULL ? mcp : "other");
-		app_metrics->split[i].app_metrics =
+		snprintf(labels, sizeof labels, "mcp=\"%s\"", app_metrics->split[i].mcp);
+		app_metrics->split[i].counter =
 		    metrics_counter(metrics, "integrations_gateway_split_answers_total",
 				    "Answers of upstreams without a final status, dropped.", labels);
 	}
@@ -182,8 +178,6 @@ app_metrics_close(struct app_metrics *app_metrics)
 {
 	if (app_metrics == NULL)
 		return;
-	for (size_t i = 0; i < app_metrics->split_count; i++)
-		free(app_metrics->split[i].mcp);
 	free(app_metrics->split);
 	free(app_metrics->requests);
 	free(app_metrics->durations);
@@ -257,7 +251,7 @@ app_metrics_split_answer(struct app *app, const char *mcp)
 
 	while (i + 1 < app_metrics->split_count && !text_equal(app_metrics->split[i].mcp, mcp))
 		i++;
-	metrics_add(app->metrics, app_metrics->split[i].app_metrics, 1);
+	metrics_add(app->metrics, app_metrics->split[i].counter, 1);
 }
 
 void
