@@ -208,6 +208,6 @@ def test_a_request_that_is_given_up(small):
     small.redis.hset(key("integration", "ada"), "scopes", " ".join(f"s{number:08d}" for number in range(70_000)))
     for _ in range(SHARE + 1):
         problem(ada.validate("acme"), 503, "overloaded")
-    assert sum(line["event"] == "memory_exhausted" for line in small.log()) == SHARE + 1
+    wait_until(lambda: sum(line["event"] == "memory_exhausted" for line in small.log()) == SHARE + 1, "each of them is logged")
     small.redis.hset(key("integration", "ada"), "scopes", scopes)
     assert good(ada.validate("acme"))["is_valid"]
