@@ -3,8 +3,8 @@
 
 #include "common/arena.h"
 #include "common/cookie.h"
-#include "common/error.h"
 #include "common/text.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"

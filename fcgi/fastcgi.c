@@ -8,8 +8,8 @@
 #include "fcgi/fastcgi.h"
 
 #include "common/arena.h"
-#include "common/error.h"
 #include "common/text.h"
+#include "fcgi/api_error.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 

@@ -2,8 +2,8 @@
 #include "fcgi/response.h"
 
 #include "common/arena.h"
-#include "common/error.h"
 #include "common/json_write.h"
+#include "fcgi/api_error.h"
 #include "fcgi/request.h"
 
 #include <stdlib.h>

@@ -11,9 +11,9 @@
 
 #include "common/arena.h"
 #include "common/crypto.h"
-#include "common/error.h"
 #include "common/log.h"
 #include "fcgi/access.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/app_metrics.h"
 #include "fcgi/config.h"

@@ -3,10 +3,10 @@
 
 #include "common/arena.h"
 #include "common/buf.h"
-#include "common/error.h"
 #include "common/json_write.h"
 #include "common/metrics.h"
 #include "common/redis.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"

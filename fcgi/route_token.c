@@ -3,10 +3,10 @@
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/error.h"
 #include "common/json_read.h"
 #include "common/json_write.h"
 #include "fcgi/access.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
 #include "fcgi/request.h"

@@ -1,9 +1,9 @@
 /* Ask the provider about a stored connection, and store what it says. */
 #include "fcgi/route.h"
 
-#include "common/error.h"
 #include "common/json_write.h"
 #include "common/text.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/request.h"

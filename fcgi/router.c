@@ -6,10 +6,10 @@
 
 #include "common/arena.h"
 #include "common/buf.h"
-#include "common/error.h"
 #include "common/json_read.h"
 #include "common/text.h"
 #include "fcgi/access.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"

@@ -5,10 +5,10 @@
 #include "fcgi/signing_keys.h"
 
 #include "common/arena.h"
-#include "common/error.h"
 #include "common/json_read.h"
 #include "common/loop.h"
 #include "common/singleflight.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"

@@ -7,8 +7,8 @@
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/error.h"
 #include "common/random.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"

@@ -8,8 +8,8 @@
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/crypto.h"
-#include "common/error.h"
 #include "common/log.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 

@@ -6,7 +6,7 @@
 
 #include "common/clock.h"
 #include "common/crypto.h"
-#include "common/error.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/request.h"
 

@@ -95,10 +95,10 @@ def keys():
 
 def api():
     page = "fcgi/API.md"
-    compare(page, "error code", re.findall(r'^    \d+,\n    "([a-z_]+)"', read("common/error.c"), re.M),
+    compare(page, "error code", re.findall(r'^    \d+,\n    "([a-z_]+)"', read("fcgi/api_error.c"), re.M),
             first_column(section(page, "Error codes")))
     for code, status in re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", section(page, "Error codes"), re.M):
-        if not re.search(rf'^    {status},\n    "{code}"', read("common/error.c"), re.M):
+        if not re.search(rf'^    {status},\n    "{code}"', read("fcgi/api_error.c"), re.M):
             wrong.append(f"{page}: {code} has another status than {status}")
     reasons = re.findall(r'\[TOKEN_[A-Z]+\] = \{"[a-z]+", "([a-z_]+)"', read("fcgi/tokens_refresh_once.c"))
     compare(page, "status_reason", reasons, first_column(section(page, "The record").split("`status_reason` |")[1]))

@@ -3,8 +3,8 @@
  * fastcgi_look tells in the end what to do, fastcgi_read never waits and takes exactly one request, and what it gives
  * is what request.h promises.
  */
-#include "common/error.h"
 #include "common/text.h"
+#include "fcgi/api_error.h"
 #include "fcgi/fastcgi.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"

@@ -193,8 +193,8 @@ def test_without_workers_and_without_redis(make_product):
 
 
 def test_every_code_of_the_service_is_known_here():
-    """A new code in common/error.c needs a test: here, or in the tests of the routes for programs."""
-    with open(os.path.join(os.path.dirname(__file__), "..", "..", "common", "error.c"), encoding="utf-8") as file:
+    """A new code in fcgi/api_error.c needs a test: here, or in the tests of the routes for programs."""
+    with open(os.path.join(os.path.dirname(__file__), "..", "..", "fcgi", "api_error.c"), encoding="utf-8") as file:
         codes = set(re.findall(r'^    "([a-z_]+)",$', file.read(), re.MULTILINE))
     here = {provoke.__name__ for _, provoke in CASES} | {"overloaded", "store_unavailable"}
     assert codes - here <= {"caller_forbidden", "reconnect_required", "provider_refused_token"}

@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "common/error.h"
 #include "common/text.h"
+#include "fcgi/api_error.h"
 
 #include <string.h>
 

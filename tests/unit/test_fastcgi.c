@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "common/arena.h"
-#include "common/error.h"
+#include "fcgi/api_error.h"
 #include "fcgi/fastcgi.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"

@@ -6,10 +6,10 @@
 
 #include <cmocka.h>
 
-#include "common/error.h"
 #include "common/fiber.h"
 #include "common/loop.h"
 #include "common/singleflight.h"
+#include "fcgi/api_error.h"
 #include "tests/unit/on_loop.h"
 
 static struct singleflights *singleflights;

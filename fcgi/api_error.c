@@ -1,10 +1,9 @@
 /*
- * The error chapter of the API: one constant for each code, in the order of error.h. `detail` speaks to the member in
- * front of the page or to the author of a client, and says what to do next.
+ * The error chapter of the API: one constant for each code, in the order of api_error.h. `detail` speaks to the member
+ * in front of the page or to the author of a client, and says what to do next.
  */
-#include "common/error.h"
+#include "fcgi/api_error.h"
 
-#include <stddef.h>
 #include <string.h>
 
 const struct error error_unauthenticated = {
