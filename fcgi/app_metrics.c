@@ -23,6 +23,12 @@ static const char *const bound_names[] = {"connection", "caller", "all"};
 #define METHOD_COUNT (METHOD_OTHER + 1)
 #define MCP_SIZE 33 /* text_is_name */
 
+/* Of one MCP; the last one, "other", is the API proxy, and what came with a reload. */
+struct split_answers {
+	char mcp[MCP_SIZE];
+	size_t counter;
+};
+
 struct app_metrics {
 	size_t *requests;  /* [route][method][status] */
 	size_t *durations; /* [route] */
@@ -32,11 +38,8 @@ struct app_metrics {
 	size_t wait_refused[WAITS_BOUND_COUNT];
 	size_t event_lost;
 	size_t split_count;
-	struct {
-		char mcp[MCP_SIZE]; /* "other", the last: the API proxy, and what came with a reload */
-		size_t counter;
-	} * split;
-	size_t counter;
+	struct split_answers *split;
+	size_t log_dropped;
 	struct app_gauges gauges;
 };
 
