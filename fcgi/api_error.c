@@ -266,3 +266,31 @@ error_find(const char *code)
 	}
 	return NULL;
 }
+
+const struct api_status api_statuses[API_STATUS_COUNT] = {
+    {200, "OK"},
+    {500, "Internal Server Error"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {409, "Conflict"},
+    {413, "Payload Too Large"},
+    {415, "Unsupported Media Type"},
+    {421, "Misdirected Request"},
+    {422, "Unprocessable Entity"},
+    {429, "Too Many Requests"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+};
+
+size_t
+api_status_index(int status)
+{
+	for (size_t i = 0; i < API_STATUS_COUNT; i++) {
+		if (api_statuses[i].status == status)
+			return i;
+	}
+	return 1;
+}

@@ -4,6 +4,8 @@
 
 #include "common/error.h"
 
+#include <stddef.h>
+
 /* who may call */
 extern const struct error error_unauthenticated;
 extern const struct error error_ambiguous_credentials;
@@ -44,5 +46,17 @@ extern const struct error error_internal;
 
 /* The error with this code, or NULL. */
 const struct error *error_find(const char *code);
+
+/* The statuses that the program answers with. */
+#define API_STATUS_COUNT 15
+
+struct api_status {
+	int status;
+	const char *reason; /* its reason phrase (RFC 9110) */
+};
+extern const struct api_status api_statuses[API_STATUS_COUNT];
+
+/* Where `status` stands in api_statuses; one that does not counts as 500. */
+size_t api_status_index(int status);
 
 #endif

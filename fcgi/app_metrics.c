@@ -4,6 +4,7 @@
 #include "common/metrics.h"
 #include "common/redis.h"
 #include "common/text.h"
+#include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
@@ -13,13 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const int statuses[] = {200, 400, 401, 403, 404, 405, 409, 413, 415, 421, 422, 429, 500, 502, 503};
 static const char *const method_names[] = {"GET", "HEAD", "POST", "DELETE", "other"};
 static const char *const endpoint_names[] = {"exchange", "refresh", "revoke", "userinfo", "keys"};
 static const char *const outcome_names[] = {"ok", "refused", "unreachable"};
 static const char *const bound_names[] = {"connection", "caller", "all"};
 
-#define STATUS_COUNT (sizeof statuses / sizeof statuses[0])
 #define METHOD_COUNT (METHOD_OTHER + 1)
 #define MCP_SIZE 33 /* text_is_name */
 
@@ -56,17 +55,17 @@ register_requests(struct app_metrics *app_metrics, struct metrics *metrics)
 	char labels[256];
 
 	for (size_t route = 0; route < router_count(); route++) {
-		size_t at = route * METHOD_COUNT * STATUS_COUNT;
+		size_t at = route * METHOD_COUNT * API_STATUS_COUNT;
 
 		if (has_series_of_previous(route)) {
-			memcpy(app_metrics->requests + at, app_metrics->requests + at - METHOD_COUNT * STATUS_COUNT,
-			       METHOD_COUNT * STATUS_COUNT * sizeof *app_metrics->requests);
+			memcpy(app_metrics->requests + at, app_metrics->requests + at - METHOD_COUNT * API_STATUS_COUNT,
+			       METHOD_COUNT * API_STATUS_COUNT * sizeof *app_metrics->requests);
 			continue;
 		}
 		for (size_t method = 0; method < METHOD_COUNT; method++) {
-			for (size_t status = 0; status < STATUS_COUNT; status++) {
+			for (size_t status = 0; status < API_STATUS_COUNT; status++) {
 				snprintf(labels, sizeof labels, "route=\"%s\",method=\"%s\",status=\"%d\"",
-					 router_name(route), method_names[method], statuses[status]);
+					 router_name(route), method_names[method], api_statuses[status].status);
 				app_metrics->requests[at++] =
 				    metrics_counter(metrics, "integrations_http_requests_total",
 						    "Requests by route, method and status.", labels);
@@ -148,7 +147,7 @@ app_metrics_open(struct metrics *metrics, const struct config *config)
 
 	if (app_metrics == NULL)
 		return NULL;
-	app_metrics->requests = calloc(router_count() * METHOD_COUNT * STATUS_COUNT, sizeof(size_t));
+	app_metrics->requests = calloc(router_count() * METHOD_COUNT * API_STATUS_COUNT, sizeof(size_t));
 	app_metrics->durations = calloc(router_count(), sizeof(size_t));
 	if (app_metrics->requests == NULL || app_metrics->durations == NULL ||
 	    !register_split_answers(app_metrics, metrics, config)) {
@@ -203,15 +202,10 @@ void
 app_metrics_request(struct app *app, size_t route, enum method method, int status, int64_t microseconds)
 {
 	const struct app_metrics *app_metrics = app->app_metrics;
-	size_t at = STATUS_COUNT - 1;
 
-	for (size_t i = 0; i < STATUS_COUNT; i++) {
-		if (statuses[i] == status) {
-			at = i;
-			break;
-		}
-	}
-	metrics_add(app->metrics, app_metrics->requests[(route * METHOD_COUNT + (size_t)method) * STATUS_COUNT + at],
+	metrics_add(app->metrics,
+		    app_metrics->requests[(route * METHOD_COUNT + (size_t)method) * API_STATUS_COUNT +
+					  api_status_index(status)],
 		    1);
 	metrics_observe_us(app->metrics, app_metrics->durations[route], microseconds);
 }

@@ -391,28 +391,6 @@ fastcgi_read(struct fastcgi *fastcgi, struct arena *arena, struct request *reque
 
 /* ---- answer ---- */
 
-static const char *
-reason(int status)
-{
-	switch (status) {
-	case 200: return "OK";
-	case 400: return "Bad Request";
-	case 401: return "Unauthorized";
-	case 403: return "Forbidden";
-	case 404: return "Not Found";
-	case 405: return "Method Not Allowed";
-	case 409: return "Conflict";
-	case 413: return "Payload Too Large";
-	case 415: return "Unsupported Media Type";
-	case 421: return "Misdirected Request";
-	case 422: return "Unprocessable Entity";
-	case 429: return "Too Many Requests";
-	case 502: return "Bad Gateway";
-	case 503: return "Service Unavailable";
-	default: return "Internal Server Error";
-	}
-}
-
 static void
 put_text(FCGX_Stream *out, const char *text)
 {
@@ -435,7 +413,7 @@ put_head(FCGX_Stream *out, const struct response *response)
 	put_text(out, "Status: ");
 	put_number(out, response->status);
 	put_text(out, " ");
-	put_text(out, reason(response->status));
+	put_text(out, api_statuses[api_status_index(response->status)].reason);
 	put_text(out, "\r\nContent-Length: ");
 	put_number(out, (int64_t)response->body_len);
 	if (response->content_type != NULL) {

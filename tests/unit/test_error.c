@@ -66,6 +66,17 @@ codes_and_statuses_are_as_promised(void **state)
 	}
 }
 
+/* Else the metrics would count it as a 500, and nginx would read that phrase. */
+static void
+each_status_is_in_the_list(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT; i++)
+		assert_int_equal(api_statuses[api_status_index(promised[i].status)].status, promised[i].status);
+	assert_int_equal(api_statuses[api_status_index(200)].status, 200);
+	assert_int_equal(api_statuses[api_status_index(418)].status, 500);
+}
+
 static void
 finds_each_by_its_code(void **state)
 {
@@ -102,6 +113,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(codes_and_statuses_are_as_promised),
+	    cmocka_unit_test(each_status_is_in_the_list),
 	    cmocka_unit_test(finds_each_by_its_code),
 	    cmocka_unit_test(details_are_sentences),
 	};
