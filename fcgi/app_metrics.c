@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const method_names[] = {"GET", "HEAD", "POST", "DELETE", "other"};
 static const char *const endpoint_names[] = {"exchange", "refresh", "revoke", "userinfo", "keys"};
 static const char *const outcome_names[] = {"ok", "refused", "unreachable"};
 static const char *const bound_names[] = {"connection", "caller", "all"};
@@ -65,7 +64,8 @@ register_requests(struct app_metrics *app_metrics, struct metrics *metrics)
 		for (size_t method = 0; method < METHOD_COUNT; method++) {
 			for (size_t status = 0; status < API_STATUS_COUNT; status++) {
 				snprintf(labels, sizeof labels, "route=\"%s\",method=\"%s\",status=\"%d\"",
-					 router_name(route), method_names[method], api_statuses[status].status);
+					 router_name(route), request_method_name((enum method)method),
+					 api_statuses[status].status);
 				app_metrics->requests[at++] =
 				    metrics_counter(metrics, "integrations_http_requests_total",
 						    "Requests by route, method and status.", labels);

@@ -227,20 +227,6 @@ static const struct param texts[] = {
     PARAM("GATEWAY_CODE", gateway_code),
 };
 
-static enum method
-method_of(const char *name)
-{
-	if (text_equal(name, "GET"))
-		return METHOD_GET;
-	if (text_equal(name, "HEAD"))
-		return METHOD_HEAD;
-	if (text_equal(name, "POST"))
-		return METHOD_POST;
-	if (text_equal(name, "DELETE"))
-		return METHOD_DELETE;
-	return METHOD_OTHER;
-}
-
 /* On the loop's own stack nothing can be abandoned: without memory this is NULL, and the whole request is not read. */
 static char *
 copy_text(struct arena *arena, const char *bytes, size_t len)
@@ -310,7 +296,7 @@ take_param(struct arena *arena, struct request *request, const char *name, size_
 		}
 	}
 	if (name_len == 14 && memcmp(name, "REQUEST_METHOD", 14) == 0) {
-		request->method = method_of(value);
+		request->method = request_method(value);
 	} else if (name_len == 11 && memcmp(name, "REQUEST_URI", 11) == 0) {
 		return take_uri(arena, request, value);
 	} else if (name_len == 11 && memcmp(name, "HTTP_COOKIE", 11) == 0) {

@@ -19,6 +19,10 @@ enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_DELETE, METHOD_OTHER 
 /* Which nginx server or location a request came through; only nginx says so. */
 enum server { SERVER_PUBLIC, SERVER_INTERNAL, SERVER_GATEWAY };
 
+/* "GET" and so on; "other" for METHOD_OTHER. */
+const char *request_method_name(enum method method);
+enum method request_method(const char *name);
+
 #define REQUEST_BODY_MAX (16 * 1024)
 
 struct request {

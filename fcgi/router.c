@@ -136,13 +136,12 @@ match(struct arena *arena, const char *pattern, const char *path, struct capture
 static const char *
 allowed(struct arena *arena, unsigned methods)
 {
-	static const char *const names[] = {"GET", "HEAD", "POST", "DELETE"};
 	struct buf list;
 
 	buf_init(&list, arena, 64);
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-		if (methods & (1u << i))
-			buf_addf(&list, "%s%s", list.len > 0 ? ", " : "", names[i]);
+	for (enum method method = METHOD_GET; method < METHOD_OTHER; method++) {
+		if (methods & (1u << method))
+			buf_addf(&list, "%s%s", list.len > 0 ? ", " : "", request_method_name(method));
 	}
 	return buf_text(&list);
 }

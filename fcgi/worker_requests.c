@@ -81,13 +81,12 @@ job_free(struct job *job)
 static void
 log_request(const struct job *job, int status, int64_t microseconds)
 {
-	static const char *const methods[] = {"GET", "HEAD", "POST", "DELETE", "other"};
 	const struct request *request = &job->request;
 	struct log_line line;
 
 	log_begin(&line, LOG_LEVEL_INFO, "request");
 	log_text(&line, "request_id", request->request_id);
-	log_text(&line, "method", methods[request->method]);
+	log_text(&line, "method", request_method_name(request->method));
 	log_text(&line, "route", router_name(job->route));
 	log_number(&line, "status", status);
 	log_text(&line, "code", request->error != NULL ? request->error->code : NULL);
