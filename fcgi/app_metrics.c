@@ -8,7 +8,6 @@
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
-#include "fcgi/router.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,41 +42,40 @@ struct app_metrics {
 
 /* A pattern with two methods has two routes, one after the other, and its series once. */
 static bool
-has_series_of_previous(size_t route)
+has_series_of_previous(app_metrics_route_name *name, size_t route)
 {
-	return route > 0 && strcmp(router_name(route), router_name(route - 1)) == 0;
+	return route > 0 && strcmp(name(route), name(route - 1)) == 0;
 }
 
 static void
-register_requests(struct app_metrics *app_metrics, struct metrics *metrics)
+register_requests(struct app_metrics *app_metrics, struct metrics *metrics, size_t routes, app_metrics_route_name *name)
 {
 	char labels[256];
 
-	for (size_t route = 0; route < router_count(); route++) {
+	for (size_t route = 0; route < routes; route++) {
 		size_t at = route * METHOD_COUNT * API_STATUS_COUNT;
 
-		if (has_series_of_previous(route)) {
+		if (has_series_of_previous(name, route)) {
 			memcpy(app_metrics->requests + at, app_metrics->requests + at - METHOD_COUNT * API_STATUS_COUNT,
 			       METHOD_COUNT * API_STATUS_COUNT * sizeof *app_metrics->requests);
 			continue;
 		}
 		for (size_t method = 0; method < METHOD_COUNT; method++) {
 			for (size_t status = 0; status < API_STATUS_COUNT; status++) {
-				snprintf(labels, sizeof labels, "route=\"%s\",method=\"%s\",status=\"%d\"",
-					 router_name(route), request_method_name((enum method)method),
-					 api_statuses[status].status);
+				snprintf(labels, sizeof labels, "route=\"%s\",method=\"%s\",status=\"%d\"", name(route),
+					 request_method_name((enum method)method), api_statuses[status].status);
 				app_metrics->requests[at++] =
 				    metrics_counter(metrics, "integrations_http_requests_total",
 						    "Requests by route, method and status.", labels);
 			}
 		}
 	}
-	for (size_t route = 0; route < router_count(); route++) {
-		if (has_series_of_previous(route)) {
+	for (size_t route = 0; route < routes; route++) {
+		if (has_series_of_previous(name, route)) {
 			app_metrics->durations[route] = app_metrics->durations[route - 1];
 			continue;
 		}
-		snprintf(labels, sizeof labels, "route=\"%s\"", router_name(route));
+		snprintf(labels, sizeof labels, "route=\"%s\"", name(route));
 		app_metrics->durations[route] =
 		    metrics_histogram(metrics, "integrations_http_request_duration_seconds",
 				      "Time from reading a request to its answer, by route.", labels);
@@ -141,14 +139,14 @@ register_split_answers(struct app_metrics *app_metrics, struct metrics *metrics,
 }
 
 struct app_metrics *
-app_metrics_open(struct metrics *metrics, const struct config *config)
+app_metrics_open(struct metrics *metrics, const struct config *config, size_t routes, app_metrics_route_name *name)
 {
 	struct app_metrics *app_metrics = calloc(1, sizeof *app_metrics);
 
 	if (app_metrics == NULL)
 		return NULL;
-	app_metrics->requests = calloc(router_count() * METHOD_COUNT * API_STATUS_COUNT, sizeof(size_t));
-	app_metrics->durations = calloc(router_count(), sizeof(size_t));
+	app_metrics->requests = calloc((routes + 1) * METHOD_COUNT * API_STATUS_COUNT, sizeof(size_t));
+	app_metrics->durations = calloc(routes + 1, sizeof(size_t));
 	if (app_metrics->requests == NULL || app_metrics->durations == NULL ||
 	    !register_split_answers(app_metrics, metrics, config)) {
 		app_metrics_close(app_metrics);
@@ -163,7 +161,7 @@ app_metrics_open(struct metrics *metrics, const struct config *config)
 	    metrics_gauge(metrics, "integrations_http_requests_waiting", "Requests waiting unread for their turn.", "");
 	app_metrics->gauges.memory = metrics_gauge(metrics, "integrations_worker_memory_bytes",
 						   "Memory of the workers (proportional set size).", "");
-	register_requests(app_metrics, metrics);
+	register_requests(app_metrics, metrics, routes, name);
 	register_provider(app_metrics, metrics);
 	redis_register_metrics(metrics);
 	app_metrics->overloaded =

@@ -37,8 +37,15 @@ struct app_gauges {
 	size_t memory;
 };
 
-/* Register everything; before metrics_freeze. `config` names the MCPs (NULL: none). NULL without memory. */
-struct app_metrics *app_metrics_open(struct metrics *metrics, const struct config *config);
+/* The name of route `index`: its path pattern. */
+typedef const char *app_metrics_route_name(size_t index);
+
+/*
+ * Register everything; before metrics_freeze. `config` names the MCPs, `name` the `routes`; in commands there are none
+ * (NULL, 0, NULL). NULL without memory.
+ */
+struct app_metrics *app_metrics_open(struct metrics *metrics, const struct config *config, size_t routes,
+				     app_metrics_route_name *name);
 void app_metrics_close(struct app_metrics *app_metrics);
 
 const struct app_gauges *app_metrics_gauges(const struct app_metrics *app_metrics);

@@ -89,7 +89,7 @@ static bool
 open_metrics(struct run *run)
 {
 	run->app.metrics = metrics_open(1);
-	run->app_metrics = run->app.metrics != NULL ? app_metrics_open(run->app.metrics, NULL) : NULL;
+	run->app_metrics = run->app.metrics != NULL ? app_metrics_open(run->app.metrics, NULL, 0, NULL) : NULL;
 	if (run->app_metrics == NULL || !metrics_freeze(run->app.metrics))
 		return false;
 	metrics_claim(run->app.metrics, 0);

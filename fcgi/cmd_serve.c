@@ -14,6 +14,7 @@
 #include "fcgi/config.h"
 #include "fcgi/fastcgi.h"
 #include "fcgi/listen.h"
+#include "fcgi/router.h"
 #include "fcgi/sandbox.h"
 #include "fcgi/supervisor.h"
 
@@ -191,7 +192,9 @@ static bool
 prepare(struct parent *parent)
 {
 	parent->metrics = metrics_open(SUPERVISOR_SLOTS);
-	parent->app_metrics = parent->metrics != NULL ? app_metrics_open(parent->metrics, parent->config) : NULL;
+	parent->app_metrics = parent->metrics != NULL
+				  ? app_metrics_open(parent->metrics, parent->config, router_count(), router_name)
+				  : NULL;
 	if (parent->app_metrics == NULL || !metrics_freeze(parent->metrics) || !fastcgi_prepare()) {
 		log_message(LOG_LEVEL_ERROR, "start_failed", "the shared memory could not be had", "free some memory");
 		return false;

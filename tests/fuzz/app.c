@@ -12,6 +12,7 @@
 #include "fcgi/app.h"
 #include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
+#include "fcgi/router.h"
 #include "fcgi/signing_keys.h"
 #include "fcgi/store.h"
 #include "tests/fuzz/fuzz.h"
@@ -166,7 +167,7 @@ fuzz_app(void)
 	app->loop = loop_open();
 	app->metrics = metrics_open(1);
 	must(app->loop != NULL && app->metrics != NULL);
-	app->app_metrics = app_metrics_open(app->metrics, NULL);
+	app->app_metrics = app_metrics_open(app->metrics, NULL, router_count(), router_name);
 	must(app->app_metrics != NULL && metrics_freeze(app->metrics));
 	metrics_claim(app->metrics, 0);
 	run.fibers = fibers_open(app->loop, 1);

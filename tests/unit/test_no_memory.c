@@ -24,6 +24,7 @@
 #include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
 #include "fcgi/fastcgi.h"
+#include "fcgi/router.h"
 #include "fcgi/signing_keys.h"
 
 #include <signal.h>
@@ -236,7 +237,8 @@ static bool
 metrics_and_series(void)
 {
 	struct metrics *metrics = metrics_open(2);
-	struct app_metrics *app_metrics = metrics != NULL ? app_metrics_open(metrics, NULL) : NULL;
+	struct app_metrics *app_metrics =
+	    metrics != NULL ? app_metrics_open(metrics, NULL, router_count(), router_name) : NULL;
 	bool done = app_metrics != NULL && metrics_freeze(metrics);
 
 	app_metrics_close(app_metrics);
