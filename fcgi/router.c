@@ -17,6 +17,7 @@
 #include "fcgi/response.h"
 #include "fcgi/route.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -94,17 +95,25 @@ segment_length(const char *path)
 	return (size_t)(strchrnul(path, '/') - path);
 }
 
-/* Where the value of the placeholder that `pattern` begins with goes. */
+/* Where the value of the placeholder at the start of `pattern`, `len` bytes with its braces, goes. */
 static const char **
-capture(struct captures *captures, const char *pattern)
+capture(struct captures *captures, const char *pattern, size_t len)
 {
-	switch (pattern[1]) {
-	case 'o': return &captures->organization;
-	case 'u': return &captures->user;
-	case 's': return &captures->service;
-	case 'm': return &captures->mcp;
-	default: return &captures->path_suffix;
+	const struct {
+		const char *placeholder;
+		const char **value;
+	} places[] = {
+	    {"{organization_id}", &captures->organization},
+	    {"{user_id}", &captures->user},
+	    {"{service}", &captures->service},
+	    {"{mcp}", &captures->mcp},
+	};
+
+	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+		if (strlen(places[i].placeholder) == len && memcmp(places[i].placeholder, pattern, len) == 0)
+			return places[i].value;
 	}
+	abort(); /* no pattern of the table has another */
 }
 
 /* Compare segment by segment; the path is raw, so that nginx and we can only agree or answer 404. */
@@ -123,7 +132,7 @@ match(struct arena *arena, const char *pattern, const char *path, struct capture
 		if (*pattern == '{') {
 			if (path_len == 0)
 				return false;
-			*capture(captures, pattern) = arena_copy(arena, path, path_len);
+			*capture(captures, pattern, pattern_len) = arena_copy(arena, path, path_len);
 		} else if (pattern_len != path_len || memcmp(pattern, path, path_len) != 0) {
 			return false;
 		}
