@@ -5,6 +5,7 @@
 #include "common/singleflight.h"
 
 #include "common/error.h"
+#include "common/text.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -38,11 +39,7 @@ singleflights_close(struct singleflights *singleflights)
 static struct singleflight **
 bucket_of(struct singleflights *singleflights, const char *key)
 {
-	uint32_t hash = 2166136261u; /* FNV-1a */
-
-	for (const char *c = key; *c != '\0'; c++)
-		hash = (hash ^ (unsigned char)*c) * 16777619u;
-	return &singleflights->bucket[hash % BUCKETS];
+	return &singleflights->bucket[text_hash(key) % BUCKETS];
 }
 
 static void

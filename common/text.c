@@ -299,14 +299,22 @@ text_base64_decode(struct arena *arena, const char *text, size_t *len)
 	return decode(arena, text, digits, base64_digits, len);
 }
 
+uint64_t
+text_hash(const char *text)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
 /* Put `word` in a hash table of `mask` + 1 places, of which at least half are free; false when it is in already. */
 static bool
 put_word(const char **table, size_t mask, const char *word)
 {
-	uint32_t hash = 2166136261U;
-	for (const char *at = word; *at != '\0'; at++)
-		hash = (hash ^ (uint8_t)*at) * 16777619U;
-	size_t place = (hash ^ hash >> 15) & mask;
+	uint64_t hash = text_hash(word);
+	size_t place = (hash ^ hash >> 32) & mask;
 	for (; table[place] != NULL; place = (place + 1) & mask)
 		if (strcmp(table[place], word) == 0)
 			return false;

@@ -23,6 +23,9 @@ bool text_is_id(const char *text);
 /* The name of a service or MCP: [a-z][a-z0-9_]{0,31}. */
 bool text_is_name(const char *text);
 
+/* FNV-1a, for tables in memory. Another program can choose texts that have the same one. */
+uint64_t text_hash(const char *text);
+
 /* Valid UTF-8 (no overlong forms, no surrogates, at most U+10FFFF), and without NUL. */
 bool text_is_utf8(const char *bytes, size_t len);
 

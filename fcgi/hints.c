@@ -4,6 +4,8 @@
  */
 #include "fcgi/hints.h"
 
+#include "common/text.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,15 +38,11 @@ hints_close(struct hints *hints)
 	free(hints);
 }
 
-/* FNV-1a, and a multiplication that makes the high bits depend on all of them. */
+/* The high bits depend on all others by the multiplication. */
 static uint64_t
 mark_of(const char *key)
 {
-	uint64_t mark = UINT64_C(0xcbf29ce484222325);
-
-	for (; *key != '\0'; key++)
-		mark = (mark ^ (unsigned char)*key) * UINT64_C(0x100000001b3);
-	return mark * UINT64_C(0x9e3779b97f4a7c15);
+	return text_hash(key) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 static size_t
