@@ -2,6 +2,7 @@
 #ifndef FCGI_APP_H
 #define FCGI_APP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct config;
@@ -32,5 +33,12 @@ struct app {
 	struct metrics *metrics;
 	const struct app_metrics *app_metrics;
 };
+
+/*
+ * Open what talks to Redis (records at `redis_url`) and to providers; config, loop and metrics are set already, fibers
+ * opened. False without memory: then the process can only end.
+ */
+bool app_open(struct app *app, const char *redis_url);
+void app_close(struct app *app);
 
 #endif

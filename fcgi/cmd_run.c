@@ -6,19 +6,14 @@
 
 #include "common/arena.h"
 #include "common/fiber.h"
-#include "common/http.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "common/redis.h"
-#include "common/resolve.h"
 #include "common/seal.h"
-#include "common/singleflight.h"
-#include "common/text.h"
 #include "fcgi/app.h"
 #include "fcgi/app_metrics.h"
 #include "fcgi/cmd.h"
-#include "fcgi/signing_keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,26 +60,6 @@ ended(void *arg, bool abandoned)
 	loop_stop(run->app.loop);
 }
 
-static struct redis *
-open_redis(struct run *run, const char *name, const char *url)
-{
-	return redis_open(run->app.loop, run->app.resolver, run->app.metrics, name, url);
-}
-
-static bool
-open_stores(struct run *run, enum config_need need)
-{
-	const struct config *config = run->config;
-	struct app *app = &run->app;
-
-	app->redis = open_redis(run, "records", need == CONFIG_ALL ? config->redis_url : config->redis_admin_url);
-	if (text_equal(config->redis_url, config->session_redis_url))
-		app->sessions = app->redis;
-	else
-		app->sessions = open_redis(run, "sessions", config->session_redis_url);
-	return app->redis != NULL && app->sessions != NULL;
-}
-
 static bool
 open_metrics(struct run *run)
 {
@@ -111,24 +86,18 @@ static bool
 open_run(struct run *run, enum config_need need)
 {
 	struct app *app = &run->app;
-	const struct http_settings http = {.ca_file = run->config->provider_ca_file,
-					   .allow_private = run->config->provider_allow_private,
-					   .user_agent = "integrations"};
 
 	app->config = run->config;
 	app->loop = loop_open();
 	if (app->loop == NULL || !open_metrics(run))
 		return false;
 	run->fibers = fibers_open(app->loop, 1);
-	app->resolver = resolver_open(app->loop);
-	app->singleflights = singleflights_open();
-	app->signing_keys = signing_keys_open(run->config);
-	if (run->fibers == NULL || app->resolver == NULL || app->singleflights == NULL || app->signing_keys == NULL)
+	if (run->fibers == NULL ||
+	    !app_open(app, need == CONFIG_ALL ? app->config->redis_url : app->config->redis_admin_url))
 		return false;
-	app->http = http_open(app->loop, app->resolver, &http);
 	run->arena = arena_open(ARENA_FIRST, ARENA_LIMIT, no_memory, NULL);
 	run->turn_hook = loop_hook_open(app->loop, end_turn, run);
-	return open_stores(run, need) && app->http != NULL && run->arena != NULL && run->turn_hook != NULL;
+	return run->arena != NULL && run->turn_hook != NULL;
 }
 
 static void
@@ -138,13 +107,7 @@ close_run(struct run *run)
 
 	arena_close(run->arena);
 	loop_hook_close(run->turn_hook);
-	http_close(app->http);
-	if (app->sessions != app->redis)
-		redis_close(app->sessions);
-	redis_close(app->redis);
-	signing_keys_close(app->signing_keys);
-	singleflights_close(app->singleflights);
-	resolver_close(app->resolver);
+	app_close(app);
 	fibers_close(run->fibers);
 	loop_close(app->loop);
 	app_metrics_close(run->app_metrics);

@@ -6,20 +6,15 @@
 
 #include "common/arena.h"
 #include "common/fiber.h"
-#include "common/http.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/metrics.h"
 #include "common/redis.h"
-#include "common/resolve.h"
 #include "common/seal.h"
-#include "common/singleflight.h"
-#include "common/text.h"
 #include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
 #include "fcgi/hints.h"
 #include "fcgi/sandbox.h"
-#include "fcgi/signing_keys.h"
 #include "fcgi/store.h"
 #include "fcgi/waits.h"
 
@@ -142,31 +137,18 @@ static bool
 open_app(struct worker *worker)
 {
 	const struct config *config = worker->settings->config;
-	struct http_settings http = {.ca_file = config->provider_ca_file,
-				     .allow_private = config->provider_allow_private,
-				     .user_agent = "integrations"};
 	struct app *app = &worker->app;
 
 	app->config = config;
 	app->loop = worker->loop;
 	app->metrics = worker->settings->metrics;
 	app->app_metrics = worker->settings->app_metrics;
-	app->resolver = resolver_open(worker->loop);
-	app->singleflights = singleflights_open();
 	app->hints = hints_open();
 	app->waits = waits_open(config->max_in_flight);
-	app->signing_keys = signing_keys_open(config);
-	if (app->resolver == NULL || app->singleflights == NULL || app->hints == NULL || app->waits == NULL ||
-	    app->signing_keys == NULL)
+	if (app->hints == NULL || app->waits == NULL || !app_open(app, config->redis_url))
 		return false;
-	app->redis = redis_open(worker->loop, app->resolver, app->metrics, "records", config->redis_url);
-	app->sessions =
-	    text_equal(config->redis_url, config->session_redis_url)
-		? app->redis
-		: redis_open(worker->loop, app->resolver, app->metrics, "sessions", config->session_redis_url);
-	app->http = http_open(worker->loop, app->resolver, &http);
 	app->uses = store_uses_open(app, STORE_USES_MINUTE_MS);
-	return app->redis != NULL && app->sessions != NULL && app->http != NULL && app->uses != NULL;
+	return app->uses != NULL;
 }
 
 /* Hooks run in the order of their opening: fibers first, then what they asked of Redis and providers, then the log. */
@@ -206,15 +188,9 @@ close_worker(struct worker *worker)
 	loop_timer_close(worker->memory_timer);
 	loop_hook_close(worker->log_hook);
 	store_uses_close(worker->app.uses);
-	http_close(worker->app.http);
-	if (worker->app.sessions != worker->app.redis)
-		redis_close(worker->app.sessions);
-	redis_close(worker->app.redis);
-	signing_keys_close(worker->app.signing_keys);
-	singleflights_close(worker->app.singleflights);
-	hints_close(worker->app.hints);
+	app_close(&worker->app);
 	waits_close(worker->app.waits);
-	resolver_close(worker->app.resolver);
+	hints_close(worker->app.hints);
 	fibers_close(worker->fibers);
 	arena_close(worker->reserve);
 	worker_free_spare_jobs(worker);
