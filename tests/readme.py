@@ -105,12 +105,13 @@ def api():
 
 
 def events():
-    page, text = "fcgi/EVENTS.md", sources("fcgi/*.c", "common/*.c")
-    logged = (re.findall(r'log_(?:begin|message)\([^;]*?LOG_LEVEL_[A-Z]+,\s*"([a-z_]+)"', text) +
+    page, text = "fcgi/EVENTS.md", sources("fcgi/*.c", "fcgi/lua/*.lua", "common/*.c")
+    logged = (re.findall(r'log(?:_begin|_message)?\([^;]*?LOG_LEVEL_[A-Z]+,\s*"([a-z_]+)"', text) +
               re.findall(r'redis_complain\([a-z]+, "([a-z_]+)"', text))
     compare(page, "log event", set(logged), first_column(section(page, "The log")))
     compare(page, "metric", set(re.findall(r'"(integrations_[a-z_]+)"', text)), first_column(section(page, "Metrics")))
-    audit = (re.findall(r'store_event_append(?:_known)?\([^;]*?(?:arena|work), "([a-z_]+)"', text) +
+    audit = (re.findall(r'store_event_(?:append|append_known|use)\([^;]*?(?:arena|work), "([a-z_]+)"', text) +
+             re.findall(r"'event', '([a-z_]+)'", text) +
              re.findall(r'\bnote\(app, request, "([a-z_]+)"', text))
     compare(page, "audit event", set(audit), first_column(section(page, "The audit")))
 
