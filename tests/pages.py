@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Checks how the pages (*.md) are written: sentences of at most 25 words, lengths, links that lead somewhere, shell that parses."""
+"""Checks how the pages (*.md) are written: sentences of at most 25 words, lengths, links that lead somewhere, and shell
+that parses."""
 
 import os
 import re

@@ -94,13 +94,13 @@ def keys():
 
 
 def api():
-    page = "fcgi/API.md"
-    compare(page, "error code", re.findall(r'^    \d+,\n    "([a-z_]+)"', read("fcgi/api_error.c"), re.M),
+    page, text = "fcgi/API.md", sources("fcgi/*.c", "common/*.c")
+    compare(page, "error code", re.findall(r'^    \d{3},\n    "([a-z_]+)"', text, re.M),
             first_column(section(page, "Error codes")))
     for code, status in re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", section(page, "Error codes"), re.M):
-        if not re.search(rf'^    {status},\n    "{code}"', read("fcgi/api_error.c"), re.M):
+        if not re.search(rf'^    {status},\n    "{code}"', text, re.M):
             wrong.append(f"{page}: {code} has another status than {status}")
-    reasons = re.findall(r'\[TOKEN_[A-Z]+\] = \{"[a-z]+", "([a-z_]+)"', read("fcgi/tokens_refresh_once.c"))
+    reasons = re.findall(r'\[TOKEN_[A-Z]+\] = \{"[a-z]+", "([a-z_]+)"', text)
     compare(page, "status_reason", reasons, first_column(section(page, "The record").split("`status_reason` |")[1]))
 
 
@@ -112,7 +112,7 @@ def events():
     compare(page, "metric", set(re.findall(r'"(integrations_[a-z_]+)"', text)), first_column(section(page, "Metrics")))
     audit = (re.findall(r'store_event_(?:append|append_known|use)\([^;]*?(?:arena|work), "([a-z_]+)"', text) +
              re.findall(r"'event', '([a-z_]+)'", text) +
-             re.findall(r'\bnote\(app, request, "([a-z_]+)"', text))
+             re.findall(r'\bnote[a-z_]*\(app, request, "([a-z_]+)"', text))
     compare(page, "audit event", set(audit), first_column(section(page, "The audit")))
 
 
