@@ -160,6 +160,7 @@ scale: $(PROGRAM) ; /usr/bin/python3 -B tests/load/scale.py
 bench-plot: ; /usr/bin/python3 -B tests/load/bench_plot.py
 races: $(PROGRAM) ; CROWD_ROUNDS=200 ROTATIONS=1000 RACES=1000 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider \
 	tests/service/test_refresh_once.py tests/service/test_races.py
+hostile: $(PROGRAM) ; HOSTILE=whole /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/service/test_hostile_answers.py
 soak: $(PROGRAM) ; /usr/bin/python3 -B tests/load/soak.py --requests $(or $(N),1000000)
 torture: $(PROGRAM) drill-tools ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s -p no:cacheprovider tests/drills \
 	--ignore-glob='*/test_chaos*'
@@ -171,4 +172,4 @@ valgrind: ; tests/valgrind.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests drill-tools lint format install run test test-unit test-service test-browser sanitize fresh booted screenshots \
-	lighthouse bench scale bench-plot races soak torture chaos mutants fuzz fuzz-targets coverage valgrind clean
+	lighthouse bench scale bench-plot races hostile soak torture chaos mutants fuzz fuzz-targets coverage valgrind clean
