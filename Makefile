@@ -151,8 +151,8 @@ test-unit: ; tests/run.sh unit
 test-service: ; tests/run.sh service
 test-browser: ; tests/run.sh browser
 sanitize: ; SERVICE_SHARE=100 tests/run.sh unit-sanitize service-sanitize
-fresh: ; tests/fresh.sh
-booted: ; tests/booted.sh
+fresh: ; tests/tools/fresh.sh
+booted: ; tests/tools/booted.sh
 screenshots: ; tests/browser/screenshots.sh
 lighthouse: ; tests/browser/lighthouse.sh
 bench: ; tests/load/bench.sh
@@ -167,8 +167,8 @@ torture: $(PROGRAM) drill-tools ; DRILL_SHARE=1 /usr/bin/python3 -m pytest -q -s
 chaos: $(PROGRAM) ; tests/drills/chaos.sh $(SEED)
 mutants: ; nice -n 19 tests/mutants/run.py $(ONLY)
 fuzz: ; tests/fuzz/run.sh $(or $(N),60)
-coverage: ; tests/coverage.sh
-valgrind: ; tests/valgrind.sh
+coverage: ; tests/tools/coverage.sh
+valgrind: ; tests/tools/valgrind.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests drill-tools lint format install run test test-unit test-service test-browser sanitize fresh booted screenshots \

@@ -83,7 +83,7 @@ says_nothing() {
 	return 1
 }
 
-check layering tests/layering.sh
+check layering tests/tools/layering.sh
 check format formatted
 check cppcheck cppchecked
 check clang clang_compiles
@@ -94,7 +94,7 @@ check python python_compiles
 check nginx nginx_reads
 check machine-paths no_machine_paths
 check mutants mutants_fit
-check tables says_nothing tests/readme.py
+check tables says_nothing tests/tools/readme.py
 check pages says_nothing tests/pages.py
 
 [ ${#failed[@]} -eq 0 ] || printf 'lint: %s failed\n' "${failed[@]}"

@@ -4,9 +4,9 @@
 # kept as build/fresh/base.tar. What is tested is the last commit, not the work tree.
 set -euo pipefail
 
-cd "$(dirname "$(readlink -f "$0")")/.."
-# shellcheck source=tests/bare.sh
-. tests/bare.sh
+cd "$(dirname "$(readlink -f "$0")")/../.."
+# shellcheck source=tests/tools/bare.sh
+. tests/tools/bare.sh
 
 system=$(mktemp -d "${TMPDIR:-/tmp}/integrations-fresh.XXXXXX")
 running=

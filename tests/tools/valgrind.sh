@@ -2,13 +2,13 @@
 # The unit tests and the main job of the service under valgrind: what is read before it was written, which AddressSanitizer
 # does not see, and what is lost. Takes some minutes.
 #
-#   tests/valgrind.sh            all of it
-#   tests/valgrind.sh NAME...    these: names of unit tests (test_seal), or service
+#   tests/tools/valgrind.sh            all of it
+#   tests/tools/valgrind.sh NAME...    these: names of unit tests (test_seal), or service
 #
 # All but test_sandbox: valgrind makes system calls of its own, and knows of no filters.
 set -uo pipefail
 shopt -s nullglob
-cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 # shellcheck source=deploy/packages.sh
 . deploy/packages.sh
 

@@ -2,7 +2,7 @@
 # Checks that the code is layered as common/README.md and tests/README.md say: includes point one way, each library has one home, and calls that
 # go wrong too easily are not made. Prints every offence; fails when there is one.
 set -u
-cd "$(dirname "$0")/.." || exit 1
+cd "$(dirname "$0")/../.." || exit 1
 offences=$(mktemp)
 trap 'rm -f "$offences"' EXIT
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Prints which part of each file's lines and branches was run, and compares the whole with the bounds of coverage.cfg.
 
-    tests/coverage.py COVERAGE.json COVERAGE.cfg        the first is gcovr's; tests/coverage.sh makes it
-    tests/coverage.py COVERAGE.json COVERAGE.cfg FILE   the lines of FILE that have something left to be run
+    tests/tools/coverage.py COVERAGE.json COVERAGE.cfg        the first is gcovr's; tests/tools/coverage.sh makes it
+    tests/tools/coverage.py COVERAGE.json COVERAGE.cfg FILE   the lines of FILE that have something left to be run
 
 An exclusion takes lines out, with their branches. One that matches no line, or only lines of which all was run, is an error:
 the list holds what cannot be run, and nothing else.

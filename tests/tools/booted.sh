@@ -4,9 +4,9 @@
 # debootstrap and systemd-container. What is tested is the last commit, not the work tree.
 set -euo pipefail
 
-cd "$(dirname "$(readlink -f "$0")")/.."
-# shellcheck source=tests/bare.sh
-. tests/bare.sh
+cd "$(dirname "$(readlink -f "$0")")/../.."
+# shellcheck source=tests/tools/bare.sh
+. tests/tools/bare.sh
 # shellcheck source=deploy/packages.sh
 . deploy/packages.sh
 

@@ -1,16 +1,16 @@
 #!/bin/bash
 # Which lines and branches of our own code the tests run: all unit tests, the stored fuzz inputs and the service tests,
-# with a program that counts. Prints a row per file; fails when a test fails, or below the bounds of tests/coverage.cfg,
+# with a program that counts. Prints a row per file; fails when a test fails, or below the bounds of tests/tools/coverage.cfg,
 # where the exclusions stand, too.
 #
-#   tests/coverage.sh          everything
-#   tests/coverage.sh report   only the figures of the last run; with names of files, their lines that lack something
+#   tests/tools/coverage.sh          everything
+#   tests/tools/coverage.sh report   only the figures of the last run; with names of files, their lines that lack something
 #
 # A process that is killed loses its counts; all others, workers too, write them when they end. So the
 # drills, which end workers, are left out, and what measures times, because counting takes its own.
 set -uo pipefail
 shopt -s nullglob
-cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 
 # shellcheck source=deploy/packages.sh
 . deploy/packages.sh
@@ -60,5 +60,5 @@ if [ "${1:-}" != report ]; then
 fi
 gcovr --root . --object-directory "$build" --filter 'common/' --filter 'fcgi/' --exclude-unreachable-branches \
 	--exclude-throw-branches --json "$build/coverage.json" "$build/obj" || exit 1
-/usr/bin/python3 -B tests/coverage.py "$build/coverage.json" tests/coverage.cfg "${@:2}" || status=1
+/usr/bin/python3 -B tests/tools/coverage.py "$build/coverage.json" tests/tools/coverage.cfg "${@:2}" || status=1
 exit $status
