@@ -215,7 +215,7 @@ struct param {
 		name, sizeof(name) - 1, offsetof(struct request, member)                                               \
 	}
 
-/* What nginx passes (nginx/integrations-fastcgi.conf); everything else is ignored. */
+/* What nginx passes (nginx/parts/integrations-fastcgi.conf); everything else is ignored. */
 static const struct param texts[] = {
     PARAM("HTTP_HOST", host),
     PARAM("REQUEST_HOST", target_host),

@@ -123,7 +123,7 @@ if [ $LUA = on ]; then
 fi
 
 mkdir -p "$directory/snippets"
-for file in "$source"/*.conf; do
+for file in "$source"/*.conf "$source"/parts/*.conf; do
 	sed -e "s|@PUBLIC_URL@|$PUBLIC_URL|g" -e "s|@PUBLIC_HOST@|$host|g" -e "s|@HSTS@|$HSTS|g" -e "s|@TLS@|$TLS|g" \
 		-e "s|@ACCESS_LOG@|$access_log|g" -e "s|@PROVIDER_CA_FILE@|$PROVIDER_CA_FILE|g" -e "s|@RESOLVER@|$RESOLVER|g" \
 		-e "s|@LUA_MODULES@|$lua_modules|g" -e "s|@GATEWAY_ANSWER@|$gateway_answer|g" \

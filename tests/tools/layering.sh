@@ -54,7 +54,7 @@ for file in "${sources[@]}"; do
 	[[ $file =~ ^fcgi/(config|cmd_serve|listen)[a-z_]*\.c$ ]] || no "reads the environment outside config" "${call}(secure_)?getenv\\(" "$file"
 done
 no "a secret compared byte by byte" "${call}(strn?cmp|memcmp)\\([^)]*(token|secret|verifier|nonce|mac|digest)[a-z_]*[,)]" "${sources[@]}"
-no "left behind" '\b(T[O]DO|FI[X]ME|X[X]X|HA[C]K)\b' "${sources[@]}" nginx/*.conf nginx/*.sh deploy/*.sh tests/*.sh Makefile
+no "left behind" '\b(T[O]DO|FI[X]ME|X[X]X|HA[C]K)\b' "${sources[@]}" nginx/*.conf nginx/parts/*.conf nginx/*.sh deploy/*.sh tests/*.sh Makefile
 
 if [ -s "$offences" ]; then
 	sort -u "$offences"
