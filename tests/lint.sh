@@ -95,7 +95,7 @@ check nginx nginx_reads
 check machine-paths no_machine_paths
 check mutants mutants_fit
 check tables says_nothing tests/tools/readme.py
-check pages says_nothing tests/pages.py
+check pages says_nothing tests/tools/pages.py
 
 [ ${#failed[@]} -eq 0 ] || printf 'lint: %s failed\n' "${failed[@]}"
 echo "$passed passed, ${#failed[@]} failed"

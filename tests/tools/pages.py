@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 
-os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../.."))
 WORDS = 25
 FIRST_PAGE = range(170, 231)
 LINES = 299
