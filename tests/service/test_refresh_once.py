@@ -94,7 +94,8 @@ def test_a_crowd_and_one_expired_token(make_product):
         assert {body["code"] for body in refusals} <= {"overloaded"}, refusals[:3]
         token, = {body["access_token"] for status, body in answers if status == 200}
         assert product.stand_in.honours(access_token=token)
-        assert len(answers) - len(refusals) >= 4 * WAITERS
+        # Without a hold the refresh may be over before every worker has as many.
+        assert number % 2 == 1 or len(answers) - len(refusals) >= 4 * WAITERS
         good_answers += len(answers) - len(refusals)
         refreshed = product.stand_in.counters()["refreshes"]
         assert refreshed == number + 1, f"round {number}: {refreshed} refreshes"
