@@ -269,7 +269,7 @@ def _heads():
                        ("fold", b"X-Odd: a\r\n Set-Cookie: forged\r\n"), ("fold-passed", b"Mcp-Protocol-Version: a\r\n\tSet-Cookie: forged\r\n"),
                        ("space-in-name", b"X Odd: a\r\nSet Cookie: forged\r\n"), ("space-before-colon", b"Set-Cookie : forged\r\n"),
                        ("no-colon", b"Set-Cookie forged\r\n"), ("no-name", b": forged\r\n"), ("underscore", b"Set_Cookie: forged\r\n"),
-                       ("odd-names", b"-Odd: coded\r\n(x): coded\r\n\"x\": coded\r\n"), ("case", b"sEt-cOOkie: forged\r\n"),
+                       ("odd-names", b"-Odd: forged\r\n(x): forged\r\n\"x\": forged\r\n"), ("case", b"sEt-cOOkie: forged\r\n"),
                        ("connection", b"Connection: close, Set-Cookie\r\nKeep-Alive: forged\r\nUpgrade: forged\r\n"),
                        ("accel", b"X-Accel-Redirect: /integrations-gateway/token\r\nX-Accel-Buffering: yes\r\nX-Accel-Charset: forged\r\n"
                                  b"X-Accel-Expires: 900\r\nX-Accel-Limit-Rate: 1\r\n"), ("all", FORGED_HEAD),

@@ -197,7 +197,7 @@ def test_only_known_headers_come_back(gateway, agent):
                "X-Gateway-Authorization: Bearer x", "X-Gateway-Upstream: http://there.example/", "X-Gateway-Code: internal_error", "X-Gateway-Session: x",
                "X-Request-Id: theirs", "Timing-Allow-Origin: *", "Cross-Origin-Resource-Policy: cross-origin", "Origin-Agent-Cluster: ?0",
                "Permissions-Policy: camera=*", "X-Frame-Options: ALLOWALL", "Referrer-Policy: unsafe-url", "X-Content-Type-Options: x",
-               "1x: y", "_x: y", "!x: y", "~x: y", "'x: y", "Trailer: x", "Upgrade: h2c", "Keep-Alive: timeout=99", "Date: x"]
+               "1x: y", "_x: y", "!x: y", "~x: y", "'x: y", "-x: y", "--: y", "Trailer: x", "Upgrade: h2c", "Keep-Alive: timeout=99", "Date: x"]
     gateway.upstream.says(headers=[*hostile, "Retry-After: 5", "Mcp-Session-Id: s"])
     reply = call(agent)
     assert reply.status_code == 200
@@ -212,6 +212,12 @@ def test_only_known_headers_come_back(gateway, agent):
     assert reply.headers["Referrer-Policy"] == "no-referrer"
     assert reply.headers["X-Request-Id"] != "theirs"
     assert reply.json()["result"] == {}, "X-Accel-Redirect was not obeyed"
+
+
+@pytest.mark.parametrize("name", ["(x)", "\"x\"", "x(", "x y", "@x"])
+def test_what_is_not_a_header_name_is_refused(gateway, agent, name):
+    gateway.upstream.says(headers=[f"{name}: y"])
+    problem(call(agent), 502, "provider_unreachable")
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 400, 402, 403, 404, 405, 406, 408, 409, 410, 415, 422, 429, 500, 501, 503])
