@@ -391,6 +391,19 @@ words_contain(const struct words *words, const char *word)
 }
 
 struct words
+words_open(struct arena *arena, size_t most)
+{
+	return (struct words){.count = 0, .items = arena_alloc(arena, (most + 1) * sizeof(const char *))};
+}
+
+void
+words_put(struct words *words, const char *word)
+{
+	if (!words_contain(words, word))
+		words->items[words->count++] = word;
+}
+
+struct words
 words_minus(struct arena *arena, const struct words *a, const struct words *b)
 {
 	struct words words = {0};

@@ -65,6 +65,10 @@ char *words_join(struct arena *arena, const struct words *words);
 
 bool words_contain(const struct words *words, const char *word);
 
+/* An empty set with room for `most` words, and a word put into it. */
+struct words words_open(struct arena *arena, size_t most);
+void words_put(struct words *words, const char *word);
+
 /* The words of `a` that are not in `b`, in the order of `a`. */
 struct words words_minus(struct arena *arena, const struct words *a, const struct words *b);
 

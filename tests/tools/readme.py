@@ -64,7 +64,7 @@ def settings():
     names.update(re.findall(r'\bname\[\] = "([A-Z_]+)"', sources("fcgi/config*.c")))
     in_code = {re.sub("^CLIENT_", "GOOGLE_CLIENT_", name) for name in names if name.removesuffix("_FILE") not in names - {name}}
     compare(page, "setting", in_code, first_column(read(page).split("## Provider files")[0]))
-    members = re.search(r"#define MEMBERS(.*?)\n#define", read("fcgi/provider.c"), re.S)[1]
+    members = re.search(r"#define MEMBERS(.*?)\n#define", read("fcgi/provider_file.c"), re.S)[1]
     compare(page, "member of a provider file", re.findall(r"[a-z_]+", members), first_column(section(page, "Provider files")))
 
 
