@@ -9,7 +9,10 @@
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
 #include "fcgi/request.h"
-#include "fcgi/store.h"
+#include "fcgi/store_caller.h"
+#include "fcgi/store_event.h"
+#include "fcgi/store_limit.h"
+#include "fcgi/store_session.h"
 
 #include <string.h>
 #include <strings.h>

@@ -4,7 +4,7 @@
 #include "common/text.h"
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
-#include "fcgi/store.h"
+#include "fcgi/store_caller.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "common/text.h"
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
-#include "fcgi/store.h"
+#include "fcgi/store_event.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -8,7 +8,7 @@
 #include "fcgi/app.h"
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
-#include "fcgi/store.h"
+#include "fcgi/store_rotate.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
 #include "fcgi/response.h"
-#include "fcgi/store.h"
+#include "fcgi/store_integration.h"
 
 #include <getopt.h>
 #include <stdio.h>

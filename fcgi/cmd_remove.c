@@ -13,6 +13,9 @@
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
 #include "fcgi/request.h"
+#include "fcgi/store_event.h"
+#include "fcgi/store_member.h"
+#include "fcgi/store_shared_grant.h"
 #include "fcgi/tokens.h"
 
 #include <getopt.h>

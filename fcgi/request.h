@@ -3,6 +3,8 @@
 #define FCGI_REQUEST_H
 
 #include "fcgi/store.h"
+#include "fcgi/store_caller.h"
+#include "fcgi/store_session.h"
 #include "fcgi/waits.h"
 
 #include <stdbool.h>

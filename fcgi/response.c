@@ -5,6 +5,7 @@
 #include "common/json_write.h"
 #include "fcgi/api_error.h"
 #include "fcgi/request.h"
+#include "fcgi/store_integration.h"
 
 #include <stdlib.h>
 #include <string.h>

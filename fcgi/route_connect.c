@@ -17,6 +17,10 @@
 #include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
+#include "fcgi/store_event.h"
+#include "fcgi/store_limit.h"
+#include "fcgi/store_shared_grant.h"
+#include "fcgi/store_state.h"
 #include "fcgi/tokens.h"
 #include "fcgi/waits.h"
 

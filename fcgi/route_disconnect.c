@@ -12,6 +12,7 @@
 #include "fcgi/app.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
+#include "fcgi/store_event.h"
 #include "fcgi/tokens.h"
 
 /* When the last token that a program got from here ends, if that is still to come. */

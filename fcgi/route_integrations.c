@@ -5,6 +5,7 @@
 #include "fcgi/app.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
+#include "fcgi/store_integration.h"
 
 const struct error *
 route_integrations_list(struct app *app, struct request *request, struct response *response)

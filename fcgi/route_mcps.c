@@ -7,6 +7,7 @@
 #include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
+#include "fcgi/store_integration.h"
 
 static const struct integration *
 find_record(const struct integration *integrations, size_t count, const char *service)

@@ -7,6 +7,7 @@
 #include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
+#include "fcgi/store_session.h"
 
 const struct error *
 route_me(struct app *app, struct request *request, struct response *response)

@@ -8,6 +8,7 @@
 #include "fcgi/config.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
+#include "fcgi/store_limit.h"
 #include "fcgi/tokens.h"
 
 const struct error *

@@ -2,12 +2,13 @@
  * Programs of the platform: caller:<sha256 of the key>, a hash with expiry. Found by hash only, as sessions are; the
  * commands, which know a caller by its name, look through all of them.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_caller.h"
 
 #include "common/arena.h"
 #include "common/error.h"
 #include "common/resp.h"
 #include "fcgi/app.h"
+#include "fcgi/store_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

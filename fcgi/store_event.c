@@ -3,13 +3,14 @@
  * events:{organization}:use, trimmed by number (store_use.c), so that busy programs cannot push out the history of
  * changes. An entry's id is its time. Nothing waits for an entry; one that Redis does not take stands in the log.
  */
-#include "fcgi/store_event_internal.h"
+#include "fcgi/store_event.h"
 
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "fcgi/app.h"
 #include "fcgi/app_metrics.h"
+#include "fcgi/store_event_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * tokens. Both are read by named fields, so that nobody gets sealed values who did not ask for them. A damaged record
  * is shown as what it is, never as "not connected": its tokens may still be somebody's access.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_integration.h"
 
 #include "common/arena.h"
 #include "common/error.h"
@@ -13,6 +13,8 @@
 #include "fcgi/config.h"
 #include "fcgi/hints.h"
 #include "fcgi/provider.h"
+#include "fcgi/store_internal.h"
+#include "fcgi/store_session.h"
 
 #include <string.h>
 

@@ -12,6 +12,8 @@
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
+#include "fcgi/store_integration.h"
+#include "fcgi/store_shared_grant.h"
 
 #include <stdlib.h>
 #include <string.h>

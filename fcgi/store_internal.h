@@ -6,7 +6,21 @@
 
 #include "common/redis.h"
 #include "common/seal.h"
+#include "common/text.h"
 #include "fcgi/store.h"
+#include "fcgi/store_rotate.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct app;
+struct arena;
+struct credential;
+struct deletion;
+struct error;
+struct integration;
+struct provider;
 
 /* "<kind>:{organization:user}:<service>" */
 char *store_key_connection(struct arena *arena, const char *kind, const struct connection_key *connection);

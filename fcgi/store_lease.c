@@ -5,7 +5,7 @@
  *
  * It is not in a request's arena: the timer and whoever gives it back need it when that arena may be exhausted.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_lease.h"
 
 #include "common/arena.h"
 #include "common/error.h"
@@ -13,6 +13,7 @@
 #include "common/loop.h"
 #include "common/random.h"
 #include "fcgi/app.h"
+#include "fcgi/store_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,9 +3,10 @@
  * integrations:limit:<what>:<hex SHA-256 of its key>, counts and expires with its window. What is refused is not
  * counted and writes nothing, so that a flood costs Redis only reads.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_limit.h"
 
 #include "common/arena.h"
+#include "fcgi/store_internal.h"
 
 #define WINDOW_SECONDS 60
 

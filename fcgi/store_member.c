@@ -2,11 +2,12 @@
  * Removed members: removed:{organization:user} has no expiry and stands until it is lifted. Its value, the time of
  * removal, is for people; only its presence counts.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_member.h"
 
 #include "common/arena.h"
 #include "common/clock.h"
 #include "fcgi/app.h"
+#include "fcgi/store_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,12 +7,14 @@
  *
  * integrations:unrevoked_claim:{...}:<service> says that somebody is at it: it ends by itself when that one is gone.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_pending_revocation.h"
 
 #include "common/arena.h"
 #include "common/log.h"
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
+#include "fcgi/store_integration.h"
+#include "fcgi/store_internal.h"
 
 #include <string.h>
 

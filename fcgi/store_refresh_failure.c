@@ -3,11 +3,13 @@
  * <result>", with expiry. Those who waited for that refresh learn its end from here instead of asking the provider
  * themselves, one after the other. It speaks of one generation only: new tokens are not held back by an old failure.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_refresh_failure.h"
 
 #include "common/arena.h"
 #include "common/error.h"
 #include "fcgi/app.h"
+#include "fcgi/store_integration.h"
+#include "fcgi/store_internal.h"
 
 #include <string.h>
 

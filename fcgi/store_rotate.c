@@ -4,11 +4,12 @@
  * then it is read again, because a refresh seals the access token only.
  * What does not open is left as it is and counted: it is never lost by a rotation.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_rotate.h"
 
 #include "common/arena.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/store_internal.h"
 
 #include <stdio.h>
 #include <string.h>

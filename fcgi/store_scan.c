@@ -6,6 +6,8 @@
 
 #include "common/arena.h"
 #include "fcgi/app.h"
+#include "fcgi/store_integration.h"
+#include "fcgi/store_rotate.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,13 +3,14 @@
  * writes them, workers only read; the commands create and revoke some for operators and tests. They may live in a Redis
  * of their own.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_session.h"
 
 #include "common/arena.h"
 #include "common/error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/hints.h"
+#include "fcgi/store_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -11,13 +11,14 @@
  * is newer than the last revocation. Several may be on their way at once, so it names them all, and none of them is
  * over before the last one is.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_shared_grant.h"
 
 #include "common/arena.h"
 #include "common/crypto.h"
 #include "common/error.h"
 #include "common/random.h"
 #include "fcgi/app.h"
+#include "fcgi/store_internal.h"
 
 #include <string.h>
 

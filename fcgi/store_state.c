@@ -3,7 +3,7 @@
  * first use. integrations:states:{organization:user} lists a member's live ones by expiry, so that the oldest can make
  * room; it lies on another node than the rows (which are found by hash alone), so it may name rows that are gone.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_state.h"
 
 #include "common/arena.h"
 #include "common/clock.h"
@@ -12,6 +12,7 @@
 #include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/store_internal.h"
 
 #include <string.h>
 

@@ -6,13 +6,14 @@
  * So that one actor cannot push out what others did, it has a tenth of AUDIT_USES an hour over all workers, counted in
  * Redis. A worker takes its part of that in blocks: only each block's first entry costs more than an XADD.
  */
-#include "fcgi/store_event_internal.h"
+#include "fcgi/store_use.h"
 
 #include "common/arena.h"
 #include "common/loop.h"
 #include "common/text.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/store_event_internal.h"
 
 #include <stdlib.h>
 

@@ -2,12 +2,13 @@
  * The mark of the last finished validation: integrations:validated:{organization:user}:<service>, a random value with
  * expiry. Who waited for another's validation knows by a changed mark that it came to an end, and did not just vanish.
  */
-#include "fcgi/store_internal.h"
+#include "fcgi/store_validation.h"
 
 #include "common/arena.h"
 #include "common/error.h"
 #include "common/random.h"
 #include "fcgi/app.h"
+#include "fcgi/store_internal.h"
 
 #define KIND "integrations:validated"
 #define KEEP_MS "60000"

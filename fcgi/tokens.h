@@ -8,13 +8,15 @@
 #define FCGI_TOKENS_H
 
 #include "common/oauth2.h"
-#include "fcgi/store.h"
+#include "fcgi/store_integration.h"
+#include "fcgi/store_shared_grant.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct app;
 struct error;
+struct oauth_state;
 struct provider;
 struct request;
 

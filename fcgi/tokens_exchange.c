@@ -14,6 +14,7 @@
 #include "fcgi/provider_call.h"
 #include "fcgi/request.h"
 #include "fcgi/signing_keys.h"
+#include "fcgi/store_state.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -16,6 +16,9 @@
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
 #include "fcgi/request.h"
+#include "fcgi/store_event.h"
+#include "fcgi/store_refresh_failure.h"
+#include "fcgi/store_use.h"
 
 #include <stddef.h>
 

@@ -18,6 +18,8 @@
 #include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/request.h"
+#include "fcgi/store_lease.h"
+#include "fcgi/store_refresh_failure.h"
 #include "fcgi/waits.h"
 
 #include <stddef.h>

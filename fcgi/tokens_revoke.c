@@ -13,6 +13,8 @@
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
 #include "fcgi/request.h"
+#include "fcgi/store_pending_revocation.h"
+#include "fcgi/store_shared_grant.h"
 #include "fcgi/waits.h"
 
 #include <stddef.h>

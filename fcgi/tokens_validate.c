@@ -17,6 +17,9 @@
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
 #include "fcgi/request.h"
+#include "fcgi/store_lease.h"
+#include "fcgi/store_use.h"
+#include "fcgi/store_validation.h"
 #include "fcgi/waits.h"
 
 #include <stddef.h>

@@ -9,6 +9,7 @@
 #include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/request.h"
+#include "fcgi/store_use.h"
 
 /* A stored token that is still good is handed out, although the provider fails or too many wait for it. */
 static bool

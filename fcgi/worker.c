@@ -15,7 +15,7 @@
 #include "fcgi/config.h"
 #include "fcgi/hints.h"
 #include "fcgi/sandbox.h"
-#include "fcgi/store.h"
+#include "fcgi/store_use.h"
 #include "fcgi/waits.h"
 
 #include <fcntl.h>

@@ -11,6 +11,7 @@
 #include "common/redis.h"
 #include "fcgi/app.h"
 #include "fcgi/store.h"
+#include "fcgi/store_lease.h"
 #include "tests/unit/on_loop.h"
 
 #include <string.h>

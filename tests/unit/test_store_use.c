@@ -14,6 +14,7 @@
 #include "fcgi/app_metrics.h"
 #include "fcgi/config.h"
 #include "fcgi/store.h"
+#include "fcgi/store_use.h"
 #include "tests/unit/on_loop.h"
 
 #include <stdio.h>

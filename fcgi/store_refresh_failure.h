@@ -1,0 +1,20 @@
+/* store_refresh_failure.c: integrations:refresh_failure:{...}:<service>. */
+#ifndef FCGI_STORE_REFRESH_FAILURE_H
+#define FCGI_STORE_REFRESH_FAILURE_H
+
+#include <stdint.h>
+
+struct app;
+struct arena;
+struct error;
+struct integration;
+
+/* Remember for `ms` that a refresh of this generation ended with `result` (an enum token_result); does not wait. */
+void store_refresh_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result,
+				int64_t ms);
+
+/* The remembered result for this generation, or 0. Whoever can write to Redis may have made it up. */
+const struct error *store_refresh_failure_read(struct app *app, struct arena *arena, const struct integration *record,
+					       int *result);
+
+#endif
