@@ -12,6 +12,9 @@ struct config;
 struct metrics;
 struct app_metrics;
 
+/* Which bound a request that may not wait was beyond (waits.h). */
+enum waits_bound { WAITS_CONNECTION, WAITS_CALLER, WAITS_ALL, WAITS_BOUND_COUNT };
+
 enum provider_endpoint {
 	ENDPOINT_EXCHANGE,
 	ENDPOINT_REFRESH,

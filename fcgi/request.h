@@ -5,7 +5,6 @@
 #include "fcgi/store.h"
 #include "fcgi/store_caller.h"
 #include "fcgi/store_session.h"
-#include "fcgi/waits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,6 +25,14 @@ const char *request_method_name(enum method method);
 enum method request_method(const char *name);
 
 #define REQUEST_BODY_MAX (16 * 1024)
+
+/* A request's place among those that wait for a provider (waits.h). */
+struct wait {
+	bool held;
+	const struct connection_key *connection; /* NULL: it counts for none */
+	const char *caller;                      /* or session */
+	struct wait *next;
+};
 
 struct request {
 	struct arena *arena;
@@ -61,7 +68,7 @@ struct request {
 	const struct provider *provider; /* of the path's service */
 	const struct json *json;         /* the parsed body, an object; NULL without one */
 	int64_t deadline_ms;             /* loop_now_ms by which all provider calls and lease waits end */
-	struct wait wait;                /* its place among those that wait for a provider */
+	struct wait wait;                /* held from waits_begin to waits_end */
 
 	/* for the answer */
 	const struct error *error; /* what went wrong, for the log; NULL: nothing */

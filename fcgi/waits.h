@@ -12,7 +12,6 @@
 
 struct app;
 struct error;
-struct connection_key;
 struct request;
 struct waits;
 
@@ -27,17 +26,6 @@ struct waits;
 /* Per cent of MAX_IN_FLIGHT. Lists, and tokens that are stored, take less than a millisecond each: a quarter serves
  * them all. */
 #define WAITS_SHARE 75
-
-/* A request's place among those that wait, in struct request. */
-struct wait {
-	bool held;
-	const struct connection_key *connection; /* NULL: it counts for none */
-	const char *caller;                      /* or session */
-	struct wait *next;
-};
-
-/* Which bound a request was beyond. */
-enum waits_bound { WAITS_CONNECTION, WAITS_CALLER, WAITS_ALL, WAITS_BOUND_COUNT };
 
 /* NULL without memory. */
 struct waits *waits_open(size_t max_in_flight);

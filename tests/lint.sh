@@ -84,6 +84,7 @@ says_nothing() {
 }
 
 check layering tests/tools/layering.sh
+check layers tests/tools/layers.py
 check format formatted
 check cppcheck cppchecked
 check clang clang_compiles

@@ -146,7 +146,7 @@ def check_tokens(chaos, members):
     """Every token that was handed out is of the account that it was said to be of."""
     accounts = {sub: email for member in members for sub, email in member.accounts.items()}
     known = {token["fingerprint"]: token["account"] for token in chaos.product.stand_in.ledger()["access_tokens"]}
-    for fingerprint, sub in chaos.handed_out:
+    for fingerprint, sub in chaos.vended:
         if known.get(fingerprint) != accounts[sub]:
             chaos.drill.wrong("wrong_user", f"a token said to be of {accounts[sub]} is of {known.get(fingerprint)}")
 

@@ -29,7 +29,7 @@ class Chaos:
     def __init__(self, product, caller, drill):
         self.product, self.caller, self.drill = product, caller, drill
         self.answers = Counter()
-        self.handed_out = []  # (fingerprint, the account that it was said to be of)
+        self.vended = []  # (fingerprint, the account that it was said to be of)
         self.since = time.monotonic()
         self.kills = []       # (begin, end), end infinite while it goes on
         self.rollbacks = []   # (from when, to when) acknowledged writes may be lost
@@ -164,7 +164,7 @@ class Member:
         elif answer.status_code == 200:
             body = answer.json()
             self.sees(body["oauth_user_id"], "token")
-            self.chaos.handed_out.append((fingerprint(body["access_token"]), body["oauth_user_id"]))
+            self.chaos.vended.append((fingerprint(body["access_token"]), body["oauth_user_id"]))
 
     def due(self):
         """The access token is about to end: the next use refreshes it."""

@@ -135,18 +135,18 @@ def test_killed_while_sealing_anew(lanes):
 
 def test_three_at_once(lanes):
     """Three requests or commands to one connection, their steps in an order drawn from the seed."""
-    cluster, outcomes, handed_out = lanes[0].cluster, collections.Counter(), {}
+    cluster, outcomes, vended = lanes[0].cluster, collections.Counter(), {}
     with Drill("orders") as drill:
         for seed in range(SEED * 100_000, SEED * 100_000 + (700 if SHARE == 1 else 8)):
             drill.injected += 1
             race, outcome, failure = attempt(cluster, "three", seed, orders.three)
             drill.fired += 1
             outcomes[outcome] += 1
-            handed_out.update((fingerprint(token), (seed, account)) for token, account in race.handed_out)
+            vended.update((fingerprint(token), (seed, account)) for token, account in race.vended)
             if failure is None:
                 drill.ok += 1
             else:
                 drill.wrong(orders.kind_of(failure), f"seed {seed}: {failure}")
-        for seed, what in strangers(cluster, handed_out).items():
+        for seed, what in strangers(cluster, vended).items():
             drill.wrong("wrong_user", f"seed {seed}: {what}")
     print(dict(outcomes.most_common(12)))

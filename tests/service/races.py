@@ -32,7 +32,7 @@ class Race:
         self.draw = random.Random(f"{kind} {seed}")
         self.name = f"{seed}-{number}"
         self.person = Person(cluster, f"{kind}{self.name}")
-        self.handed_out = []
+        self.vended = []
 
     def slow(self, *endpoints, person=None):
         for endpoint in endpoints:
@@ -58,7 +58,7 @@ class Race:
         """Ask for a token and keep it, to see later whose it really is."""
         answer = self.cluster.caller.token((person or self.person).name, host=host)
         if answer.status_code == 200:
-            self.handed_out.append((answer.json()["access_token"], answer.json()["oauth_user_id"]))
+            self.vended.append((answer.json()["access_token"], answer.json()["oauth_user_id"]))
         return answer
 
     def disconnect(self, host=0, person=None):
@@ -80,7 +80,7 @@ class Race:
         person = person or self.person
         make_due(self.product, person.name)
         good(self.token(person=person))
-        token, account = self.handed_out[-1]
+        token, account = self.vended[-1]
         assert self.product.stand_in.honours(access_token=token)
         assert account == self.stored(person)["oauth_user_id"]
         assert f"acme:{person.name}:google" in self.names()
@@ -110,28 +110,28 @@ def attempt(cluster, kind, seed, one):
     return race, outcome, failure
 
 
-def strangers(cluster, handed_out):
-    """`handed_out`: a token's fingerprint to (seed, account that it was said to be of). The seeds where it was another's."""
-    handed_out, found = dict(handed_out), {}
+def strangers(cluster, vended):
+    """`vended`: a token's fingerprint to (seed, account that it was said to be of). The seeds where it was another's."""
+    vended, found = dict(vended), {}
     subs = {account["email"]: account["sub"] for account in cluster.product.stand_in.call("GET", "accounts")["accounts"]}
     for token in cluster.product.stand_in.ledger()["access_tokens"]:
-        seed, account = handed_out.pop(token["fingerprint"], (None, None))
+        seed, account = vended.pop(token["fingerprint"], (None, None))
         if seed is not None and subs[token["account"]] != account:
             found[seed] = "a token of another account was handed out"
-    assert not handed_out, "tokens that the provider does not know"
+    assert not vended, "tokens that the provider does not know"
     return found
 
 
 def races(cluster, kind, one, seeds=range(FIRST, FIRST + RACES)):
     """Run `one` for each seed. Then: was every token that was handed out of the account that it was said to be of?"""
-    failed, handed_out, outcomes = {}, {}, collections.Counter()
+    failed, vended, outcomes = {}, {}, collections.Counter()
     for seed in seeds:
         race, outcome, failure = attempt(cluster, kind, seed, one)
         outcomes[outcome] += 1
         if failure is not None:
             failed[seed] = failure
-        handed_out.update((fingerprint(token), (seed, account)) for token, account in race.handed_out)
-    failed.update(strangers(cluster, handed_out))
+        vended.update((fingerprint(token), (seed, account)) for token, account in race.vended)
+    failed.update(strangers(cluster, vended))
     print(f"{kind}, {len(seeds)} orders: {dict(outcomes)}")
     assert not failed, f"{len(failed)} of {len(seeds)} orders failed, seeds {sorted(failed)}; the first:\n{failed[min(failed)]}"
     assert outcomes["starved"] <= len(seeds) // 10

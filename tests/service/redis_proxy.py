@@ -256,7 +256,7 @@ STEPS = {
 
 
 def step(words):
-    """The name of a command: of STEPS, of a script (read, connect, refresh, status, delete, handed_out, refused,
+    """The name of a command: of STEPS, of a script (read, connect, refresh, status, delete, vended, refused,
     lease_renew, lease_release, revoking, revoking_over,
     take, dealt_with), or the command's own."""
     command = words[0].upper()
@@ -280,7 +280,7 @@ def step(words):
         return "delete"
     if arguments[0].startswith("removed:"):
         return "read" if len(arguments) in (1, 5) else "connect"
-    return {3: "handed_out", 2: "refused"}.get(len(arguments), "refresh")
+    return {3: "vended", 2: "refused"}.get(len(arguments), "refresh")
 
 
 def kind(key):

@@ -94,11 +94,11 @@ def test_a_new_refresh_token_without_an_access_token(duo, ada, caller, kind, fau
     ada.connect("acme")
     caller.fresh("ada")
     wait_until(lambda: credential(duo)["handed_out_until"] != "0", "it is noted that the token was handed out")
-    handed_out = credential(duo)["handed_out_until"]
+    vended = credential(duo)["handed_out_until"]
     record, = ada.list("acme")
     problem(ask(duo, caller, kind, **fault), status, code)
     after = credential(duo)
-    assert (after["expires_at"], after["handed_out_until"]) == ("0", handed_out)
+    assert (after["expires_at"], after["handed_out_until"]) == ("0", vended)
     assert [{**each, "updated_at": None} for each in ada.list("acme")] == [{**record, "updated_at": None}]
     problem(caller.token("ada"), status, code)
     assert duo.stand_in.counters()["refreshes"] == 1, "the failure is remembered with the new tokens"

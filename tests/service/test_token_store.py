@@ -96,7 +96,7 @@ def test_redis_does_not_answer(cluster, person, stranger, step):
     ("read", False, None, False), ("read", True, None, True),  # read and noted in one step
     ("record", False, True, False), ("removed", True, True, True),  # noted when it was handed out before
     ("record", False, False, False), ("removed", True, False, False),  # taken for noted, and is not
-    ("handed_out", False, False, False), ("handed_out", True, False, True)])
+    ("vended", False, False, False), ("vended", True, False, True)])
 def test_a_disconnect_knows_of_every_token_that_was_handed_out(cluster, person, stranger, name, after, handed_before, gets_it):
     """Either it comes first, and the program gets none, or it says until when the program has access. handed_before: the
     worker knows the connection, and this very token was handed out."""
@@ -137,7 +137,7 @@ def test_a_refresh_overtakes_the_note(cluster, person):
     """Other tokens are stored by then: the one that was handed out lives on all the same."""
     now = int(time.time())
     cluster.redis.hset(key("credential", "member"), mapping={"issued_at": now - 50, "expires_at": now + 100})
-    held = cluster.proxy.hold("handed_out", pid=cluster.worker(1))
+    held = cluster.proxy.hold("vended", pid=cluster.worker(1))
     asking = person.ask()
     held.wait()
     cluster.redis.hset(key("integration", "member"), "generation", "0123456789abcdef0123456789abcdef")
@@ -156,7 +156,7 @@ def test_a_note_on_the_connection_that_came_after(cluster, person, replaces):
     good(person.ask().answer())
     cluster.redis.hset(key("credential", "member"), "handed_out_until", 0)
     document = person.session.authorize("acme", account=other.account, replace="true" if replaces else None)
-    held = cluster.proxy.hold("handed_out", pid=cluster.worker(1))
+    held = cluster.proxy.hold("vended", pid=cluster.worker(1))
     asking = person.ask()
     held.wait()
     if not replaces:
@@ -185,7 +185,7 @@ def test_a_later_note_overtakes(cluster, person):
     """Of two tokens that were handed out the one that lives longer counts, whichever is noted last."""
     now = int(time.time())
     cluster.redis.hset(key("credential", "member"), mapping={"issued_at": now - 50, "expires_at": now + 100})
-    held = cluster.proxy.hold("handed_out", pid=cluster.worker(1))
+    held = cluster.proxy.hold("vended", pid=cluster.worker(1))
     asking = person.ask()
     held.wait()
     cluster.redis.hset(key("credential", "member"), "handed_out_until", now + 3000)
