@@ -239,7 +239,7 @@ reason(const struct http_call *call)
 	case CURLE_OUT_OF_MEMORY: return "no memory for the call";
 	case CURLE_WEIRD_SERVER_REPLY:
 	case CURLE_UNSUPPORTED_PROTOCOL: /* no status line, as before HTTP/1.0 */
-	case CURLE_BAD_CONTENT_ENCODING: return "the answer is no valid HTTP";
+	case CURLE_BAD_CONTENT_ENCODING: return "the answer is not valid HTTP";
 	default: return "the call failed";
 	}
 }

@@ -21,7 +21,7 @@
 
 #define SCRATCH_MAX (64 * 1024)
 
-static const char no_memory[] = "memory for a Redis command could not be had";
+static const char no_memory[] = "the program has too little memory for a Redis command";
 
 struct redis_series redis_series;
 

@@ -376,13 +376,13 @@ redis_read(struct redis *redis)
 	}
 	for (;;) {
 		if (redisGetReplyFromReader(context, &reply) != REDIS_OK) {
-			redis_drop(redis, REDIS_LOST, "Redis sent what is no valid reply");
+			redis_drop(redis, REDIS_LOST, "Redis sent an invalid reply");
 			return;
 		}
 		if (reply == NULL && !has_stray_bytes(redis))
 			break;
 		if (redis->head == NULL || redis->head == redis->unsent) {
-			redis_drop(redis, REDIS_LOST, "Redis sent a reply that nobody asked for");
+			redis_drop(redis, REDIS_LOST, "Redis sent a reply that no command is waiting for");
 			return;
 		}
 		if (redis->head->got == redis->head->wanted) {

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/un.h>
 
-static const char no_memory[] = "cannot be read without memory";
+static const char no_memory[] = "cannot be read: the program has too little memory";
 
 static char *
 part(const char *from, const char *to)
@@ -103,7 +103,7 @@ parse_tcp(struct redis_target *target, const char *rest)
 
 		free(digits);
 		if (!good)
-			return "has a port that is no number from 1 to 65535";
+			return "has a port that is not a number from 1 to 65535";
 	}
 	target->port = (unsigned)port;
 	if (target->host == NULL)
@@ -161,7 +161,7 @@ redis_target_parse(struct redis_target *target, const char *url)
 		mistake = "is neither redis://[user:pass@]host:port/db nor unix://[user:pass@]/path";
 	}
 	if (mistake == NULL && target->db != NULL && !text_to_number(target->db, 1000000, &db))
-		mistake = "has a database that is no number";
+		mistake = "has a database that is not a number";
 	return mistake;
 }
 

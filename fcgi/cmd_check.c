@@ -189,7 +189,7 @@ check_keys(struct check *check, const struct provider *provider)
 	if (provider->jwks_uri == NULL)
 		return;
 	if (!get(check, provider->jwks_uri, &response, &why)) {
-		fail(check, "%s: %s: %s -> without its keys nobody can connect; check network and `jwks_uri`",
+		fail(check, "%s: %s: %s -> without its keys members cannot connect; check network and `jwks_uri`",
 		     provider->service, provider->jwks_uri, why);
 		return;
 	}
@@ -224,7 +224,8 @@ check_all(struct app *app, struct arena *arena, void *arg)
 	for (size_t i = 0; i < config->provider_count; i++)
 		printf("  %s: %s\n", config->providers[i]->service, config->providers[i]->redirect_uri);
 	if (check.failures > 0) {
-		printf("%zu finding%s to see to.\n", check.failures, check.failures == 1 ? "" : "s");
+		printf("%zu finding%s. Each says behind its arrow what to do.\n", check.failures,
+		       check.failures == 1 ? "" : "s");
 		return CMD_FAILED;
 	}
 	printf("All is well.\n");

@@ -50,8 +50,9 @@ print_progress(const struct rotation *rotation)
 static int
 report(const struct app *app, const struct rotation *rotation)
 {
-	printf("%zu credentials: %zu sealed anew, %zu were current, %zu written by others meanwhile, %zu unreadable.\n",
-	       rotation->seen, rotation->sealed_anew, rotation->current, rotation->changed, rotation->unreadable);
+	printf(
+	    "%zu credentials: %zu sealed anew, %zu were current, %zu written by workers meanwhile, %zu unreadable.\n",
+	    rotation->seen, rotation->sealed_anew, rotation->current, rotation->changed, rotation->unreadable);
 	for (size_t i = 0; i < rotation->key_count; i++) {
 		bool first = strcmp(rotation->keys[i].id, key_ring_first(app->config->keys)) == 0;
 
@@ -59,10 +60,10 @@ report(const struct app *app, const struct rotation *rotation)
 		       first ? " (first key)" : "");
 	}
 	if (rotation->unreadable > 0)
-		printf(
-		    "What is unreadable was left as it is: its key is not in TOKEN_KEYS, or ENVIRONMENT is another.\n");
+		printf("The command left unreadable credentials as they are: TOKEN_KEYS lacks their key, or "
+		       "ENVIRONMENT has changed.\n");
 	if (rotation->changed > 0)
-		printf("Run it once more for those that others wrote meanwhile.\n");
+		printf("Run the command once more: workers wrote some credentials meanwhile.\n");
 	return rotation->unreadable > 0 || rotation->changed > 0 ? CMD_FAILED : CMD_OK;
 }
 

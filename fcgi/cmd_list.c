@@ -36,7 +36,8 @@ print_json(struct arena *arena, const struct integration *records, size_t count)
 	json_write_object_end(json);
 	document = json_write_finish(json, &len);
 	if (document == NULL) {
-		fprintf(stderr, "integrations: a stored record is no text, or there are too many; list one --user\n");
+		fprintf(stderr, "integrations: a stored record is not valid text, or the organization has too many; "
+				"list one --user\n");
 		return CMD_FAILED;
 	}
 	printf("%s\n", document);

@@ -81,7 +81,7 @@ look_at_files(struct parent *parent)
 		return;
 	replace_workers(parent);
 	log_message(LOG_LEVEL_INFO, "workers_renewed",
-		    "a file that workers read again was replaced: new workers may read the new one", NULL);
+		    "the parent replaced the workers, because a file that workers read was replaced", NULL);
 }
 
 static void
@@ -104,8 +104,8 @@ reload(struct parent *parent)
 	log_configure(config->log_level, false);
 	replace_workers(parent);
 	log_message(LOG_LEVEL_INFO, "reloaded",
-		    "the files of secrets and providers were read again and the workers replaced; variables are those "
-		    "of the start",
+		    "the parent read the files of secrets and providers again and replaced the workers; environment "
+		    "variables stay those of the start",
 		    NULL);
 	notify("READY=1");
 }
@@ -196,7 +196,7 @@ prepare(struct parent *parent)
 				  ? app_metrics_open(parent->metrics, parent->config, router_count(), router_name)
 				  : NULL;
 	if (parent->app_metrics == NULL || !metrics_freeze(parent->metrics) || !fastcgi_prepare()) {
-		log_message(LOG_LEVEL_ERROR, "start_failed", "the shared memory could not be had", "free some memory");
+		log_message(LOG_LEVEL_ERROR, "start_failed", "the parent got no shared memory", "free some memory");
 		return false;
 	}
 	parent->supervisor.config = parent->config;

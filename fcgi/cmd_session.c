@@ -85,11 +85,11 @@ revoke_session(struct app *app, struct arena *arena, void *arg)
 
 	(void)arg;
 	if (token == NULL)
-		return cmd_usage("session", "no token on standard input");
+		return cmd_usage("session", "standard input holds no token");
 	if (store_session_delete(app, arena, token, &existed) != NULL)
 		return cmd_store_failed();
 	if (!existed) {
-		fprintf(stderr, "There is no such session: it has ended, or the token is another one.\n");
+		fprintf(stderr, "Redis holds no such session: it has ended, or the token is wrong.\n");
 		return CMD_FAILED;
 	}
 	printf("The session has ended.\n");
@@ -131,7 +131,7 @@ fill_fields(struct options *options)
 	add_field(fields, "agent", options->agent);
 	for (size_t i = 0; i < options->organization_count; i++) {
 		if (!add_organization(fields, options->arena, options->organizations[i]))
-			return cmd_usage("session", "--org \"%s\" is no organization; write ID or ID:role",
+			return cmd_usage("session", "--org \"%s\" is not an organization; write ID or ID:role",
 					 options->organizations[i]);
 	}
 	return CMD_OK;
@@ -154,7 +154,7 @@ take_option(struct options *options, int option, const char *value)
 		break;
 	case 't':
 		if (!cmd_duration(value, &options->ttl))
-			return cmd_usage("session", "--ttl \"%s\" is no duration; write 90s, 15m, 8h or 30d", value);
+			return cmd_usage("session", "--ttl \"%s\" is not a duration; write 90s, 15m, 8h or 30d", value);
 		break;
 	default: return CMD_USAGE;
 	}

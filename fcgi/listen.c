@@ -69,7 +69,8 @@ own_socket(const char *path)
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	if (lstat(path, &status) == 0) {
 		if (!S_ISSOCK(status.st_mode)) {
-			complain(path, "something that is no socket is there", "remove it, or choose another LISTEN");
+			complain(path, "the path names something that is not a socket",
+				 "remove it, or choose another LISTEN");
 			return -1;
 		}
 		if (somebody_listens(&address)) {
@@ -84,7 +85,7 @@ own_socket(const char *path)
 	bound = fd >= 0 ? bind(fd, (const struct sockaddr *)(const void *)&address, sizeof address) : -1;
 	umask(mask);
 	if (bound != 0 || listen(fd, BACKLOG) != 0) {
-		complain(path, strerror(errno), "see that its directory exists and may be written");
+		complain(path, strerror(errno), "check that its directory exists and that the service may write to it");
 		if (fd >= 0)
 			close(fd);
 		return -1;
@@ -101,7 +102,7 @@ listen_open(const char *path, bool *owned)
 	if (fd < 0)
 		fd = own_socket(path);
 	if (fd >= 0 && (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)) {
-		complain(path, strerror(errno), "see whether the passed socket is a listening one");
+		complain(path, strerror(errno), "check that the passed socket listens");
 		close(fd);
 		return -1;
 	}

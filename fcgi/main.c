@@ -68,7 +68,7 @@ run_command(int argc, char **argv)
 		if (strcmp(argv[0], commands[i].name) == 0)
 			return commands[i].run(argc, argv);
 	}
-	fprintf(stderr, "integrations: there is no command \"%s\"\n", argv[0]);
+	fprintf(stderr, "integrations: \"%s\" is not a command\n", argv[0]);
 	print_usage(stderr);
 	return CMD_USAGE;
 }

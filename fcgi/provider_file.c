@@ -166,7 +166,7 @@ optional_words(struct parser *parser, const struct json *object, const char *mem
 		if (item->type == JSON_STRING && text_is_visible(item->text) && strlen(item->text) <= TEXT_MAX)
 			words_put(&words, item->text);
 		else
-			fail(parser, member, "holds something else than texts without spaces");
+			fail(parser, member, "holds a value that is not a text without spaces");
 	}
 	return words;
 }
@@ -213,7 +213,7 @@ parameters(struct parser *parser, const struct json *object, const char *member,
 	out = arena_alloc(parser->arena, (pairs->count + 1) * sizeof *out);
 	for (const struct json *pair = pairs->first; pair != NULL; pair = pair->next) {
 		if (pair->type != JSON_STRING || pair->key[0] == '\0')
-			fail(parser, member, "holds something else than texts");
+			fail(parser, member, "holds a value that is not a text");
 		else
 			out[(*count)++] = (struct oauth2_parameter){.name = pair->key, .value = pair->text};
 	}
@@ -242,7 +242,7 @@ parse_aliases(struct parser *parser, const struct json *object, struct provider 
 	provider->aliases = parameters(parser, object, "scope_aliases", &provider->alias_count);
 	for (size_t i = 0; i < provider->alias_count; i++) {
 		if (!is_scope(provider->aliases[i].name) || !is_scope(provider->aliases[i].value))
-			fail(parser, "scope_aliases", "holds something that is no scope");
+			fail(parser, "scope_aliases", "holds a text that is not a scope");
 	}
 }
 
@@ -396,7 +396,7 @@ parse_mcps(struct parser *parser, const struct json *object, struct provider *pr
 	asked = arena_alloc(parser->arena, (provider->mcp_count + 1) * sizeof *asked);
 	for (const struct json *item = array != NULL ? array->first : NULL; item != NULL; item = item->next, i++) {
 		if (item->type != JSON_OBJECT)
-			fail(parser, "mcps", "holds something else than objects");
+			fail(parser, "mcps", "holds a value that is not an object");
 		parser->where = arena_format(parser->arena, "mcps[%zu].", i);
 		parse_mcp(parser, item, provider, &provider->mcps[i], &asked[i]);
 		most += asked[i].count;

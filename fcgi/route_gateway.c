@@ -191,8 +191,9 @@ log_split_answer(struct app *app, const struct request *request)
 	log_text(&line, "mcp", request->mcp); /* or, of the proxy: */
 	log_text(&line, "service", request->connection_key.service);
 	log_text(&line, "message", "an upstream's answer has no final status; nginx dropped it");
-	log_text(&line, "action",
-		 "ask who runs the upstream for the reason; remove it from the provider file if it goes on");
+	log_text(
+	    &line, "action",
+	    "ask the upstream's operator for the reason; remove the upstream from the provider file if this repeats");
 	log_end(&line);
 }
 

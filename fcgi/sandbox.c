@@ -200,7 +200,7 @@ log_restrictions(const struct landlock *landlock, const struct ports *ports, boo
 	if (!whole)
 		log_text(
 		    &line, "action",
-		    "the service works, with less around it: use a kernel that has seccomp and Landlock, and let the "
+		    "the service works with less protection: use a kernel that has seccomp and Landlock, and let the "
 		    "container's profile allow them");
 	log_end(&line);
 }

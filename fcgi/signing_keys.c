@@ -82,8 +82,8 @@ fetch(struct app *app, struct request *request, struct entry *entry)
 		return error;
 	keys = response.status == 200 ? jwt_keys_open(response.body, response.len) : NULL;
 	if (keys == NULL) {
-		provider_complain(request, entry->provider, ENDPOINT_KEYS, response.status, "no usable key set came",
-				  "check jwks_uri in the provider file");
+		provider_complain(request, entry->provider, ENDPOINT_KEYS, response.status,
+				  "the provider sent no usable key set", "check jwks_uri in the provider file");
 		return &error_provider_unreachable;
 	}
 	keep = response.max_age < 0 ? KEEP_DEFAULT_S : response.max_age;

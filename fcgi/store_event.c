@@ -113,7 +113,7 @@ lost(const struct event_entry *entry)
 {
 	app_metrics_event_lost(entry->app);
 	store_event_log(entry, LOG_LEVEL_ERROR, "audit_entry_lost",
-			"Redis did not take it: keep this line as the audit entry");
+			"Redis did not take the entry: keep this line in its place");
 }
 
 /* A script answers -1 for what it did not write: that stands in the log only. */

@@ -122,11 +122,12 @@ static const char *
 death_action(const struct child *child, int status)
 {
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
-		return "SIGSYS: a worker made a system call that none makes, by a mistake or by an attack; "
+		return "SIGSYS: a worker made a system call that the sandbox forbids, by a mistake or by an attack; "
 		       "the kernel's log names the call (type=1326 ... syscall=): report it";
 	if (child->state == CHILD_DRAINING)
-		return "it was draining, and what it still served is lost; look at the lines before and report it";
-	return "another one is started; if this repeats, look at the lines before and report it";
+		return "the worker was draining and lost the requests that it still served; look at the lines before "
+		       "and report it";
+	return "the parent starts another worker; if this repeats, look at the lines before and report it";
 }
 
 static void
@@ -269,7 +270,7 @@ supervisor_replace_all(struct supervisor *supervisor)
 		if (place >= supervisor->place_count)
 			supervisor->places[place] = (struct place){.start_at_ms = -1};
 		if (!replace_child(supervisor, place, child_of(supervisor, place, before))) {
-			log_message(LOG_LEVEL_ERROR, "worker_not_replaced", "a new worker did not come to serve",
+			log_message(LOG_LEVEL_ERROR, "worker_not_replaced", "a new worker did not start to serve",
 				    "look at the lines before; the old worker goes on with the old settings");
 			if (child_of(supervisor, place, before) == SLOTS) /* nobody serves there: try again later */
 				supervisor->places[place].start_at_ms = clock_monotonic_ms() + BACKOFF_MOST_MS;

@@ -101,7 +101,7 @@ identify_by_token(struct app *app, struct request *request, const struct oauth_s
 	const char *wrong;
 
 	if (exchange->tokens.id_token == NULL) {
-		provider_complain(request, provider, ENDPOINT_EXCHANGE, 200, "no id_token came",
+		provider_complain(request, provider, ENDPOINT_EXCHANGE, 200, "the provider sent no id_token",
 				  "the provider file's scopes must include openid");
 		return &error_identity_invalid;
 	}
@@ -214,6 +214,6 @@ tokens_discard(struct app *app, struct request *request, const struct exchange_r
 		tokens_revoke(app, request, account, token);
 	else
 		provider_complain(request, request->provider, ENDPOINT_EXCHANGE, 0,
-				  "tokens that are not kept were not revoked: nobody can tell whose they are",
+				  "the service did not revoke tokens that it refused: their account is not known",
 				  "when the provider works again, have the user connect, and disconnect if unwanted");
 }

@@ -71,8 +71,9 @@ judge_account(const struct token_attempt *attempt, const struct http_response *r
 		return TOKEN_GOOD;
 	claims = jwt_claims_unverified(request->arena, tokens->id_token);
 	if (claims == NULL) {
-		provider_complain(request, provider, ENDPOINT_REFRESH, response->status, "id_token",
-				  "its id_token is none: look at the provider's status page; stored tokens are kept");
+		provider_complain(
+		    request, provider, ENDPOINT_REFRESH, response->status, "id_token",
+		    "the id_token cannot be read: look at the provider's status page; stored tokens are kept");
 		return TOKEN_UNREACHABLE;
 	}
 	*account_verified = json_string(claims, "iss") != NULL &&

@@ -41,7 +41,7 @@ send_revocation(struct app *app, struct request *request, const char *token, boo
 	if (oauth2_is_revoked(request->arena, response.status, response.body, response.len))
 		return true;
 	provider_complain(request, provider, ENDPOINT_REVOKE, response.status, "the provider did not revoke a token",
-			  "nothing is stored of it here; its user can remove access at the provider");
+			  "the service keeps nothing of the token; the user can remove access at the provider");
 	return false;
 }
 

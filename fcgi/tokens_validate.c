@@ -62,7 +62,8 @@ tokens_userinfo(struct app *app, struct request *request, const char *access_tok
 	*account = field_text(request->arena, answer, provider->account_field);
 	*email = field_text(request->arena, answer, provider->email_field);
 	if (*account == NULL) {
-		provider_complain(request, provider, ENDPOINT_USERINFO, response.status, "no usable answer came",
+		provider_complain(request, provider, ENDPOINT_USERINFO, response.status,
+				  "the provider gave no usable answer",
 				  "look at the provider's status page, and at userinfo_fields in the provider file");
 		return TOKEN_UNREACHABLE;
 	}

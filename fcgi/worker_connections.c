@@ -184,8 +184,8 @@ look_at_connection(struct connection *connection)
 		}
 		break;
 	case FASTCGI_INVALID:
-		log_message(LOG_LEVEL_WARN, "fastcgi_invalid", "a peer on the FastCGI socket sent no valid request",
-			    "see who may connect to the socket: only the web server should");
+		log_message(LOG_LEVEL_WARN, "fastcgi_invalid", "a peer on the FastCGI socket sent an invalid request",
+			    "check the socket's permissions: only the web server may connect");
 		worker_close_connection(connection);
 		break;
 	case FASTCGI_CLOSED: worker_close_connection(connection); break;
@@ -279,7 +279,8 @@ worker_accept_one(struct worker *worker)
 
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
-			log_message(LOG_LEVEL_ERROR, "accept_failed", "no file descriptor or memory for a connection",
+			log_message(LOG_LEVEL_ERROR, "accept_failed",
+				    "the worker has no file descriptor or memory left for a connection",
 				    "raise the limit of open files (LimitNOFILE)");
 			loop_io_set(worker->listen_io, 0);
 			loop_timer_set(worker->listen_timer, 100);

@@ -197,7 +197,7 @@ def test_check_without_metadata(product):
     ("discovery", {"kind": "answer", "set": {"issuer": "https://other.example"}}, "names another issuer"),
     ("discovery", {"kind": "not_json"}, "names another issuer"), ("discovery", {"kind": "status", "status": 503}, "HTTP 503"),
     ("certs", {"kind": "answer", "set": {"keys": []}}, "holds no key that can be used"),
-    ("certs", {"kind": "status", "status": 500}, "nobody can connect"),
+    ("certs", {"kind": "status", "status": 500}, "members cannot connect"),
 ])
 def test_check_of_a_provider(product, endpoint, fault, found):
     product.stand_in.fault(endpoint, **fault)

@@ -346,7 +346,7 @@ def test_tokens_whose_account_nobody_can_tell(duo, ada, service, organization):
     assert duo.stand_in.counters()["revokes"] == 0
     assert good(ada.validate("acme", service=service))["is_valid"] is True
     line, = wait_until(lambda: [line for line in duo.log() if line.get("request_id") == answer.headers["X-Request-Id"]
-                                and "nobody can tell" in line.get("message", "")], "it is logged")
+                                and "their account is not known" in line.get("message", "")], "it is logged")
     assert line["level"] == "error" and "have the user connect" in line["action"]
 
 

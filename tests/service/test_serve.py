@@ -32,7 +32,7 @@ def test_what_keeps_it_from_starting(served, tmp_path):
     assert done.returncode == USAGE and "environment" in done.stderr
     done = start(served, environment={"WORKERS": "0", "LIMIT_VALIDATE": "-1"})
     assert done.returncode == SETTINGS and done.stderr.count('"setting_wrong"') == 2
-    for path, why in ((served.hosts[0].socket, "another process listens there"), (str(tmp_path / "file"), "no socket"),
+    for path, why in ((served.hosts[0].socket, "another process listens there"), (str(tmp_path / "file"), "not a socket"),
                       (str(tmp_path / "none" / "s"), "No such file")):
         done = start(served, environment={"LISTEN": path})
         assert done.returncode == FAILED and "listen_failed" in done.stderr and why in done.stderr, done

@@ -157,7 +157,7 @@ def test_a_draining_worker_that_dies(used):
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: deaths(used) == [*before, victim], "its end is logged")
     died = [line for line in used.log() if line["event"] == "worker_died"][-1]
-    assert died["signal"] == signal.SIGKILL and died["action"].startswith("it was draining"), died
+    assert died["signal"] == signal.SIGKILL and died["action"].startswith("the worker was draining"), died
     used.stand_in.release(hold)
     for each in held:
         each.join()

@@ -251,9 +251,9 @@ an_answer_that_is_not_http(void **state)
 		const char *answer, *why;
 	} rows[] = {
 	    {"", "the connection closed without an answer"},
-	    {"SSH-2.0-OpenSSH_9.2\r\n", "the answer is no valid HTTP"},
-	    {"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello", "the answer is no valid HTTP"},
-	    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: unheard-of\r\n\r\nhello", "the answer is no valid HTTP"},
+	    {"SSH-2.0-OpenSSH_9.2\r\n", "the answer is not valid HTTP"},
+	    {"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello", "the answer is not valid HTTP"},
+	    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: unheard-of\r\n\r\nhello", "the answer is not valid HTTP"},
 	    {"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", "the answer was cut short"},
 	};
 
