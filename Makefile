@@ -80,7 +80,7 @@ $(ARCHIVE): $(filter-out %/fcgi/main.o,$(OBJECTS))
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
-# A unit test is linked with the helpers whose header it includes (fake_redis.h: fake_redis.o), and with the archive for
+# A unit test is linked with the helpers whose header it includes (on_loop.h: on_loop.o), and with the archive for
 # the rest: what a test or its helpers define themselves is not taken from there.
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(UNIT_HELPERS) $(ARCHIVE)
 	$(call say,LINK,$@)

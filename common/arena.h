@@ -20,8 +20,8 @@ struct arena;
  */
 struct arena *arena_open(size_t first, size_t limit, void (*exhausted)(void *), void *arg);
 
-/* Another one with the limit and the `exhausted` of `arena`, which is called where its first chunk cannot be had. For
- * what is thrown away piece by piece while `arena` lives on. */
+/* Another one with the limit and the `exhausted` of `arena`, which is called where its first chunk cannot be allocated.
+ * For what is thrown away piece by piece while `arena` lives on. */
 struct arena *arena_open_like(struct arena *arena, size_t first) __attribute__((returns_nonnull));
 
 /* Wipe and free everything, the arena too. NULL is allowed. */

@@ -1,9 +1,9 @@
 /*
  * Fibers: a function that runs on a stack of its own and can wait without holding up the loop (glibc's ucontext).
  *
- * A fiber runs until it parks; whoever knows that its wait is over calls fiber_wake, and the loop continues it in the
- * same turn. Stacks have a guard page and come from a pool. A fiber is never cancelled from outside; it may end itself
- * early with fiber_abandon. All of it is known to AddressSanitizer, LeakSanitizer and valgrind.
+ * A fiber runs until it parks; the code that knows that its wait is over calls fiber_wake, and the loop continues it in
+ * the same turn. Stacks have a guard page and come from a pool. A fiber is never cancelled from outside; it may end
+ * itself early with fiber_abandon. All of it is known to AddressSanitizer, LeakSanitizer and valgrind.
  */
 #ifndef COMMON_FIBER_H
 #define COMMON_FIBER_H
@@ -22,7 +22,7 @@ void fibers_close(struct fibers *fibers); /* none may be parked */
 
 /*
  * Start fn(arg) on a fiber, at the latest before the loop waits again. When it has returned, or was abandoned, the loop
- * calls ended(arg, abandoned) on its own stack. False when all fibers are in use or a stack cannot be had.
+ * calls ended(arg, abandoned) on its own stack. False when all fibers are in use or a stack cannot be allocated.
  */
 bool fiber_start(struct fibers *fibers, void (*fn)(void *), void (*ended)(void *, bool abandoned), void *arg);
 

@@ -274,7 +274,7 @@ log_flush(void)
 		written = write(STDERR_FILENO, kept + done, n);
 		if (written < 0 && errno == EINTR)
 			continue;
-		if (written < 0 && errno != EAGAIN) { /* nobody can be told */
+		if (written < 0 && errno != EAGAIN) { /* there is no place to report it */
 			dropped += count_lines(kept + done, kept_len - done);
 			done = kept_len;
 		}

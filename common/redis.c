@@ -251,7 +251,7 @@ is_alike(const struct redis_command *one, const struct redis_command *other)
 	return true;
 }
 
-/* Get a copy of the reply to the same command, if somebody is about to send it. */
+/* Get a copy of the reply to the same command, if another fiber is about to send it. */
 static bool
 share(const struct redis *redis, struct redis_waiter *waiter)
 {
@@ -388,7 +388,7 @@ redis_send_told(struct redis *redis, struct redis_batch *batch, const char *what
 		redis_count(redis, redis_series.unsent, batch->count);
 		if (redis->state == REDIS_UP)
 			redis_complain(redis, "redis_not_sent", what, no_memory);
-		else if (redis->state == REDIS_DOWN) /* who connects says why it fails; nobody else might try */
+		else if (redis->state == REDIS_DOWN) /* the fiber that connects says why it fails; no other might try */
 			(void)fiber_start(redis->reconnect, connect_alone, connected_alone, redis);
 		return false;
 	}

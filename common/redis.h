@@ -105,7 +105,7 @@ const struct error *redis_run(struct redis *redis, struct redis_batch *batch, bo
 
 /*
  * The same for a batch of one command that reads and that many fibers want at once: those of one turn of the loop send
- * it once, and each gets the reply in its own arena. Nobody joins what is written already, so the reply is as new as
+ * it once, and each gets the reply in its own arena. No fiber joins what is written already, so the reply is as new as
  * one's own.
  */
 const struct error *redis_run_shared(struct redis *redis, struct redis_batch *batch);

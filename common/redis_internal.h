@@ -31,15 +31,15 @@ struct redisReader;
 enum redis_state { REDIS_DOWN, REDIS_CONNECTING, REDIS_UP };
 enum redis_end { REDIS_PENDING, REDIS_ANSWERED, REDIS_LOST, REDIS_TIMED_OUT, REDIS_TOO_LARGE };
 
-/* A batch in the queue. On its fiber's stack; allocated where nobody waits. */
+/* A batch in the queue. On its fiber's stack; allocated where no fiber waits. */
 struct redis_waiter {
 	struct fiber *fiber;
 	struct arena *arena;
-	struct redis_reply **replies; /* NULL: nobody reads them */
-	const char *what;             /* names it in the log, where nobody waits */
+	struct redis_reply **replies; /* NULL: no fiber reads them */
+	const char *what;             /* names it in the log, where no fiber waits */
 	const struct redis_command *commands;
-	struct redis_reply_shape shape; /* of a reply, where nobody waits: then it is one command */
-	redis_end_function *on_end;     /* where nobody waits, but somebody wants to know */
+	struct redis_reply_shape shape; /* of a reply, where no fiber waits: then it is one command */
+	redis_end_function *on_end;     /* where no fiber waits, but the caller wants to know */
 	void *arg;
 	int64_t number; /* the last reply, where it was one */
 	bool refused;   /* a reply was an error */
@@ -52,7 +52,7 @@ struct redis_waiter {
 	enum redis_end end;
 	struct redis_waiter *next;
 	struct redis_waiter *next_offered;
-	struct redis_waiter *sharing; /* those who get a copy of the reply; each names the next one by `next` */
+	struct redis_waiter *sharing; /* those that get a copy of the reply; each names the next one by `next` */
 };
 
 struct redis {
@@ -81,7 +81,7 @@ struct redis {
 	int64_t took_more_ms;     /* when the socket last took what it had not taken at once */
 	struct resp out;          /* commands to be written */
 	bool dirty;               /* something was appended in this turn */
-	struct arena *scratch;    /* replies that nobody reads */
+	struct arena *scratch;    /* replies that no fiber reads */
 	struct fibers *reconnect; /* one, for what is sent without waiting while there is no connection */
 	int64_t complained_ms;    /* last log line about the connection: at most one a second */
 };
@@ -106,7 +106,7 @@ void redis_ready(void *redis, int events);
 
 /* ---- redis_connect.c ---- */
 
-/* Connect, if need be, or wait for who does. False: it failed, which is counted and logged. Parks. */
+/* Connect, if need be, or wait for the fiber that does. False: it failed, which is counted and logged. Parks. */
 bool redis_be_up(struct redis *redis);
 
 /* ---- redis_replies.c ---- */

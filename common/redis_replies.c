@@ -4,7 +4,7 @@
  *
  * Only the order says whose reply it is, so one reply too many or too few would give every later one to a stranger.
  * Where several commands are under way, what is written ends with a mark, an ECHO of a number of its own: all replies
- * before it are held back until it comes as expected, and are nobody's if something else comes in its place.
+ * before it are held back until it comes as expected, and reach no fiber if something else comes in its place.
  */
 #include "common/redis_internal.h"
 
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Stands for what found no room. Nobody looks into it: its batch fails, and only that one. */
+/* Stands for what found no room. No code looks into it: its batch fails, and only that one. */
 static struct redis_reply too_large = {.type = REDIS_ERROR, .text = ""};
 
 /*
@@ -158,7 +158,7 @@ copy_reply(struct arena *arena, const struct redis_reply *reply)
 	return copy->items != NULL ? copy : NULL;
 }
 
-/* Before the one who asked goes on, as the reply is in its arena. What had no room there may have it in another's. */
+/* Before the fiber that asked goes on, whose arena has the reply. What had no room there may have it in another's. */
 static void
 let_share(struct redis_waiter *waiter, enum redis_end end)
 {
@@ -343,7 +343,7 @@ is_its_own(const struct redis_waiter *waiter, const struct redis_reply *reply)
 	return redis_reply_shape_fits(&shape, reply);
 }
 
-/* A server that is no master any more, or forgot who we are: a new connection may find another, or be known again. */
+/* A server that is no master any more, or forgot our login: a new connection may find another, or be known again. */
 static bool
 ends_connection(const struct redis_reply *reply)
 {
@@ -352,7 +352,7 @@ ends_connection(const struct redis_reply *reply)
 		strncmp(reply->text, "NOAUTH", 6) == 0);
 }
 
-/* Bytes of a reply that nobody asked for, and that would become a part of the next one. */
+/* Bytes of a reply that no command is waiting for, and that would become a part of the next one. */
 static bool
 has_stray_bytes(const struct redis *redis)
 {

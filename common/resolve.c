@@ -224,8 +224,8 @@ resolve(struct resolver *resolver, const char *host, int64_t deadline_ms, struct
 		bool failed_just_now = entry->tried_ms != 0 && now - entry->tried_ms < KEEP_FAILURE_MS;
 		bool asks = entry->under_way || (!failed_just_now && begin_lookup(resolver, entry));
 
-		/* Who has an older answer goes on with it: while name servers are silent, a wait would take all of a
-		 * caller's time. */
+		/* A caller that has an older answer goes on with it: while name servers are silent, a wait would take
+		 * all of a caller's time. */
 		if (asks && !usable)
 			(void)wait_for(entry, deadline_ms);
 	}

@@ -30,7 +30,7 @@ struct singleflights *singleflights_open(void);
 void singleflights_close(struct singleflights *singleflights);
 
 /*
- * SINGLEFLIGHT_LEADER: the caller does the work and calls singleflight_end. SINGLEFLIGHT_FOLLOWER: somebody else did,
+ * SINGLEFLIGHT_LEADER: the caller does the work and calls singleflight_end. SINGLEFLIGHT_FOLLOWER: another caller did,
  * just now; *error is how it ended (NULL: success). SINGLEFLIGHT_TIMEOUT: `deadline_ms` (loop_now_ms) came first. `key`
  * must live until singleflight_end.
  */

@@ -3,7 +3,7 @@
  *
  * OpenSSL looks into a certificate only when it is first used, keeps what it found there with it, and when memory is
  * missing at that moment it finds it bad for good. So here each is looked into as it is read, and a file of which
- * memory let something fail is read again by the next who needs it.
+ * memory let something fail is read again for the next call that needs it.
  */
 #ifndef COMMON_TRUST_H
 #define COMMON_TRUST_H

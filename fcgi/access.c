@@ -61,7 +61,7 @@ access_member(struct app *app, struct request *request, const char *organization
 	error = find_token(app, request, &token);
 	if (error != NULL)
 		return error;
-	/* An id outside its pattern belongs to nobody; the session is read all the same, for the right refusal. */
+	/* An id outside its pattern names no user; the session is read all the same, for the right refusal. */
 	error = store_session_read(app, request->arena, token, text_is_id(organization) ? organization : NULL,
 				   &request->session, lists ? &request->prefetched : NULL);
 	if (error != NULL)

@@ -1,4 +1,5 @@
-/* Who may call (API.md, Who may call): credentials -> session -> member of the organization; the same-origin rule. */
+/* Who may call (fcgi/API.md, Who may call): credentials -> session -> member of the organization; the same-origin rule.
+ */
 #ifndef FCGI_ACCESS_H
 #define FCGI_ACCESS_H
 

@@ -1,4 +1,4 @@
-/* Labels are bounded: route patterns, methods, statuses that we answer, endpoints; never an id of anybody. */
+/* Labels are bounded: route patterns, methods, statuses that we answer, endpoints; never an id of a person. */
 #include "fcgi/app_metrics.h"
 
 #include "common/metrics.h"

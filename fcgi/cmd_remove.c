@@ -29,7 +29,7 @@
 
 struct options {
 	const char *organization;
-	const char *user; /* NULL: everybody */
+	const char *user; /* NULL: all members */
 };
 
 struct counts {
@@ -47,7 +47,7 @@ revocation_text(const struct disconnect_result *result)
 					      : "not revoked at the provider";
 }
 
-/* As DELETE does: forget, then revoke where that hurts nobody else. */
+/* As DELETE does: forget, then revoke where no other connection uses the grant. */
 static const struct error *
 forget(struct app *app, struct arena *arena, const struct connection_key *connection, struct counts *counts)
 {
@@ -107,7 +107,7 @@ bar_all(struct app *app, struct arena *work, const char *organization, const str
 	return error;
 }
 
-/* Whoever came after `users` were listed has no tombstone, and keeps what is theirs. */
+/* A member who came after `users` were listed has no tombstone and keeps their connections. */
 static const struct error *
 forget_all(struct app *app, struct arena *arena, struct arena *work, const struct options *options,
 	   const struct words *users, struct counts *counts)

@@ -120,7 +120,7 @@ end_workers(struct parent *parent, const sigset_t *signals)
 
 	notify("STOPPING=1");
 	if (parent->owns_socket)
-		unlink(parent->config->listen); /* nobody new comes; who waits in the queue is still served */
+		unlink(parent->config->listen); /* no new peer connects; those in the queue are still served */
 	supervisor_drain_all(supervisor);
 	for (supervisor_reap(supervisor); supervisor_count(supervisor) > 0; supervisor_reap(supervisor)) {
 		int64_t left = until - clock_monotonic_ms();

@@ -1,6 +1,6 @@
 /*
  * What was under a key of Redis when it was last seen: a hint that lets one round to Redis do the work of two. Never
- * authority: whoever acts on a hint finds out from Redis itself, in the same round, whether it was right.
+ * authority: code that acts on a hint finds out from Redis itself, in the same round, whether it was right.
  */
 #ifndef FCGI_HINTS_H
 #define FCGI_HINTS_H

@@ -438,7 +438,7 @@ provider_parse(struct arena *arena, const char *service, const char *text, size_
 	parse_userinfo_fields(&parser, object, provider);
 	parse_api(&parser, object, provider);
 	parse_mcps(&parser, object, provider);
-	/* The proxy asks for sessions that are good for all of them: none would make it anybody's. */
+	/* The proxy asks for sessions that are good for all of them: without any, every session would do. */
 	if (provider->api_base != NULL && provider->mcp_count == 0)
 		fail(&parser, "api_base", "needs `mcps`");
 	*mistake = parser.mistakes;

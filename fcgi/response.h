@@ -37,7 +37,7 @@ const struct error *response_header(struct response *response, const char *name,
 /* A 200 with the JSON document; error_internal when writing it failed. */
 const struct error *response_json(struct response *response, struct json_write *json);
 
-/* RECORD (API.md) as a member `key` of the open object, or as an element of the open array (key NULL). */
+/* A record (fcgi/API.md) as a member `key` of the open object, or as an element of the open array (key NULL). */
 void response_record(struct json_write *json, const char *key, const struct integration *integration);
 
 /* Turn the answer into the problem body of `error` (RFC 9457). Never fails: without memory the body is empty. */

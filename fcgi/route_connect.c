@@ -325,7 +325,7 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 					  record.generation, true, &barred, &done);
 	if (error == NULL && barred)
 		return &error_organization_forbidden;
-	if (error == NULL && !done) /* somebody else changed the connection at this moment */
+	if (error == NULL && !done) /* another request changed the connection at this moment */
 		error = &error_offline_access_missing;
 	return error;
 }

@@ -4,7 +4,7 @@
  *
  * auth_request knows 2xx, 401 and 403. So a refusal is one of these with its code in a header, and nginx comes back
  * with that code (GATEWAY_CODE) to have the problem body with the true status made here. It also comes back when the
- * upstream was not to be had (upstream_unreachable), answered without a final status (upstream_no_final_status), or
+ * upstream could not be reached (upstream_unreachable), answered without a final status (upstream_no_final_status), or
  * refused the token (provider_refused_token).
  */
 #include "fcgi/route.h"
@@ -26,7 +26,7 @@
 #include <strings.h>
 
 #define MARK_LENGTH 24 /* 96 bits: with it a node of nginx's limit_conn takes 64 bytes, with more 128 */
-#define MINIMUM_S 60   /* nobody waits for a refresh in the middle of a conversation without need */
+#define MINIMUM_S 60   /* a conversation does not wait for a refresh without need */
 
 /* The MCP of the path, with the provider that it needs. */
 static const struct provider_mcp *
@@ -124,8 +124,8 @@ route_gateway_mcp(struct app *app, struct request *request, struct response *res
 }
 
 /*
- * The rest of the path is forwarded as it came, so it must mean the same to everybody who reads it: no dot segments, no
- * empty ones, no fragment, no encoded slashes, dots or backslashes that somebody might undo.
+ * The rest of the path is forwarded as it came, so it must mean the same to every program that reads it: no dot
+ * segments, no empty ones, no fragment, no encoded slashes, dots or backslashes that one of them might decode.
  */
 static bool
 is_plain(const char *path)

@@ -1,6 +1,6 @@
 /*
  * One row per route. What stands before a route (who may call, same origin, the service's existence, the body's form)
- * is asked here, in the order of refusals that API.md gives, so that no route can forget a check.
+ * is asked here, in the order of refusals that fcgi/API.md gives, so that no route can forget a check.
  */
 #include "fcgi/router.h"
 
@@ -231,7 +231,7 @@ check_origin(struct app *app, struct request *request, const struct route *route
 	return access_same_origin(app, request);
 }
 
-/* What the path names, once it is known who asks. */
+/* What the path names, once the caller is known. */
 static const struct error *
 check_target(struct app *app, struct request *request, const struct captures *captures)
 {

@@ -363,7 +363,7 @@ allow_threads(struct filter *filter)
 	rule_if(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(clone), has(0, CLONE_THREAD, 0));
 	rule(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(fork));
 	rule(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(vfork));
-	/* abort(3); nobody else is signalled. */
+	/* abort(3); no other process is signalled. */
 	rule_if(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), is(0, (uint64_t)getpid()));
 }
 

@@ -143,7 +143,7 @@ signing_keys_verify(struct app *app, struct request *request, const struct provi
 	if (result == JWT_UNKNOWN_KEY && (entry->refetched_ms == 0 || now - entry->refetched_ms >= REFETCH_MS)) {
 		const struct error *error = fetch_shared(app, request, entry);
 
-		/* Noted only now: whoever finds an unknown key meanwhile shall wait for the same fetch. */
+		/* Noted only now: a request that finds an unknown key meanwhile waits for the same fetch. */
 		entry->refetched_ms = loop_now_ms(app->loop);
 		if (error != NULL)
 			return error;

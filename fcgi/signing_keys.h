@@ -20,7 +20,7 @@ void signing_keys_close(struct signing_keys *keys);
 
 /*
  * Have the provider's keys at hand, fetched now unless they are fresh; parks. Called before a code is sent, so that a
- * provider whose keys cannot be had costs nobody a code. error_provider_unreachable.
+ * provider whose keys cannot be read costs no member a code. error_provider_unreachable.
  */
 const struct error *signing_keys_need(struct app *app, struct request *request, const struct provider *provider);
 

@@ -58,7 +58,7 @@ const struct error *store_integration_vended(struct app *app, struct arena *aren
 					     const struct integration *integration, const struct credential *credential,
 					     bool *noted);
 
-/* Note that the provider refused the access token (forced_at is now): whoever reads after this refreshes it. */
+/* Note that the provider refused the access token (forced_at is now): the next reader refreshes it. */
 const struct error *store_integration_refused(struct app *app, struct arena *arena,
 					      const struct integration *integration);
 
@@ -67,8 +67,8 @@ const struct error *store_integration_read(struct app *app, struct arena *arena,
 					   const struct connection_key *connection, struct integration *out,
 					   bool *found);
 
-/* Whether something else is stored now than `seen`: tokens, status, or nothing any more. A small read, for those who
- * wait. */
+/* Whether something else is stored now than `seen`: tokens, status, or nothing any more. A small read, for requests
+ * that wait. */
 const struct error *store_integration_changed(struct app *app, struct arena *arena, const struct integration *seen,
 					      bool *changed);
 
@@ -142,10 +142,10 @@ struct deleted_connection {
 struct deletion {
 	bool found;                           /* something was stored, and is deleted now */
 	struct deleted_connection connection; /* where found */
-	struct deleted_connection *pending;   /* deleted before, with a grant that nobody came to deal with; no access
-					       * token, and of the   record the account and the generation only */
+	struct deleted_connection *pending;   /* deleted before, with a grant that no worker has dealt with; no access
+					       * token, and of the record the account and the generation only */
 	size_t pending_count;
-	bool busy; /* somebody else is dealing with what was deleted before; then nothing is `pending` */
+	bool busy; /* another request deals with what was deleted before; then nothing is `pending` */
 };
 
 /*

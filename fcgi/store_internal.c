@@ -1,7 +1,7 @@
 /*
- * Key formats are here and nowhere else, so that the table of keys in the README can be checked against one file. The
- * braces are a cluster hash tag: every key of one member lies on one node, and scripts may touch several of them.
- * Keys are put together by copying, not by printf: each list request builds one per service.
+ * What the stores share: the forms of keys, the sealing context, the run of a script. The braces of a key are a cluster
+ * hash tag: every key of one member lies on one node, and scripts may touch several of them. Keys are put together by
+ * copying, not by printf: each list request builds one per service.
  */
 #include "fcgi/store_internal.h"
 

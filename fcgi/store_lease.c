@@ -1,9 +1,10 @@
 /*
  * Leases: one worker of all hosts at a time refreshes or validates a connection. The value is a random owner; only the
- * owner renews and releases, each in one script, so that one who was stopped for long never touches a successor's
- * lease. A lease is short and renews itself while its owner lives: a killed owner holds nobody up for long.
+ * owner renews and releases, each in one script, so that an owner that was stopped for long never touches its
+ * successor's lease. A lease is short and renews itself while its owner lives: a killed owner holds no other up for
+ * long.
  *
- * It is not in a request's arena: the timer and whoever gives it back need it when that arena may be exhausted.
+ * It is not in a request's arena: the timer and its release need it when that arena may be exhausted.
  */
 #include "fcgi/store_lease.h"
 

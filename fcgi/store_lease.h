@@ -14,7 +14,7 @@ struct lease;
 
 enum lease_kind { LEASE_REFRESH, LEASE_VALIDATE };
 
-/* Take the lease when it is free. *lease is NULL when somebody else has it. It renews itself until released, or until
+/* Take the lease when it is free. *lease is NULL when another process has it. It renews itself until released, or until
  * this process is gone. */
 const struct error *store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind,
 				     const struct connection_key *connection, struct lease **lease);

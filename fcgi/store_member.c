@@ -121,7 +121,7 @@ put_page(void *arg, struct arena *page, const struct words *keys)
 	}
 }
 
-/* Any key with the members' hash tag counts: somebody in the middle of a consent flow has no record yet. */
+/* Any key with the members' hash tag counts: a member in the middle of a consent flow has no record yet. */
 const struct error *
 store_member_list(struct app *app, struct arena *arena, const char *organization, struct words *users)
 {

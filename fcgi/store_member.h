@@ -17,7 +17,7 @@ const struct error *store_member_remove(struct app *app, struct arena *arena, co
 const struct error *store_member_restore(struct app *app, struct arena *arena, const char *organization,
 					 const char *user, bool *existed);
 
-/* Everybody of whom something is stored in this organization, sorted, by scan. */
+/* All users of whom something is stored in this organization, sorted, by scan. */
 const struct error *store_member_list(struct app *app, struct arena *arena, const char *organization,
 				      struct words *users);
 

@@ -1,11 +1,11 @@
 /*
  * Grants that are still to be dealt with. Between a connection's end in Redis and the revocation of its grant a worker,
- * or the command, may die; what it was about to revoke would then be known to nobody. So the step that deletes or
+ * or the command, may die; what it was about to revoke would then be lost. So the step that deletes or
  * replaces a connection puts its refresh token, sealed as it is, into integrations:unrevoked:{...}:<service>, a hash by
- * generation, and whoever has dealt with the grant takes it out. The next DELETE or `remove` finishes what it finds
- * there.
+ * generation, and the worker that has dealt with the grant takes it out. The next DELETE or `remove` finishes what it
+ * finds there.
  *
- * integrations:unrevoked_claim:{...}:<service> says that somebody is at it: it ends by itself when that one is gone.
+ * integrations:unrevoked_claim:{...}:<service> says that a worker is at it: it ends by itself when that worker is gone.
  */
 #include "fcgi/store_pending_revocation.h"
 
@@ -30,7 +30,7 @@ static struct redis_script take_script = {
 	      "return {left, busy}\n",
 };
 
-/* KEYS: own_keys. ARGV: generation. As long as another one is left, somebody may be at it. */
+/* KEYS: own_keys. ARGV: generation. As long as another one is left, a worker may be at it. */
 static struct redis_script done_script = {
     .shape = "[1,1]",
     .source = "redis.call('HDEL', KEYS[1], ARGV[1])\n"

@@ -1,6 +1,6 @@
 /*
  * A short memory of a failed refresh: integrations:refresh_failure:{organization:user}:<service>, "<generation>
- * <result>", with expiry. Those who waited for that refresh learn its end from here instead of asking the provider
+ * <result>", with expiry. Requests that waited for that refresh learn its end from here instead of asking the provider
  * themselves, one after the other. It speaks of one generation only: new tokens are not held back by an old failure.
  */
 #include "fcgi/store_refresh_failure.h"

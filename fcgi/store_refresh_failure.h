@@ -13,7 +13,7 @@ struct integration;
 void store_refresh_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result,
 				int64_t ms);
 
-/* The remembered result for this generation, or 0. Whoever can write to Redis may have made it up. */
+/* The remembered result for this generation, or 0. A client that can write to Redis may have made it up. */
 const struct error *store_refresh_failure_read(struct app *app, struct arena *arena, const struct integration *record,
 					       int *result);
 

@@ -20,7 +20,7 @@ struct rotation {
 	size_t seen;    /* credentials */
 	size_t current; /* were sealed under the first key already */
 	size_t sealed_anew;
-	size_t changed;    /* written by somebody else just then: another run tells */
+	size_t changed;    /* written by a worker just then: another run tells */
 	size_t unreadable; /* left as they are */
 	size_t key_count;
 	struct {

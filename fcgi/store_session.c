@@ -99,7 +99,7 @@ add_fields(struct redis_batch *batch, const char *key, const char *role_field)
 	redis_add(batch, "HMGET", key, "user_id", "sid", "use", "mcps", "agent", role_field, NULL);
 }
 
-/* Whose records to read in the same round; NULL: nobody's. */
+/* Whose records to read in the same round; NULL: none. */
 static const char *
 hint_of_user(struct app *app, const char *key, const char *organization, const struct prefetched_records *prefetched)
 {

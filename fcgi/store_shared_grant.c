@@ -1,15 +1,16 @@
 /*
  * Who shares a grant: one account at one provider gives one grant to us, however many connections use it, and revoking
  * it ends them all. grant:<hex SHA-256(issuer NUL account)> names them. It lies on another node than the connections,
- * so it is only a hint of where to look: it may name too many, never too few. Whoever takes a name out looks once more
- * afterwards, and puts it back when a connection was stored meanwhile; whoever stores one names it before and after.
+ * so it is only a hint of where to look: it may name too many, never too few. A request that takes a name out looks
+ * once more afterwards, and puts it back when a connection was stored meanwhile; a request that stores one names it
+ * before and after.
  *
- * Between the look and the revocation somebody may connect the same account. So whoever means to revoke says so first,
- * in integrations:revoking:<the same hash>, and looks who uses the grant after that; whoever connects stores first and
- * reads that key after that. One of the two sees the other, and then it is the new connection that has to ask the
- * provider whether it lives (tokens_revoke.c). The key is never deleted: its age tells whether what the provider gave
- * is newer than the last revocation. Several may be on their way at once, so it names them all, and none of them is
- * over before the last one is.
+ * Between the look and the revocation a member may connect the same account. So a request that means to revoke says so
+ * first, in integrations:revoking:<the same hash>, and looks who uses the grant after that; a request that connects
+ * stores first and reads that key after that. One of the two sees the other, and then it is the new connection that has
+ * to ask the provider whether it lives (tokens_revoke.c). The key is never deleted: its age tells whether what the
+ * provider gave is newer than the last revocation. Several may be on their way at once, so it names them all, and none
+ * of them is over before the last one is.
  */
 #include "fcgi/store_shared_grant.h"
 

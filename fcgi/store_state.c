@@ -173,7 +173,7 @@ is_row_name(const char *name)
 	       strspn(name, "0123456789abcdef") == CRYPTO_SHA256_HEX - 1;
 }
 
-/* The rows of those that made room: nobody can end these flows any more. */
+/* The rows of those that made room: no callback can end these flows any more. */
 static const struct error *
 drop_rows(struct app *app, struct arena *arena, const struct redis_reply *names)
 {

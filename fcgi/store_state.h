@@ -13,7 +13,7 @@ struct error;
 
 struct oauth_state {
 	struct connection_key connection_key;
-	const char *binding;    /* session.binding of who began */
+	const char *binding;    /* session.binding of the member who began */
 	const char *credential; /* "cookie" or "bearer" */
 	const char *code_verifier;
 	const char *nonce;

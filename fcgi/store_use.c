@@ -195,7 +195,7 @@ find(struct uses *uses, uint64_t mark, const struct event_entry *entry)
 	return at;
 }
 
-/* The oldest row's minute is over, or somebody else needs its place. */
+/* The oldest row's minute is over, or another actor needs its place. */
 static void
 end_oldest(struct uses *uses)
 {

@@ -1,6 +1,7 @@
 /*
  * The mark of the last finished validation: integrations:validated:{organization:user}:<service>, a random value with
- * expiry. Who waited for another's validation knows by a changed mark that it came to an end, and did not just vanish.
+ * expiry. A request that waited for another's validation knows by a changed mark that it came to an end, and did not
+ * just vanish.
  */
 #include "fcgi/store_validation.h"
 

@@ -8,8 +8,8 @@ struct connection_key;
 struct error;
 
 /*
- * Say that a validation has ended and its result is stored: before it is answered, or whoever asks next would take the
- * mark, when it comes, for one of somebody who asked at the same time.
+ * Say that a validation has ended and its result is stored: before it is answered, or the next request would take the
+ * mark, when it comes, for that of a request at the same time.
  */
 void store_validation_mark(struct app *app, struct arena *arena, const struct connection_key *connection);
 

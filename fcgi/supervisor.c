@@ -225,7 +225,7 @@ is_serving(int ready_fd)
 	return poll(&wait, 1, READY_MS) == 1 && read(ready_fd, &byte, 1) == 1;
 }
 
-/* Put a worker with the new settings in the place of `old` (SLOTS: nobody). False when it does not come to serve. */
+/* Put a worker with the new settings in the place of `old` (SLOTS: none). False when it does not come to serve. */
 static bool
 replace_child(struct supervisor *supervisor, unsigned place, size_t old)
 {
@@ -272,7 +272,7 @@ supervisor_replace_all(struct supervisor *supervisor)
 		if (!replace_child(supervisor, place, child_of(supervisor, place, before))) {
 			log_message(LOG_LEVEL_ERROR, "worker_not_replaced", "a new worker did not start to serve",
 				    "look at the lines before; the old worker goes on with the old settings");
-			if (child_of(supervisor, place, before) == SLOTS) /* nobody serves there: try again later */
+			if (child_of(supervisor, place, before) == SLOTS) /* no worker serves there: try again later */
 				supervisor->places[place].start_at_ms = clock_monotonic_ms() + BACKOFF_MOST_MS;
 		}
 		supervisor_reap(supervisor);

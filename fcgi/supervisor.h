@@ -26,7 +26,7 @@ struct child {
 	bool killed; /* by us, after our patience */
 };
 
-/* One of the WORKERS places, whoever holds it. */
+/* One of the WORKERS places, whichever process holds it. */
 struct place {
 	int64_t start_at_ms; /* -1: a worker serves there */
 	int64_t backoff_ms;

@@ -69,22 +69,22 @@ const struct error *tokens_exchange(struct app *app, struct request *request, co
 bool tokens_is_account(const char *account);
 
 /*
- * Revoke the tokens of an exchange that is refused, unless a stored connection may share their grant. Where nobody can
- * tell whose they are, they are left, and the log says so.
+ * Revoke the tokens of an exchange that is refused, unless a stored connection may share their grant. Where their
+ * account is not known, they are left, and the log says so.
  */
 void tokens_discard(struct app *app, struct request *request, const struct exchange_result *exchange);
 
 /* ---- tokens_refresh_once.c ---- */
 
-/* For a provider's answer of usual size and all that is done with it: who has asked for tokens must be able to keep
- * them. */
+/* For a provider's answer of usual size and all that is done with it: a request that has asked for tokens must be
+ * able to keep them. */
 #define TOKENS_ANSWER_MEMORY ((size_t)64 * 1024)
 #define TOKENS_REFUSED_COOLDOWN_S 60 /* a program, or an upstream, that keeps refusing costs one refresh a minute */
 
 /* Has a refusal forced a refresh in the last `cooldown_seconds`? A time to come is none: some clock was wrong. */
 bool tokens_in_cooldown(const struct credential *credential, int64_t cooldown_seconds);
 
-/* Has a validation found that the provider takes the stored token for another account's? It is nobody's to have then.
+/* Has a validation found that the provider takes the stored token for another account's? No caller may have it then.
  */
 bool tokens_are_of_another(const struct integration *record);
 
@@ -101,9 +101,10 @@ struct token_options {
 };
 
 /*
- * Read the connection and refresh its access token where that is due: once over all workers and hosts (README.md,
- * Refresh). On TOKEN_GOOD *record and *credential are current. On any other result but TOKEN_GONE they are what is
- * stored; an access token in it may still be valid. TOKEN_DEAD has been noted in the record, unless it is to be left.
+ * Read the connection and refresh its access token where that is due: once over all workers and hosts
+ * (fcgi/README.md, Refresh). On TOKEN_GOOD *record and *credential are current. On any other result but TOKEN_GONE they
+ * are what is stored; an access token in it may still be valid. TOKEN_DEAD has been noted in the record, unless it is
+ * to be left.
  */
 const struct error *tokens_fresh(struct app *app, struct request *request, const struct token_options *options,
 				 struct integration *record, struct credential *credential, enum token_result *result);
@@ -144,8 +145,8 @@ enum token_result tokens_userinfo(struct app *app, struct request *request, cons
 void tokens_revoke(struct app *app, struct request *request, const char *account, const char *token);
 
 /*
- * A connection was deleted or replaced: forget that it used its grant, and revoke the grant where nobody else uses it.
- * `use` tells who does; *revoked whether it is dead now.
+ * A connection was deleted or replaced: forget that it used its grant, and revoke the grant where no other connection
+ * uses it. `use` tells which do; *revoked whether it is dead now.
  */
 const struct error *tokens_grant_release(struct app *app, struct request *request, const struct integration *record,
 					 const struct credential *credential, enum grant_use *use, bool *revoked);
@@ -163,7 +164,7 @@ struct disconnect_result {
 	struct credential credential;
 	enum grant_use use;
 	bool revoked;
-	const struct error *error; /* the store failed when it was deleted already; whoever tries again finishes it */
+	const struct error *error; /* the store failed when it was deleted already; the next attempt finishes it */
 };
 
 /*
@@ -173,9 +174,9 @@ struct disconnect_result {
 const struct error *tokens_disconnect(struct app *app, struct request *request, struct disconnect_result *out);
 
 /*
- * A connection was stored with `exchange`: make sure that somebody who was just revoking the same grant did not kill
+ * A connection was stored with `exchange`: make sure that a request that was just revoking the same grant did not kill
  * it. Where that may be, the provider is asked by a refresh; *record is what is stored after that. A dead one is an
- * error; where nobody can tell, it is stored as `unknown`.
+ * error; where that is not known, it is stored as `unknown`.
  */
 const struct error *tokens_recheck(struct app *app, struct request *request, const struct exchange_result *exchange,
 				   struct integration *record);

@@ -168,7 +168,7 @@ tokens_exchange(struct app *app, struct request *request, const struct oauth_sta
 }
 
 /*
- * Whose tokens these are; NULL: nobody can tell. Userinfo is asked, even where it has just failed: to revoke blindly
+ * Whose tokens these are; NULL: not known. Userinfo is asked, even where it has just failed: to revoke blindly
  * could end a grant that others use. *sure is false where only a claim says so that was not verified.
  */
 static const char *

@@ -1,6 +1,6 @@
 /*
  * The two halves of a refresh: tokens_refresh_once.c finds out whether one is due and who does it, over all workers and
- * hosts; tokens_refresh.c does it. For these two files only; everybody else has tokens_fresh (tokens.h).
+ * hosts; tokens_refresh.c does it. For these two files only; all other files have tokens_fresh (tokens.h).
  */
 #ifndef FCGI_TOKENS_INTERNAL_H
 #define FCGI_TOKENS_INTERNAL_H
@@ -16,9 +16,9 @@ struct token_attempt {
 	const struct token_options *options;
 	struct integration *record;
 	struct credential *credential;
-	const char *first_generation; /* when we began: with `force`, another one means that somebody did it for us */
-	const char *overtaken;        /* the generation that was gone when its refresh was to be stored */
-	bool waited;                  /* for somebody else's refresh: its failure counts as our answer, too */
+	const char *first_generation; /* when we began: with `force`, a new one means that another request did it */
+	const char *overtaken;        /* the generation that was gone when we came to store its refresh */
+	bool waited;                  /* for another request's refresh: its failure counts as our answer, too */
 };
 
 /* The stored token is the one that was refused, and no refusal has just forced a refresh. */

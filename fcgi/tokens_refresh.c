@@ -55,7 +55,7 @@ refresh_result(struct request *request, enum oauth2_failure failure, const struc
 /*
  * After a refresh iss and sub must be what they were, and aud us (OpenID Connect Core 12.2). The answer came straight
  * from the provider over TLS, which may stand for the signature here (3.1.3.7, 6). TOKEN_GOOD, and whether they are
- * *account_verified ours; TOKEN_IDENTITY: another's; TOKEN_UNREACHABLE: the provider says something that nobody can
+ * *account_verified ours; TOKEN_IDENTITY: another's; TOKEN_UNREACHABLE: the provider says something that we cannot
  * read.
  */
 static enum token_result
@@ -256,7 +256,8 @@ tokens_refresh(struct token_attempt *attempt, enum token_result *result, bool *a
 		store_event_use(app, request->arena, "refreshed", request->actor, &request->connection_key, "ok",
 				request->request_id);
 	} else if (tokens.refresh_token != NULL) {
-		/* Who disconnected meanwhile could revoke the old refresh token only: the new one must not live on. */
+		/* A member who disconnected meanwhile could revoke the old refresh token only: the new one must not
+		 * live on. */
 		const struct exchange_result late = {.tokens = tokens, .account = attempt->record->oauth_user_id};
 
 		tokens_discard(app, request, &late);

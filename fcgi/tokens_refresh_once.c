@@ -2,9 +2,9 @@
  * Refresh, once over all workers and hosts.
  *
  * Inside a process one fiber leads and the others wait for it (singleflight.h). Between processes the leaders compete
- * for a lease in Redis; who has it reads the connection again, asks the provider, and stores the result only if the
- * generation is still the one that was read. Who does not have it waits for the result to appear. A failure is
- * remembered for a moment, so that those who waited do not all ask the provider in turn.
+ * for a lease in Redis; its owner reads the connection again, asks the provider, and stores the result only if the
+ * generation is still the one that was read. The others wait for the result to appear. A failure is
+ * remembered for a moment, so that those that waited do not all ask the provider in turn.
  */
 #include "fcgi/tokens_internal.h"
 
@@ -57,7 +57,7 @@ tokens_result_info(enum token_result result)
 
 /*
  * Tokens of a team that were issued together are not refreshed together: some a little before they must be. Drawn from
- * the generation, so that everybody who looks at these tokens comes to the same answer.
+ * the generation, so that all who look at these tokens come to the same answer.
  */
 static int64_t
 refresh_jitter(const struct token_attempt *attempt)
@@ -169,8 +169,9 @@ remembered_failure(struct token_attempt *attempt, enum token_result *result, boo
 }
 
 /*
- * Somebody else has the lease: wait a moment. *over when no time is left; *changed when what is stored is to be looked
- * at anew. Only that is asked for, as the whole connection, read at every turn, would exhaust the request's memory.
+ * Another process has the lease: wait a moment. *over when no time is left; *changed when what is stored is to be
+ * looked at anew. Only that is asked for, as the whole connection, read at every turn, would exhaust the request's
+ * memory.
  */
 static const struct error *
 wait_for_owner(struct token_attempt *attempt, int64_t *poll_ms, bool *changed, bool *over)
@@ -203,7 +204,7 @@ look_and_refresh(struct token_attempt *attempt, enum token_result *result, bool 
 	return tokens_refresh(attempt, result, again);
 }
 
-/* As the leader of this process: get the lease, or wait for whoever has it. */
+/* As the leader of this process: get the lease, or wait for its owner. */
 static const struct error *
 lead_refresh(struct token_attempt *attempt, enum token_result *result)
 {

@@ -1,7 +1,7 @@
 /*
  * Revoking a token at the provider ends every connection that shares its grant (Google: all that this account granted
  * to the whole project). So it is asked first who else uses the grant, and nothing is revoked that still serves; and
- * whoever connects at that moment finds out whether its own grant is still alive.
+ * a request that connects at that moment finds out whether its own grant is still alive.
  */
 #include "fcgi/tokens.h"
 
@@ -45,7 +45,7 @@ send_revocation(struct app *app, struct request *request, const char *token, boo
 	return false;
 }
 
-/* Revoke `token` (NULL: there is none) where nobody uses the grant. Where it was `stored`, its user does no longer. */
+/* Revoke `token` (NULL: none) where no connection uses the grant. Where it was `stored`, its user does no longer. */
 static const struct error *
 revoke_unused(struct app *app, struct request *request, const char *issuer, const char *account, bool stored,
 	      const char *token, enum grant_use *use, bool *revoked)
@@ -84,12 +84,12 @@ tokens_grant_release(struct app *app, struct request *request, const struct inte
 		     const struct credential *credential, enum grant_use *use, bool *revoked)
 {
 	const char *issuer = credential->issuer != NULL ? credential->issuer : request->provider->issuer;
-	bool known = record->oauth_user_id[0] != '\0'; /* else nobody can tell who shares the grant */
+	bool known = record->oauth_user_id[0] != '\0'; /* else it is not known who shares the grant */
 	const char *token = credential->state == CREDENTIAL_OPEN && known ? credential->refresh_token : NULL;
 	const struct error *error;
 
 	*revoked = false;
-	*use = GRANT_OTHERS; /* until it is known that nobody does */
+	*use = GRANT_OTHERS; /* until it is known that none does */
 	error = revoke_unused(app, request, issuer, record->oauth_user_id, true, token, use, revoked);
 	if (error != NULL)
 		*use = GRANT_OTHERS;
@@ -158,7 +158,7 @@ tokens_disconnect(struct app *app, struct request *request, struct disconnect_re
 		release_all_grants(app, request, &deletion, last_ms, out);
 		if (!deletion.busy || out->error != NULL || loop_now_ms(app->loop) >= last_ms)
 			return NULL;
-		/* Somebody is at what is left, or died at it: then it is ours in a moment. */
+		/* Another worker is at what is left, or died at it: then it is ours in a moment. */
 		fiber_sleep(POLL_MS);
 		/* Only what is left: a connection that is there by now was made since. */
 		error = store_pending_revocation_take(app, request->arena, request->provider, &request->connection_key,
@@ -210,7 +210,7 @@ tokens_recheck(struct app *app, struct request *request, const struct exchange_r
 	error = wait_out(app, request, exchange, &life);
 	if (error != NULL || life == ALIVE)
 		return error;
-	/* Who took this connection's name out, when there was no connection yet, may not have come to put it back. */
+	/* A request that took this connection's name out, before it was stored, may not have put it back. */
 	error = store_shared_grant_add(app, request->arena, request->provider->issuer, exchange->account,
 				       &request->connection_key);
 	if (error == NULL && life == ASK_THE_PROVIDER)

@@ -67,7 +67,7 @@ drain(void *arg)
 	loop_io_set(worker->listen_io, 0);
 	while (worker_accept_one(worker)) /* what already waits was promised an answer */
 		continue;
-	/* Were the parent killed, a socket that nobody accepts from would still take connections, and keep the next
+	/* Were the parent killed, a socket that no process accepts from would still take connections, and keep the next
 	 * instance from starting. */
 	loop_io_close(worker->listen_io);
 	worker->listen_io = NULL;

@@ -26,7 +26,7 @@
 #define PARTIAL_LOOK_MOST_MS 250
 #define SPREAD_SLACK 4 /* connections above the average that a worker may hold before it lets others accept */
 #define SPREAD_PAUSE_MS 1
-#define ACCEPTS_AT_ONCE 256 /* in one turn: who waits here is not counted as waiting, so nobody may for long */
+#define ACCEPTS_AT_ONCE 256 /* in one turn: a peer here is not counted as waiting, so it may not wait for long */
 
 /* ---- lists of connections ---- */
 
@@ -271,7 +271,7 @@ has_more_than_its_share(struct worker *worker)
 	return (int64_t)worker->connections * workers > total + SPREAD_SLACK * workers;
 }
 
-/* Take one connection. False when none waits, or it could not be had. */
+/* Take one connection. False when none waits, or it cannot be accepted. */
 bool
 worker_accept_one(struct worker *worker)
 {
@@ -316,5 +316,5 @@ worker_listen_again(void *arg)
 	if (worker->draining)
 		return;
 	loop_io_set(worker->listen_io, LOOP_READ);
-	(void)worker_accept_one(worker); /* nobody else did: better here than late */
+	(void)worker_accept_one(worker); /* no other worker did: better here than late */
 }

@@ -77,7 +77,7 @@ void worker_update_gauges(struct worker *worker);
 /* Start what waits, as far as MAX_IN_FLIGHT allows. */
 void worker_start_waiting(struct worker *worker);
 
-/* Take one connection from the listening socket. False when none waits, or it could not be had. */
+/* Take one connection from the listening socket. False when none waits, or it cannot be accepted. */
 bool worker_accept_one(struct worker *worker);
 
 /* For the loop; `worker` is one. */
