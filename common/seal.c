@@ -297,7 +297,7 @@ key_ring_forget_expanded(struct key_ring *ring)
 		ERR_clear_error();
 }
 
-/* Nobody knows what it left in the context, and libraries that share OpenSSL's error queue would take it for theirs. */
+/* What it left in the context is unknown, and libraries that share OpenSSL's error queue would take it for theirs. */
 static void
 forget_failure(struct key_ring *ring)
 {

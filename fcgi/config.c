@@ -104,7 +104,7 @@ read_environment(struct config_reader *reader)
 
 	reader->config->environment = text != NULL ? text : "production";
 	if (text != NULL && (strlen(text) > 32 || text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0'))
-		config_mistake(reader, "ENVIRONMENT", "is no such name -> use a to z, 0 to 9 and -, at most 32");
+		config_mistake(reader, "ENVIRONMENT", "is not a valid name -> use a to z, 0 to 9 and -, at most 32");
 }
 
 /* A cookie's name is a token (RFC 6265 4.1.1). */
@@ -117,7 +117,8 @@ read_session_cookie(struct config_reader *reader)
 
 	config->session_cookie = name != NULL ? name : https ? "__Host-session" : "session";
 	if (name != NULL && (!text_is_visible(name) || strpbrk(name, "()<>@,;:\\\"/[]?={}") != NULL))
-		config_mistake(reader, "SESSION_COOKIE", "is no name of a cookie -> use letters, digits, - and _");
+		config_mistake(reader, "SESSION_COOKIE",
+			       "is not a valid name of a cookie -> use letters, digits, - and _");
 }
 
 static void

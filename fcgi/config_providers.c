@@ -1,7 +1,7 @@
 /*
  * PROVIDERS_DIR: each NAME.json enables the service NAME; its client id and secret are NAME_CLIENT_ID and
  * NAME_CLIENT_SECRET in upper case. What is no .json file is left alone (notes, editors' copies), but a .json file that
- * cannot be used is a mistake: somebody meant to enable it.
+ * cannot be used is a mistake: the operator meant to enable it.
  */
 #include "fcgi/config_internal.h"
 
@@ -86,7 +86,8 @@ service_of(struct config_reader *reader, const char *file)
 		return service;
 	config_mistake(reader, "PROVIDERS_DIR",
 		       arena_format(reader->config->arena,
-				    "%s is no name of a service -> use a to z, 0 to 9 and _, a letter first", file));
+				    "%s is not a valid name of a service -> use a to z, 0 to 9 and _, a letter first",
+				    file));
 	return NULL;
 }
 

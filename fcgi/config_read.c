@@ -67,7 +67,7 @@ read_open_file(struct arena *arena, int fd, size_t size, size_t *len, const char
 		*len += (size_t)got;
 	}
 	if (memchr(text, '\0', *len) != NULL) {
-		*mistake = "is no text: it holds a NUL byte";
+		*mistake = "is not text: it holds a NUL byte";
 		return NULL;
 	}
 	return text;
@@ -145,8 +145,9 @@ config_number(struct config_reader *reader, const char *name, unsigned fallback,
 		return fallback;
 	if (text_to_number(text, most, &value) && value >= least)
 		return (unsigned)value;
-	config_mistake(reader, name,
-		       arena_format(reader->config->arena, "is no such number -> give one from %u to %u", least, most));
+	config_mistake(
+	    reader, name,
+	    arena_format(reader->config->arena, "is not a valid number -> give one from %u to %u", least, most));
 	return fallback;
 }
 

@@ -1,7 +1,7 @@
 /*
  * Reading connections: integration:{organization:user}:<service> is the record, credential:{...}:<service> its sealed
- * tokens. Both are read by named fields, so that nobody gets sealed values who did not ask for them. A damaged record
- * is shown as what it is, never as "not connected": its tokens may still be somebody's access.
+ * tokens. Both are read by named fields, so that no caller gets sealed values without asking. A damaged record
+ * is shown as what it is, never as "not connected": its tokens may still give access.
  */
 #include "fcgi/store_integration.h"
 
@@ -279,7 +279,7 @@ is_torn(const struct stored *stored)
 			   redis_item(stored->tokens, STORE_CREDENTIAL_GENERATION));
 }
 
-/* Three plain reads cost Redis a quarter of a script; somebody may write between two of them. */
+/* Three plain reads cost Redis a quarter of a script; another request may write between two of them. */
 static const struct error *
 read_apart(struct app *app, struct arena *arena, const struct connection_key *connection, bool brief,
 	   struct stored *out)

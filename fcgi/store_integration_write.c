@@ -1,7 +1,7 @@
 /*
  * Writing connections. Each change is one script over record and tokens together, so that every other client sees all
  * of it or nothing, and each compares before it writes: the tombstone and the account on a connect, the generation
- * (drawn anew at every write of tokens) on everything later. Who lost a race changes nothing.
+ * (drawn anew at every write of tokens) on everything later. The loser of a race changes nothing.
  */
 #include "fcgi/store_internal.h"
 
@@ -155,7 +155,7 @@ now_text(struct arena *arena)
 	return arena_text(arena, text);
 }
 
-/* Whose the tokens are and that they are good: what only somebody who was told so may write. */
+/* Whose the tokens are and that they are good: only a request that was told so may write this. */
 static void
 add_judgement(struct pairs *pairs, const struct integration *record)
 {

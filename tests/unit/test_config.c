@@ -315,7 +315,7 @@ names_the_file_of_a_provider_mistake(void **state)
 	assert_mistake(CONFIG_ALL, "PROVIDERS_DIR: google.json: `issuer` is missing");
 	write_file("providers/google.json", PROVIDER("Google", "gmail"), 0644);
 	write_file("providers/Other.json", PROVIDER("Other", "other"), 0644);
-	assert_mistake(CONFIG_ALL, "PROVIDERS_DIR: Other.json is no name");
+	assert_mistake(CONFIG_ALL, "PROVIDERS_DIR: Other.json is not a valid name");
 	assert_int_equal(unlink(path("providers/Other.json")), 0);
 	assert_int_equal(unlink(path("providers/google.json")), 0);
 	assert_mistake(CONFIG_ALL, "PROVIDERS_DIR: holds no");
