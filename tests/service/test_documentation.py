@@ -16,7 +16,7 @@ import requests
 
 from processes import REPOSITORY, Ports, Process, minimal_environment, wait_until
 
-sys.path.insert(0, os.path.join(REPOSITORY, "tests"))
+sys.path.insert(0, os.path.join(REPOSITORY, "tests", "tools"))
 import pages  # noqa: E402
 
 BETWEEN = "---- the next block"
