@@ -55,6 +55,10 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/obj/%.o)
 PROGRAM := $(BUILD)/integrations
 ARCHIVE := $(BUILD)/libintegrations.a
 
+# Scripts for Redis, as their stores include them: comments left out, the SHA-1 beside the text.
+LUA := $(sort $(wildcard fcgi/lua/*.lua))
+LUA_HEADERS := $(LUA:fcgi/lua/%.lua=build/lua/%.lua.h)
+
 UNIT_SOURCES := $(sort $(wildcard tests/unit/*.c))
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(filter tests/unit/test_%.c,$(UNIT_SOURCES)))
 UNIT_HELPERS := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/unit/test_%.c,$(UNIT_SOURCES)))
@@ -74,6 +78,19 @@ $(BUILD)/obj/%.o: %.c Makefile
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(filter $(BUILD)/obj/fcgi/%,$(OBJECTS)): | $(LUA_HEADERS)
+
+# A line "-- include NAME" stands for that file.
+build/lua/%.lua.h: fcgi/lua/%.lua $(LUA) Makefile
+	$(call say,LUA,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)awk '/^-- include /{ while ((getline line < ("fcgi/lua/" $$3)) > 0) print line; next } { print }' $< | \
+	    sed -e 's/ *-- .*//' -e '/^$$/d' > $@.text
+	$(Q){ echo ".sha1 = \"$$(sha1sum < $@.text | cut -c 1-40)\", .source ="; \
+	    sed -e 's/[\\"]/\\&/g' -e 's/.*/    "&\\n"/' $@.text; } > $@.new && mv $@.new $@
+
+lua: $(LUA_HEADERS)
 
 $(ARCHIVE): $(filter-out %/fcgi/main.o,$(OBJECTS))
 	$(call say,AR,$@)
@@ -172,4 +189,4 @@ valgrind: ; tests/tools/valgrind.sh
 clean: ; rm -rf build
 
 .PHONY: all unit-tests drill-tools lint format install run test test-unit test-service test-browser sanitize fresh booted screenshots \
-	lighthouse bench scale bench-plot races hostile soak torture chaos mutants fuzz fuzz-targets coverage valgrind clean
+	lighthouse bench scale bench-plot races hostile soak torture chaos mutants fuzz fuzz-targets coverage valgrind lua clean

@@ -28,11 +28,8 @@ struct check {
 	size_t failures;
 };
 
-/* Asked by a script, because a refused command inside one is a value and not an error. */
-static struct redis_script memory_script = {
-    .source = "local info = redis.pcall('INFO', 'memory')\n"
-	      "if type(info) == 'table' then return false end\n"
-	      "return string.match(info, 'maxmemory_policy:(%S+)')\n",
+static const struct redis_script memory_script = {
+#include "build/lua/server_memory.lua.h"
 };
 
 static void __attribute__((format(printf, 1, 2))) ok(const char *format, ...)
@@ -66,7 +63,6 @@ check_eviction(struct check *check, struct redis *redis, const char *setting)
 	const char *const none[] = {NULL};
 	struct redis_batch batch;
 
-	redis_script_prepare(&memory_script);
 	redis_batch_init(&batch, check->arena);
 	redis_add_script(&batch, &memory_script, none, none);
 	if (redis_run(redis, &batch, true) != NULL)

@@ -179,16 +179,9 @@ const struct error *store_scan(struct app *app, struct arena *arena, const char 
 bool store_key_parse(struct arena *arena, const char *kind, const char *key, struct connection_key *out);
 
 /* Each file's scripts, for store_prepare. */
-void store_session_prepare(void);
 void store_caller_prepare(void);
-void store_state_prepare(void);
 void store_integration_prepare(void);
 void store_integration_write_prepare(void);
 void store_rotate_prepare(void);
-void store_lease_prepare(void);
-void store_limit_prepare(void);
-void store_shared_grant_prepare(void);
-void store_pending_revocation_prepare(void);
-void store_use_prepare(void);
 
 #endif

@@ -33,24 +33,15 @@ struct lease {
 	struct fiber_cleanup cleanup;
 };
 
-static struct redis_script renew_script = {
+static const struct redis_script renew_script = {
     .shape = "[0,1]",
-    .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
-	      "return redis.call('PEXPIRE', KEYS[1], ARGV[2])\n",
+#include "build/lua/lease_renew.lua.h"
 };
 
-static struct redis_script release_script = {
+static const struct redis_script release_script = {
     .shape = "[0,1]",
-    .source = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end\n"
-	      "return redis.call('DEL', KEYS[1])\n",
+#include "build/lua/lease_release.lua.h"
 };
-
-void
-store_lease_prepare(void)
-{
-	redis_script_prepare(&renew_script);
-	redis_script_prepare(&release_script);
-}
 
 static bool
 send_script(struct lease *lease, const struct redis_script *script, const char *what)

@@ -10,30 +10,10 @@
 
 #define WINDOW_SECONDS 60
 
-/*
- * -1: removed; 0: counted; else the milliseconds until the window ends. The tombstone's key is an argument: among KEYS
- * it would need the right to write it, which workers do not have. It lies on the same node all the same.
- */
-static struct redis_script count_script = {
+static const struct redis_script count_script = {
     .shape = "[-1,60000]",
-    .source = "if ARGV[3] and redis.call('EXISTS', ARGV[3]) == 1 then return -1 end\n"
-	      "local limit = tonumber(ARGV[1])\n"
-	      "if limit == 0 then return 0 end\n"
-	      "local used = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
-	      "if used >= limit then\n"
-	      "  local left = redis.call('PTTL', KEYS[1])\n"
-	      "  if left > 0 and left <= ARGV[2] * 1000 then return left end\n"
-	      "  redis.call('DEL', KEYS[1])\n"
-	      "end\n"
-	      "if redis.call('INCR', KEYS[1]) == 1 then redis.call('EXPIRE', KEYS[1], ARGV[2]) end\n"
-	      "return 0\n",
+#include "build/lua/limit_count.lua.h"
 };
-
-void
-store_limit_prepare(void)
-{
-	redis_script_prepare(&count_script);
-}
 
 const struct error *
 store_limit_run(struct app *app, struct arena *arena, const char *key, const char *removed_key, unsigned limit,

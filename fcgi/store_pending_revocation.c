@@ -21,29 +21,15 @@
 #define KIND "integrations:unrevoked"
 #define CLAIM "integrations:unrevoked_claim"
 
-/* KEYS: own_keys. */
-static struct redis_script take_script = {
+static const struct redis_script take_script = {
     .shape = "(2[0,1])",
-    .source = "local left, busy = {}, redis.call('EXISTS', KEYS[2])\n"
-	      "if busy == 0 then left = redis.call('HGETALL', KEYS[1]) end\n"
-	      "if #left > 0 then redis.call('SET', KEYS[2], '1', 'PX', '" STORE_CLAIM_MS "') end\n"
-	      "return {left, busy}\n",
+#include "build/lua/pending_take.lua.h"
 };
 
-/* KEYS: own_keys. ARGV: generation. As long as another one is left, a worker may be at it. */
-static struct redis_script done_script = {
+static const struct redis_script done_script = {
     .shape = "[1,1]",
-    .source = "redis.call('HDEL', KEYS[1], ARGV[1])\n"
-	      "if redis.call('EXISTS', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end\n"
-	      "return 1\n",
+#include "build/lua/pending_done.lua.h"
 };
-
-void
-store_pending_revocation_prepare(void)
-{
-	redis_script_prepare(&take_script);
-	redis_script_prepare(&done_script);
-}
 
 const char *const *
 store_pending_revocation_keys(struct arena *arena, const struct connection_key *connection)

@@ -18,19 +18,10 @@
 
 #define ORGANIZATION_PREFIX "org:"
 
-static struct redis_script write_script = {
+static const struct redis_script write_script = {
     .shape = "[1,1]",
-    .source = "redis.call('DEL', KEYS[1])\n"
-	      "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
-	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
-	      "return 1\n",
+#include "build/lua/session_write.lua.h"
 };
-
-void
-store_session_prepare(void)
-{
-	redis_script_prepare(&write_script);
-}
 
 static const char *
 not_empty(const char *text)

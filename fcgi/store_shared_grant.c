@@ -37,30 +37,15 @@ struct holding {
 #define OVER "over"
 #define KEEP_MS 15000 /* longer than a revocation, and than the way from a code's exchange to the stored connection */
 
-/* KEYS: the key of a grant's revocations. ARGV: an owner, milliseconds. Owners stand there each behind a space. */
-static struct redis_script begin_script = {
+static const struct redis_script begin_script = {
     .shape = "[1,1]",
-    .source = "local others = redis.call('GET', KEYS[1]) or ''\n"
-	      "if others == '" OVER "' then others = '' end\n"
-	      "redis.call('SET', KEYS[1], others .. ' ' .. ARGV[1], 'PX', ARGV[2])\n"
-	      "return 1\n",
+#include "build/lua/grant_revoking.lua.h"
 };
 
-/* KEYS: the same. ARGV: the owner, what to say after the last one, milliseconds. */
-static struct redis_script over_script = {
+static const struct redis_script over_script = {
     .shape = "[1,1]",
-    .source = "local others = string.gsub(redis.call('GET', KEYS[1]) or '', ' ' .. ARGV[1], '')\n"
-	      "if others ~= '' then redis.call('SET', KEYS[1], others, 'KEEPTTL')\n"
-	      "else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end\n"
-	      "return 1\n",
+#include "build/lua/grant_revoking_over.lua.h"
 };
-
-void
-store_shared_grant_prepare(void)
-{
-	redis_script_prepare(&begin_script);
-	redis_script_prepare(&over_script);
-}
 
 /* "<kind>:<hash of the grant>" */
 static char *

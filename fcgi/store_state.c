@@ -16,6 +16,7 @@
 
 #include <string.h>
 
+#define FIELD_NAME(name) name,
 #define STATE_FIELDS(X)                                                                                                \
 	X("organization")                                                                                              \
 	X("user")                                                                                                      \
@@ -43,42 +44,20 @@ enum state_field {
 	STATE_REPLACE_WITH
 };
 
-static struct redis_script write_script = {
+static const struct redis_script write_script = {
     .shape = "[1,1]",
-    .source = "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
-	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
-	      "return 1\n",
+#include "build/lua/state_write.lua.h"
 };
 
-/* Read and delete: of any number of callers one gets the row. */
-static struct redis_script take_script = {
+static const struct redis_script take_script = {
     .shape = "~|(" STATE_FIELDS(STORE_SHAPE_FIELD) ")",
-    .source = "local row = redis.call('HMGET', KEYS[1]" STATE_FIELDS(
-	STORE_LUA_FIELD) ")\n"
-			 "if redis.call('DEL', KEYS[1]) == 0 then return false end\n"
-			 "return row\n",
+#include "build/lua/state_take.lua.h"
 };
 
-/* Add a live state; answers the names of those that made room. ARGV: name, expiry, now, most, seconds to keep. */
-static struct redis_script live_script = {
+static const struct redis_script live_script = {
     .shape = "*s",
-    .source = "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[3])\n"
-	      "redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])\n"
-	      "redis.call('EXPIRE', KEYS[1], ARGV[5])\n"
-	      "local over = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[4])\n"
-	      "if over <= 0 then return {} end\n"
-	      "local oldest = redis.call('ZRANGE', KEYS[1], 0, over - 1)\n"
-	      "redis.call('ZREMRANGEBYRANK', KEYS[1], 0, over - 1)\n"
-	      "return oldest\n",
+#include "build/lua/state_live.lua.h"
 };
-
-void
-store_state_prepare(void)
-{
-	redis_script_prepare(&write_script);
-	redis_script_prepare(&take_script);
-	redis_script_prepare(&live_script);
-}
 
 const struct error *
 store_state_admit(struct app *app, struct arena *arena, const struct connection_key *connection, unsigned limit,
@@ -250,7 +229,7 @@ store_state_take(struct app *app, struct arena *arena, const char *state, struct
 {
 	const char *key = store_key_hashed(arena, "oauth_state", state);
 	const char *const keys[] = {key, NULL};
-	const char *const arguments[] = {NULL};
+	static const char *const arguments[] = {STATE_FIELDS(FIELD_NAME) NULL};
 	const struct redis_reply *reply;
 	const struct error *error;
 

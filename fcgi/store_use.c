@@ -46,29 +46,10 @@ struct uses {
 	} actors[ACTORS];
 };
 
-/* -1: not written; else how many of the block are left. The stream is an argument: workers may do nothing with it but
- * XADD, and EVAL needs more of its KEYS. It lies on the same node all the same. */
-static struct redis_script write_script = {
+static const struct redis_script write_script = {
     .shape = "[-1,1000000]",
-    .source = "local share, block = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
-	      "local used = tonumber(redis.call('GET', KEYS[1]) or '0')\n"
-	      "if used >= share + block then return -1 end\n"
-	      "if used == 0 then redis.call('SET', KEYS[1], block, 'EX', 3600)\n"
-	      "else redis.call('SET', KEYS[1], used + block, 'KEEPTTL') end\n"
-	      "if used < share then\n"
-	      "  redis.call('XADD', ARGV[3], 'MAXLEN', '~', ARGV[4], '*', unpack(ARGV, 7))\n"
-	      "  return math.min(share - used, block) - 1\n"
-	      "end\n"
-	      "redis.call('XADD', ARGV[3], 'MAXLEN', '~', ARGV[4], '*', 'event', 'audit_uses_limited',\n"
-	      "  'actor', ARGV[5], 'organization', ARGV[6])\n"
-	      "return -1\n",
+#include "build/lua/use_write.lua.h"
 };
-
-void
-store_use_prepare(void)
-{
-	redis_script_prepare(&write_script);
-}
 
 /* FNV-1a over the texts and their ends. */
 static uint64_t

@@ -72,6 +72,12 @@ no_machine_paths() {
 	! git grep -nE '/(work|root|home)/[a-z]' -- ':!tests/lint.sh' ':!*.svg'
 }
 
+# Redis has Lua 5.1.
+lua_compiles() {
+	command -v luac5.1 >/dev/null || { echo "lua5.1 is not installed" >&2; return 1; }
+	luac5.1 -p fcgi/lua/*.lua
+}
+
 # A mutant whose text has gone is no mutant any more.
 mutants_fit() { tests/mutants/run.py --list >/dev/null; }
 
@@ -83,6 +89,7 @@ says_nothing() {
 	return 1
 }
 
+make -s lua || exit 1 # what the sources include
 check layering tests/tools/layering.sh
 check layers tests/tools/layers.py
 check format formatted
@@ -92,6 +99,7 @@ check clang-tidy tidy
 check gcc-analyzer analysed
 check shellcheck shell_scripts
 check python python_compiles
+check lua lua_compiles
 check nginx nginx_reads
 check machine-paths no_machine_paths
 check mutants mutants_fit

@@ -22,7 +22,7 @@ TOGETHER=("lint unit+unit-sanitize+fuzz+stand-in" "service" "load" "browser serv
 SIDE_BY_SIDE=(--dist loadfile)
 ALONE=(tests/service/test_load.py tests/service/test_signals.py)
 TEST_PACKAGES=(git python3-pytest python3-pytest-xdist python3-redis python3-requests python3-selenium chromium
-	chromium-driver libcmocka-dev clang clang-format clang-tidy cppcheck shellcheck wrk haproxy)
+	chromium-driver libcmocka-dev clang clang-format clang-tidy cppcheck shellcheck lua5.1 wrk haproxy)
 LOGS=build/test
 
 # ---- the stages: each writes to its standard output, and its status tells how it went
