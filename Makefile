@@ -85,7 +85,8 @@ $(filter $(BUILD)/obj/fcgi/%,$(OBJECTS)): | $(LUA_HEADERS)
 build/lua/%.lua.h: fcgi/lua/%.lua $(LUA) Makefile
 	$(call say,LUA,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)awk '/^-- include /{ while ((getline line < ("fcgi/lua/" $$3)) > 0) print line; next } { print }' $< | \
+	$(Q)awk 'function put(file, line) { while ((getline line < file) > 0) \
+	    if (line ~ /^-- include /) put("fcgi/lua/" substr(line, 12)); else print line } BEGIN { put("$<") }' | \
 	    sed -e 's/ *-- .*//' -e '/^$$/d' > $@.text
 	$(Q){ echo ".sha1 = \"$$(sha1sum < $@.text | cut -c 1-40)\", .source ="; \
 	    sed -e 's/[\\"]/\\&/g' -e 's/.*/    "&\\n"/' $@.text; } > $@.new && mv $@.new $@

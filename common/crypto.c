@@ -53,18 +53,6 @@ crypto_sha256_hex(const char *text, char out[CRYPTO_SHA256_HEX])
 	text_hex(bytes, sizeof bytes, out);
 }
 
-void
-crypto_sha1_hex(const char *text, char out[CRYPTO_SHA1_HEX])
-{
-	SHA_CTX state;
-	uint8_t bytes[SHA_DIGEST_LENGTH];
-
-	SHA1_Init(&state);
-	SHA1_Update(&state, text, strlen(text));
-	SHA1_Final(bytes, &state);
-	text_hex(bytes, sizeof bytes, out);
-}
-
 char *
 crypto_pkce_challenge(struct arena *arena, const char *verifier)
 {

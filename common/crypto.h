@@ -8,7 +8,6 @@
 
 #define CRYPTO_SHA256_SIZE 32
 #define CRYPTO_SHA256_HEX 65 /* 64 digits and a NUL */
-#define CRYPTO_SHA1_HEX 41
 #define CRYPTO_SHA2_MAX 64
 
 struct arena;
@@ -20,9 +19,6 @@ size_t crypto_sha2(unsigned bits, const void *bytes, size_t len, uint8_t out[CRY
 
 /* Lower-case hex of SHA-256 over a C string. */
 void crypto_sha256_hex(const char *text, char out[CRYPTO_SHA256_HEX]);
-
-/* Lower-case hex of SHA-1 over a C string: the name of a Redis script, nothing else. */
-void crypto_sha1_hex(const char *text, char out[CRYPTO_SHA1_HEX]);
 
 /* PKCE S256 (RFC 7636 4.2): base64url(SHA-256(ASCII(verifier))). */
 char *crypto_pkce_challenge(struct arena *arena, const char *verifier);

@@ -55,11 +55,9 @@ struct redis_batch {
 /* A Lua script, run by its SHA-1; the source is sent where Redis does not know it. */
 struct redis_script {
 	const char *source;
+	const char *sha1;  /* of the source, 40 hex digits; made with it (Makefile) */
 	const char *shape; /* of its reply (redis_reply_shape.h) */
-	char sha1[41];     /* filled by redis_script_prepare */
 };
-
-void redis_script_prepare(struct redis_script *script);
 
 /* Register the series of all connections of this process; before metrics_freeze. */
 void redis_register_metrics(struct metrics *metrics);

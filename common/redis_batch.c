@@ -11,12 +11,6 @@
 #define WORDS_MAX 64 /* in one command */
 
 void
-redis_script_prepare(struct redis_script *script)
-{
-	crypto_sha1_hex(script->source, script->sha1);
-}
-
-void
 redis_batch_init(struct redis_batch *batch, struct arena *arena)
 {
 	batch->arena = arena;

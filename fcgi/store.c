@@ -6,6 +6,4 @@ store_prepare(void)
 {
 	store_caller_prepare();
 	store_integration_prepare();
-	store_integration_write_prepare();
-	store_rotate_prepare();
 }

@@ -17,13 +17,9 @@
 
 static struct resp_tail fields_tail;
 
-/* ARGV: seconds, then fields and values. */
-static struct redis_script write_script = {
+static const struct redis_script write_script = {
     .shape = "[1,1]",
-    .source = "redis.call('DEL', KEYS[1])\n"
-	      "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
-	      "redis.call('EXPIRE', KEYS[1], ARGV[1])\n"
-	      "return 1\n",
+#include "build/lua/caller_write.lua.h"
 };
 
 void
@@ -31,7 +27,6 @@ store_caller_prepare(void)
 {
 	static const char *const fields[] = {FIELDS};
 
-	redis_script_prepare(&write_script);
 	resp_tail_prepare(&fields_tail, sizeof fields / sizeof fields[0], fields);
 }
 

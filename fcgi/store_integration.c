@@ -29,39 +29,19 @@ _Static_assert(sizeof record_fields / sizeof *record_fields == STORE_RECORD_COUN
 _Static_assert(sizeof credential_fields / sizeof *credential_fields == STORE_CREDENTIAL_COUNT,
 	       "credential fields and enum differ");
 
-/* Record and tokens of one moment, for when a pipeline has shown those of two. The tombstone is an argument: as a key
- * it would need the right to write it. */
-static struct redis_script read_script = {
+static const struct redis_script read_script = {
     .shape = "(" STORE_SHAPE_RECORD STORE_SHAPE_CREDENTIAL "[0,1])",
-    .source = "return {" STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL ", redis.call('EXISTS', ARGV[1])}\n",
+#include "build/lua/connection_read.lua.h"
 };
 
-/*
- * The same, and a note that the token is handed out where it will be. ARGV: tombstone, the least expiry, scopes that
- * must be granted, issuer, client id.
- */
-static struct redis_script vend_script = {
+static const struct redis_script vend_script = {
     .shape = "(" STORE_SHAPE_RECORD STORE_SHAPE_CREDENTIAL "[0,1][0,1])",
-    .source =
-	"local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
-	"local removed = redis.call('EXISTS', ARGV[1])\n"
-	"local is = redis.call('HMGET', KEYS[1], 'status', 'scopes')\n"
-	"local has = redis.call('HMGET', KEYS[2], 'expires_at', 'handed_out_until', 'issuer', 'client_id')\n"
-	"local expires, handed = tonumber(has[1] or ''), tonumber(has[2] or '') or 0\n"
-	"local fit = removed == 0 and is[1] and is[1] ~= 'invalid' and has[3] == ARGV[4] and has[4] == ARGV[5] and\n"
-	"  expires and expires >= tonumber(ARGV[2]) and expires > handed\n"
-	"for scope in string.gmatch(ARGV[3], '%S+') do\n"
-	"  fit = fit and string.find(' ' .. (is[2] or '') .. ' ', ' ' .. scope .. ' ', 1, true)\n"
-	"end\n"
-	"if fit then redis.call('HSET', KEYS[2], 'handed_out_until', has[1]) end\n"
-	"return {record, tokens, removed, fit and 1 or 0}\n",
+#include "build/lua/connection_vend.lua.h"
 };
 
 void
 store_integration_prepare(void)
 {
-	redis_script_prepare(&read_script);
-	redis_script_prepare(&vend_script);
 	resp_tail_prepare(&record_tail, STORE_RECORD_COUNT, record_fields);
 	resp_tail_prepare(&brief_tail, STORE_RECORD_BRIEF, record_fields);
 	resp_tail_prepare(&credential_tail, STORE_CREDENTIAL_COUNT, credential_fields);

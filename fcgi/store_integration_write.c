@@ -26,108 +26,35 @@ struct pairs {
 	size_t count;
 };
 
-/* The tokens' former handed_out_until, in `handed`, stays where it is the later one: a token may have been handed out
- * since the credential was read that is now written. */
-#define KEEP_HANDED_OUT                                                                                                \
-	"local now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0')\n"                               \
-	"if handed and (tonumber(handed) or 0) > now then\n"                                                           \
-	"  redis.call('HSET', KEYS[2], 'handed_out_until', handed)\n"                                                  \
-	"end\n"
-
-/*
- * KEYS: record, tokens, the two of what is left (store_pending_revocation.c). ARGV: tombstone (among KEYS it would need
- * the right to write it, which workers do not have), account, issuer, replace, id, connected_at, number of words of the
- * record, the record's fields and values, the tokens'.
- */
-static struct redis_script connect_script = {
+static const struct redis_script connect_script = {
     .shape = "('removed')|(sss" STORE_SHAPE_RECORD STORE_SHAPE_CREDENTIAL ")",
-    .source = "if redis.call('EXISTS', ARGV[1]) == 1 then return {'removed'} end\n"
-	      "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n"
-	      "local outcome, id, connected, handed = 'created', ARGV[5], ARGV[6], false\n"
-	      "if redis.call('EXISTS', KEYS[1]) == 1 then\n"
-	      "  local was = redis.call('HMGET', KEYS[1], 'oauth_user_id', 'id', 'connected_at')\n"
-	      "  local had = redis.call('HMGET', KEYS[2], 'issuer', 'handed_out_until')\n"
-	      "  if was[1] == ARGV[2] and (not had[1] or had[1] == ARGV[3]) then\n"
-	      "    outcome, id, connected, handed = 'reconnected', was[2] or id, was[3] or connected, had[2]\n"
-	      "  elseif ARGV[4] == '1' then\n"
-	      "    outcome = 'replaced'\n"
-	      "  else\n"
-	      "    return {'mismatch', id, connected, record, tokens}\n"
-	      "  end\n"
-	      "end\n"
-	      "local last = 7 + tonumber(ARGV[7])\n" STORE_LUA_LEAVING "redis.call('DEL', KEYS[1], KEYS[2])\n"
-	      "redis.call('HSET', KEYS[1], 'id', id, 'connected_at', connected, unpack(ARGV, 8, last))\n"
-	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n" KEEP_HANDED_OUT
-	      "if outcome == 'replaced' then\n" STORE_LUA_LEFT "end\n"
-	      "return {outcome, id, connected, record, tokens}\n",
+#include "build/lua/connection_connect.lua.h"
 };
 
-/* KEYS: record, tokens. ARGV: generation, judged, tombstone ("": whoever is barred meanwhile is no reason to lose what
- * the provider gave), number of words of the record, its fields and values, the tokens'. */
-static struct redis_script refresh_script = {
+static const struct redis_script refresh_script = {
     .shape = "[0,2]",
-    .source = "if ARGV[3] ~= '' and redis.call('EXISTS', ARGV[3]) == 1 then return 2 end\n"
-	      "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
-	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
-	      "local last = 4 + tonumber(ARGV[4])\n"
-	      "local handed = redis.call('HGET', KEYS[2], 'handed_out_until')\n"
-	      "if ARGV[2] == '1' then\n"
-	      "  redis.call('HDEL', KEYS[1], 'status_reason', 'oauth_email', 'validated_at')\n"
-	      "end\n"
-	      "redis.call('HSET', KEYS[1], unpack(ARGV, 5, last))\n"
-	      "redis.call('HSET', KEYS[2], unpack(ARGV, last + 1))\n" KEEP_HANDED_OUT "return 1\n",
+#include "build/lua/connection_refresh.lua.h"
 };
 
-/* KEYS: record. ARGV: generation, fields and values. */
-static struct redis_script status_script = {
+static const struct redis_script status_script = {
     .shape = "[0,1]",
-    .source = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end\n"
-	      "if (redis.call('HGET', KEYS[1], 'generation') or '') ~= ARGV[1] then return 0 end\n"
-	      "redis.call('HDEL', KEYS[1], 'status_reason')\n"
-	      "redis.call('HSET', KEYS[1], unpack(ARGV, 2))\n"
-	      "return 1\n",
+#include "build/lua/connection_status.lua.h"
 };
 
-/*
- * KEYS: record, tokens. ARGV: expiry, tombstone, the connection's id. Whatever tokens of this connection are stored by
- * now, the one that was handed out lives on, so the generation is not compared; the latest expiry stays.
- */
-static struct redis_script vended_script = {
+static const struct redis_script vended_script = {
     .shape = "[0,1]",
-    .source = "if redis.call('EXISTS', ARGV[2]) == 1 then return 0 end\n"
-	      "if redis.call('HGET', KEYS[1], 'id') ~= ARGV[3] then return 0 end\n"
-	      "local until_now = tonumber(redis.call('HGET', KEYS[2], 'handed_out_until') or '0') or 0\n"
-	      "if until_now < tonumber(ARGV[1]) then redis.call('HSET', KEYS[2], 'handed_out_until', ARGV[1]) end\n"
-	      "return 1\n",
+#include "build/lua/connection_vended.lua.h"
 };
 
-/* KEYS: record, tokens. ARGV: generation, now. */
-static struct redis_script refused_script = {
+static const struct redis_script refused_script = {
     .shape = "[0,2]",
-    .source = "if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end\n"
-	      "return redis.call('HSET', KEYS[2], 'expires_at', '0', 'forced_at', ARGV[2])\n",
+#include "build/lua/connection_refused.lua.h"
 };
 
-/* KEYS: record, tokens, the two of what is left. */
-static struct redis_script delete_script = {
+static const struct redis_script delete_script = {
     .shape = "(" STORE_SHAPE_RECORD STORE_SHAPE_CREDENTIAL "2[0,1])",
-    .source = "local record, tokens = " STORE_LUA_RECORD ", " STORE_LUA_CREDENTIAL "\n" STORE_LUA_LEAVING
-	      "local left, busy = {}, redis.call('EXISTS', KEYS[4])\n"
-	      "if busy == 0 then left = redis.call('HGETALL', KEYS[3]) end\n"
-	      "redis.call('DEL', KEYS[1], KEYS[2])\n" STORE_LUA_LEFT "if #left > 0 then\n" STORE_LUA_CLAIM "end\n"
-	      "return {record, tokens, left, busy}\n",
+#include "build/lua/connection_delete.lua.h"
 };
-
-void
-store_integration_write_prepare(void)
-{
-	redis_script_prepare(&connect_script);
-	redis_script_prepare(&refresh_script);
-	redis_script_prepare(&status_script);
-	redis_script_prepare(&vended_script);
-	redis_script_prepare(&refused_script);
-	redis_script_prepare(&delete_script);
-}
 
 static void
 add_pair(struct pairs *pairs, const char *name, const char *value)

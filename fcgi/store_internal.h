@@ -39,9 +39,10 @@ const char *store_seal_open(const struct app *app, struct arena *arena, const st
 			    const char *sealed);
 
 /*
- * The fields that a read of a record and of its tokens asks for, in this order, in C and in Lua: the enums below and
- * the macros belong together. Behind STORE_RECORD_BRIEF there is what only members read. What else a record holds
- * (organization_id, user_id, service) repeats its key for people who look into Redis.
+ * The fields that a read of a record and of its tokens asks for, in this order, in C and in Lua
+ * (fcgi/lua/connection.lua): the enums below and the macros belong together. Behind STORE_RECORD_BRIEF there is what
+ * only members read. What else a record holds (organization_id, user_id, service) repeats its key for people who look
+ * into Redis.
  */
 #define STORE_RECORD_FIELDS(X)                                                                                         \
 	X("id")                                                                                                        \
@@ -96,31 +97,8 @@ enum store_credential_field {
 	STORE_CREDENTIAL_COUNT
 };
 
-/* A further argument of a Lua call. */
-#define STORE_LUA_FIELD(name) ",'" name "'"
-
-/* The two reads as Lua expressions. */
-#define STORE_LUA_RECORD "redis.call('HMGET', KEYS[1]" STORE_RECORD_FIELDS(STORE_LUA_FIELD) ")"
-#define STORE_LUA_CREDENTIAL "redis.call('HMGET', KEYS[2]" STORE_CREDENTIAL_FIELDS(STORE_LUA_FIELD) ")"
-
-/*
- * For scripts that delete or replace a connection, KEYS[3] and KEYS[4] being those of store_pending_revocation.c:
- * before it is gone, and when it is. This order, because Redis without memory refuses a script whose first write needs
- * some.
- */
-#define STORE_LUA_LEAVING                                                                                              \
-	"local whose = redis.call('HMGET', KEYS[1], 'generation', 'oauth_user_id')\n"                                  \
-	"local gone = redis.call('HMGET', KEYS[2], 'client_id', 'issuer', 'handed_out_until', 'refresh_token')\n"
-#define STORE_LUA_LEFT                                                                                                 \
-	"if gone[1] and gone[2] and gone[4] then\n"                                                                    \
-	"  redis.call('HSET', KEYS[3], whose[1] or '',\n"                                                              \
-	"    table.concat({gone[1], gone[2], gone[3] or '0', gone[4], whose[2] or ''}, '\\n'))\n"                      \
-	"  redis.call('EXPIRE', KEYS[3], '" STORE_PENDING_REVOCATION_SECONDS "')\n" STORE_LUA_CLAIM "end\n"
-#define STORE_LUA_CLAIM "redis.call('SET', KEYS[4], '1', 'PX', '" STORE_CLAIM_MS "')\n"
-#define STORE_PENDING_REVOCATION_SECONDS "86400"
-#define STORE_CLAIM_MS "4000" /* longer than a revocation may take: TOKENS_REVOKE_MS */
-
-/* KEYS of such a script. */
+/* KEYS[3] and KEYS[4] of a script that deletes or replaces a connection (fcgi/lua/pending.lua), behind its record and
+ * tokens. */
 const char *const *store_pending_revocation_keys(struct arena *arena, const struct connection_key *connection);
 
 /* What is left, from the reply to HGETALL. */
@@ -178,10 +156,8 @@ const struct error *store_scan(struct app *app, struct arena *arena, const char 
 /* What store_key_connection has put together; false for any other key. */
 bool store_key_parse(struct arena *arena, const char *kind, const char *key, struct connection_key *out);
 
-/* Each file's scripts, for store_prepare. */
+/* Words that are sent again and again, for store_prepare. */
 void store_caller_prepare(void);
 void store_integration_prepare(void);
-void store_integration_write_prepare(void);
-void store_rotate_prepare(void);
 
 #endif

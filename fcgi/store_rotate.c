@@ -16,13 +16,9 @@
 
 #define ATTEMPTS 5 /* at a credential that others write at the same time */
 
-/* ARGV: the two values read, the two to put in their place. */
-static struct redis_script exchange_script = {
+static const struct redis_script exchange_script = {
     .shape = "[0,1]",
-    .source = "local now = redis.call('HMGET', KEYS[1], 'access_token', 'refresh_token')\n"
-	      "if now[1] ~= ARGV[1] or now[2] ~= ARGV[2] then return 0 end\n"
-	      "redis.call('HSET', KEYS[1], 'access_token', ARGV[3], 'refresh_token', ARGV[4])\n"
-	      "return 1\n",
+#include "build/lua/credential_exchange.lua.h"
 };
 
 /* What one credential holds. */
@@ -33,12 +29,6 @@ struct sealed {
 	const char *issuer;
 	const char *client_id;
 };
-
-void
-store_rotate_prepare(void)
-{
-	redis_script_prepare(&exchange_script);
-}
 
 static const char *
 seal_again(const struct app *app, struct arena *arena, const struct sealed *sealed, const char *field,

@@ -1040,7 +1040,8 @@ a_shared_reply_may_be_too_large_for_one(void **state)
 
 /* ---- scripts ---- */
 
-static struct redis_script script = {.source = "return KEYS[1]"};
+static const struct redis_script script = {.source = "return KEYS[1]",
+					   .sha1 = "4a2267357833227dd98abdedb8cf24b15a986445"};
 
 static void
 run_script(void *arg)
@@ -1070,7 +1071,6 @@ an_unknown_script_is_sent_whole(void **state)
 	struct ask ask = {0};
 
 	(void)state;
-	redis_script_prepare(&script);
 	peer.got = answer_noscript;
 	on_loop_start(run_script, &ask);
 	on_loop_finish(2000);
