@@ -53,6 +53,44 @@ crypto_sha256_hex(const char *text, char out[CRYPTO_SHA256_HEX])
 	text_hex(bytes, sizeof bytes, out);
 }
 
+void
+crypto_hmac_sha256(const void *key, size_t key_len, const struct crypto_part *parts, size_t count,
+		   uint8_t out[CRYPTO_SHA256_SIZE])
+{
+	uint8_t pad[SHA256_CBLOCK] = {0};
+	SHA256_CTX state;
+
+	memcpy(pad, key, key_len);
+	for (size_t i = 0; i < sizeof pad; i++)
+		pad[i] ^= 0x36;
+	SHA256_Init(&state);
+	SHA256_Update(&state, pad, sizeof pad);
+	for (size_t i = 0; i < count; i++)
+		SHA256_Update(&state, parts[i].bytes, parts[i].len);
+	SHA256_Final(out, &state);
+
+	for (size_t i = 0; i < sizeof pad; i++)
+		pad[i] ^= 0x36 ^ 0x5c;
+	SHA256_Init(&state);
+	SHA256_Update(&state, pad, sizeof pad);
+	SHA256_Update(&state, out, CRYPTO_SHA256_SIZE);
+	SHA256_Final(out, &state);
+	crypto_wipe(pad, sizeof pad);
+}
+
+void
+crypto_hkdf_sha256(const void *key, size_t key_len, const char *info, uint8_t out[CRYPTO_SHA256_SIZE])
+{
+	static const uint8_t no_salt[CRYPTO_SHA256_SIZE];
+	const struct crypto_part extract = {key, key_len};
+	const struct crypto_part expand[] = {{info, strlen(info)}, {"\x01", 1}};
+	uint8_t derived[CRYPTO_SHA256_SIZE];
+
+	crypto_hmac_sha256(no_salt, sizeof no_salt, &extract, 1, derived);
+	crypto_hmac_sha256(derived, sizeof derived, expand, 2, out);
+	crypto_wipe(derived, sizeof derived);
+}
+
 char *
 crypto_pkce_challenge(struct arena *arena, const char *verifier)
 {

@@ -20,6 +20,18 @@ size_t crypto_sha2(unsigned bits, const void *bytes, size_t len, uint8_t out[CRY
 /* Lower-case hex of SHA-256 over a C string. */
 void crypto_sha256_hex(const char *text, char out[CRYPTO_SHA256_HEX]);
 
+struct crypto_part {
+	const void *bytes;
+	size_t len;
+};
+
+/* HMAC-SHA-256 (RFC 2104) over the parts, one after the other; the key has at most 64 bytes. */
+void crypto_hmac_sha256(const void *key, size_t key_len, const struct crypto_part *parts, size_t count,
+			uint8_t out[CRYPTO_SHA256_SIZE]);
+
+/* The first 32 bytes of HKDF-SHA-256 (RFC 5869) without salt, `info` being a C string. */
+void crypto_hkdf_sha256(const void *key, size_t key_len, const char *info, uint8_t out[CRYPTO_SHA256_SIZE]);
+
 /* PKCE S256 (RFC 7636 4.2): base64url(SHA-256(ASCII(verifier))). */
 char *crypto_pkce_challenge(struct arena *arena, const char *verifier);
 

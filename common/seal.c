@@ -29,10 +29,15 @@
 #define TAG_SIZE 16
 #define PLAIN_MAX 65536
 #define PART_MAX 65536
+#define PARTS_FIRST 8
+#define PARTS_SECOND 10
+#define SECOND "2." /* between the key id and the rest */
+#define MAC_LABEL "integrations mac"
 
 struct key {
 	char id[ID_MAX + 1];
 	uint8_t bytes[KEY_SIZE];
+	uint8_t mac[CRYPTO_SHA256_SIZE]; /* derived from it once: each request of a program needs it */
 };
 
 static const uint8_t no_key[KEY_SIZE]; /* and no nonce */
@@ -112,6 +117,7 @@ read_line(struct arena *arena, struct key_ring *ring, const char *line)
 	struct key *key = &ring->keys[ring->count++];
 	memcpy(key->id, id, strlen(id) + 1);
 	memcpy(key->bytes, bytes, KEY_SIZE);
+	crypto_hkdf_sha256(key->bytes, KEY_SIZE, MAC_LABEL, key->mac);
 	crypto_wipe(bytes, len);
 	return NULL;
 }
@@ -243,14 +249,23 @@ bind_gathered(struct bound *bound)
 	bound->len = 0;
 }
 
+static void
+write_length(uint8_t out[4], uint32_t len)
+{
+	out[0] = (uint8_t)(len >> 24);
+	out[1] = (uint8_t)(len >> 16);
+	out[2] = (uint8_t)(len >> 8);
+	out[3] = (uint8_t)len;
+}
+
 /* One part, its length in front; NULL has a length that no text has. */
 static void
 bind_part(struct bound *bound, const char *part)
 {
 	size_t len = part == NULL ? 0 : strnlen(part, PART_MAX + 1);
 	uint32_t number = part == NULL ? UINT32_MAX : (uint32_t)len;
-	const uint8_t prefix[4] = {(uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8),
-				   (uint8_t)number};
+	uint8_t prefix[4];
+	write_length(prefix, number);
 	if (len > PART_MAX) {
 		bound->good = false;
 		return;
@@ -271,16 +286,18 @@ bind_part(struct bound *bound, const char *part)
 /* Set key, nonce and associated data; `direction` is EVP_CipherInit's: 1 seals, 0 opens. Naming the cipher again would
  * free the context's memory and ask for it anew. */
 static bool
-begin_cipher(struct key_ring *ring, const struct key *key, const struct seal_context *context, const uint8_t *nonce,
-	     int direction)
+begin_cipher(struct key_ring *ring, const struct key *key, const struct seal_context *context, bool second,
+	     const uint8_t *nonce, int direction)
 {
 	const char *const parts[] = {context->environment, context->organization, context->user,      context->service,
-				     context->field,       context->issuer,       context->client_id, key->id};
+				     context->field,       context->issuer,       context->client_id, key->id,
+				     context->account,     context->generation};
+	size_t count = second ? PARTS_SECOND : PARTS_FIRST;
 	struct bound bound = {.context = ring->context};
 	const uint8_t *bytes = ring->expanded != key ? key->bytes : NULL;
 	ring->expanded = key;
 	bound.good = EVP_CipherInit_ex2(ring->context, NULL, bytes, nonce, direction, NULL) == 1;
-	for (size_t i = 0; bound.good && i < sizeof parts / sizeof parts[0]; i++)
+	for (size_t i = 0; bound.good && i < count; i++)
 		bind_part(&bound, parts[i]);
 	if (bound.good)
 		bind_gathered(&bound);
@@ -312,12 +329,13 @@ seal(struct arena *arena, struct key_ring *ring, const struct seal_context *cont
 	if (len > PLAIN_MAX)
 		return NULL;
 	const struct key *key = &ring->keys[ring->first];
+	bool second = context->generation != NULL;
 	uint8_t *nonce = arena_alloc(arena, NONCE_SIZE + len + TAG_SIZE);
 	uint8_t *text = nonce + NONCE_SIZE;
 	random_bytes(nonce, NONCE_SIZE);
 
 	int done = 0;
-	bool sealed = begin_cipher(ring, key, context, nonce, 1) &&
+	bool sealed = begin_cipher(ring, key, context, second, nonce, 1) &&
 		      EVP_CipherUpdate(ring->context, text, &done, (const uint8_t *)plain, (int)len) == 1 &&
 		      EVP_CipherFinal_ex(ring->context, text + len, &done) == 1 &&
 		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, text + len) == 1;
@@ -325,7 +343,8 @@ seal(struct arena *arena, struct key_ring *ring, const struct seal_context *cont
 		forget_failure(ring);
 		return NULL;
 	}
-	return arena_format(arena, "%s.%s", key->id, text_base64url(arena, nonce, NONCE_SIZE + len + TAG_SIZE));
+	return arena_format(arena, "%s.%s%s", key->id, second ? SECOND : "",
+			    text_base64url(arena, nonce, NONCE_SIZE + len + TAG_SIZE));
 }
 
 char *
@@ -333,10 +352,12 @@ seal_open(struct arena *arena, struct key_ring *ring, const struct seal_context 
 {
 	const char *id = seal_key_id(arena, sealed);
 	const struct key *key = id == NULL ? NULL : find_key(ring, id);
+	bool second = seal_is_second(sealed);
 	if (key == NULL)
 		return NULL;
 	size_t len = 0;
-	uint8_t *nonce = text_base64url_decode(arena, sealed + strlen(id) + 1, &len);
+	const char *rest = sealed + strlen(id) + 1 + (second ? strlen(SECOND) : 0);
+	uint8_t *nonce = text_base64url_decode(arena, rest, &len);
 	if (nonce == NULL || len < NONCE_SIZE + TAG_SIZE || len > NONCE_SIZE + PLAIN_MAX + TAG_SIZE)
 		return NULL;
 	len -= NONCE_SIZE + TAG_SIZE;
@@ -346,7 +367,7 @@ seal_open(struct arena *arena, struct key_ring *ring, const struct seal_context 
 
 	char *plain = arena_alloc(arena, len + 1);
 	int done = 0;
-	bool opened = begin_cipher(ring, key, context, nonce, 0) &&
+	bool opened = begin_cipher(ring, key, context, second, nonce, 0) &&
 		      EVP_CIPHER_CTX_ctrl(ring->context, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, tag) == 1 &&
 		      EVP_CipherUpdate(ring->context, (uint8_t *)plain, &done, text, (int)len) == 1 &&
 		      EVP_CipherFinal_ex(ring->context, (uint8_t *)plain + len, &done) == 1;
@@ -368,4 +389,47 @@ seal_key_id(struct arena *arena, const char *sealed)
 		return NULL;
 	char *id = arena_copy(arena, sealed, (size_t)(point - sealed));
 	return is_key_id(id) ? id : NULL;
+}
+
+bool
+seal_is_second(const char *sealed)
+{
+	const char *point = sealed == NULL ? NULL : strchr(sealed, '.');
+	return point != NULL && strncmp(point + 1, SECOND, strlen(SECOND)) == 0;
+}
+
+/* Each part with its length in front, as associated data has them. */
+static char *
+mac_under(struct arena *arena, const struct key *key, const char *const *parts, size_t count)
+{
+	uint8_t prefixes[SEAL_MAC_PARTS][4];
+	struct crypto_part gathered[2 * SEAL_MAC_PARTS];
+	uint8_t mac[CRYPTO_SHA256_SIZE];
+	for (size_t i = 0; i < count; i++) {
+		size_t len = strlen(parts[i]);
+		write_length(prefixes[i], (uint32_t)len);
+		gathered[2 * i] = (struct crypto_part){prefixes[i], sizeof prefixes[i]};
+		gathered[2 * i + 1] = (struct crypto_part){parts[i], len};
+	}
+	crypto_hmac_sha256(key->mac, sizeof key->mac, gathered, 2 * count, mac);
+	return arena_join(arena, key->id, ".", text_base64url(arena, mac, sizeof mac), NULL);
+}
+
+char *
+seal_mac(struct arena *arena, const struct key_ring *ring, const char *const *parts, size_t count)
+{
+	return mac_under(arena, &ring->keys[ring->first], parts, count);
+}
+
+enum seal_mac_result
+seal_mac_check(struct arena *arena, const struct key_ring *ring, const char *const *parts, size_t count,
+	       const char *mac)
+{
+	const char *id = seal_key_id(arena, mac);
+	const struct key *key = id == NULL ? NULL : find_key(ring, id);
+	if (id == NULL)
+		return SEAL_MAC_WRONG;
+	if (key == NULL)
+		return SEAL_MAC_UNKNOWN_KEY;
+	return crypto_equal(mac_under(arena, key, parts, count), mac) ? SEAL_MAC_GOOD : SEAL_MAC_WRONG;
 }

@@ -1,6 +1,7 @@
 /*
  * The input as a sealed value: only the ones of the corpus open, whose text is known. As a key ring: taken whole or
- * refused with a sentence. As a secret and its place: what is sealed opens there and nowhere else.
+ * refused with a sentence. As a secret and its place: what is sealed opens there and nowhere else, in both forms. As a
+ * MAC: of the corpus only.
  */
 #include "common/seal.h"
 #include "common/text.h"
@@ -21,6 +22,8 @@ static const struct seal_context place = {
     .client_id = "client-1",
 };
 
+static const char *const text_of_corpus = "caller";
+
 static void
 open_as_ring(struct arena *arena, const char *text)
 {
@@ -32,14 +35,16 @@ open_as_ring(struct arena *arena, const char *text)
 	key_ring_close(ring);
 }
 
-/* The first half of the text is the secret, the second the user. */
+/* The first half of the text is the secret, the second the user and, with a generation, the account. */
 static void
-seal_and_open(struct arena *arena, struct key_ring *ring, const char *text)
+seal_and_open(struct arena *arena, struct key_ring *ring, const char *text, const char *generation)
 {
 	size_t half = strlen(text) / 2;
 	const char *plain = arena_copy(arena, text, half);
 	struct seal_context own = place;
 	own.user = text + half;
+	own.generation = generation;
+	own.account = generation != NULL ? own.user : NULL;
 	const char *sealed = seal(arena, ring, &own, plain);
 	if (sealed == NULL) {
 		must(strlen(plain) > 65536 || strlen(own.user) > 65536);
@@ -52,6 +57,13 @@ seal_and_open(struct arena *arena, struct key_ring *ring, const char *text)
 	other = own;
 	other.user = arena_format(arena, "%sx", own.user);
 	must(seal_open(arena, ring, &other, sealed) == NULL);
+	must(seal_is_second(sealed) == (generation != NULL));
+	other = own;
+	other.account = arena_format(arena, "%sx", own.user);
+	must((seal_open(arena, ring, &other, sealed) == NULL) == (generation != NULL));
+	other = own;
+	other.generation = generation != NULL ? "generation-2" : NULL;
+	must((seal_open(arena, ring, &other, sealed) == NULL) == (generation != NULL));
 }
 
 int
@@ -69,7 +81,16 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (plain != NULL)
 		must(strcmp(plain, "1//MARKER-corpus") == 0);
 	open_as_ring(arena, text);
-	seal_and_open(arena, ring, text);
+	struct seal_context both = place;
+	both.account = "account-1";
+	both.generation = "generation-1";
+	plain = seal_open(arena, ring, &both, text);
+	if (plain != NULL)
+		must(strcmp(plain, "1//MARKER-corpus") == 0);
+	seal_and_open(arena, ring, text, NULL);
+	seal_and_open(arena, ring, text, "generation-1");
+	if (seal_mac_check(arena, ring, &text_of_corpus, 1, text) == SEAL_MAC_GOOD)
+		must(strcmp(text, seal_mac(arena, ring, &text_of_corpus, 1)) == 0);
 	free(text);
 	return 0;
 }

@@ -50,6 +50,39 @@ digests_match_the_standard(void **state)
 	assert_string_not_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+/* RFC 4231, 4.2 and 4.3; the second in two parts. */
+static void
+hmac_matches_the_standard(void **state)
+{
+	(void)state;
+	uint8_t key[20];
+	uint8_t mac[CRYPTO_SHA256_SIZE];
+	char hex[CRYPTO_SHA256_HEX];
+	const struct crypto_part one = {"Hi There", 8};
+	const struct crypto_part two[] = {{"what do ya want ", 16}, {"for nothing?", 12}};
+	memset(key, 0x0b, sizeof key);
+	crypto_hmac_sha256(key, sizeof key, &one, 1, mac);
+	text_hex(mac, sizeof mac, hex);
+	assert_string_equal(hex, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+	crypto_hmac_sha256("Jefe", 4, two, 2, mac);
+	text_hex(mac, sizeof mac, hex);
+	assert_string_equal(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+/* RFC 5869, A.3, as far as it goes: no salt and no info. */
+static void
+hkdf_matches_the_standard(void **state)
+{
+	(void)state;
+	uint8_t key[22];
+	uint8_t out[CRYPTO_SHA256_SIZE];
+	char hex[CRYPTO_SHA256_HEX];
+	memset(key, 0x0b, sizeof key);
+	crypto_hkdf_sha256(key, sizeof key, "", out);
+	text_hex(out, sizeof out, hex);
+	assert_string_equal(hex, "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d");
+}
+
 static void
 sha2_has_three_sizes(void **state)
 {
@@ -118,6 +151,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(digests_match_the_standard),
 	    cmocka_unit_test(sha2_has_three_sizes),
+	    cmocka_unit_test(hmac_matches_the_standard),
+	    cmocka_unit_test(hkdf_matches_the_standard),
 	    cmocka_unit_test(challenge_matches_rfc7636),
 	    cmocka_unit_test(equal_means_equal),
 	    cmocka_unit_test(wipes),

@@ -22,7 +22,7 @@
 /* base64 of 32 equal bytes */
 #define KEY "k1:ERERERERERERERERERERERERERERERERERERERERERE="
 
-static const struct seal_context place = {"production", "acme", "u1", "google", "f", "issuer", "client-1"};
+static const struct seal_context place = {"production", "acme", "u1", "google", "f", "issuer", "client-1", NULL, NULL};
 
 /* RFC 7515 appendix A.3 */
 static const char key_set[] = "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\","

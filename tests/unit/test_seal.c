@@ -97,6 +97,117 @@ opens_what_another_program_sealed(void **state)
 	(void)state;
 	static const char sealed[] = "k1.AAECAwQFBgcICQoLIsyZXjrxfrFGlbDwtt-CVc4MO1vX4Yj1KKVKURrfjV8";
 	assert_string_equal(seal_open(arena, ring, &place, sealed), "1//MARKER-corpus");
+
+	static const char second[] = "k1.2.AAECAwQFBgcICQoLIsyZXjrxfrFGlbDwtt-CVSyjnT8r1bf7GNbbafhN4RQ";
+	struct seal_context bound = place;
+	bound.account = "account-1";
+	bound.generation = "generation-1";
+	assert_string_equal(seal_open(arena, ring, &bound, second), "1//MARKER-corpus");
+}
+
+static struct seal_context
+bound_place(void)
+{
+	struct seal_context bound = place;
+	bound.account = "account-1";
+	bound.generation = "0123456789abcdef0123456789abcdef";
+	return bound;
+}
+
+/* The second form: bound to the account and the generation, and to all else as the first. */
+static void
+binds_account_and_generation(void **state)
+{
+	(void)state;
+	const struct seal_context own = bound_place();
+	char *sealed = seal(arena, ring, &own, secret);
+	assert_memory_equal(sealed, "k1.2.", 5);
+	assert_string_equal(seal_key_id(arena, sealed), "k1");
+	assert_string_equal(seal_open(arena, ring, &own, sealed), secret);
+
+	static const char *const others[] = {"x", "", NULL, "account-", "0123456789abcdef0123456789abcde"};
+	static const size_t offsets[] = {offsetof(struct seal_context, account),
+					 offsetof(struct seal_context, generation), offsetof(struct seal_context, user),
+					 offsetof(struct seal_context, service)};
+	for (size_t i = 0; i < LENGTH(offsets); i++) {
+		for (size_t j = 0; j < LENGTH(others); j++) {
+			struct seal_context other = own;
+			*(const char **)((char *)&other + offsets[i]) = others[j];
+			assert_null(seal_open(arena, ring, &other, sealed));
+		}
+	}
+	struct seal_context swapped = own;
+	swapped.account = own.generation;
+	swapped.generation = own.account;
+	assert_null(seal_open(arena, ring, &swapped, sealed));
+	assert_null(seal_open(arena, ring, &place, sealed));
+	arena_reset(arena);
+}
+
+/* The first form opens for a context of both; neither is tried as the other one, nor as a third. */
+static void
+tells_the_forms_apart(void **state)
+{
+	(void)state;
+	const struct seal_context both = bound_place();
+	char *first = seal(arena, ring, &place, secret);
+	char *second = seal(arena, ring, &both, secret);
+	assert_false(seal_is_second(first));
+	assert_true(seal_is_second(second));
+	assert_false(seal_is_second(NULL));
+	assert_false(seal_is_second("k1"));
+	assert_false(seal_is_second("2.k1"));
+	assert_string_equal(seal_open(arena, ring, &both, first), secret);
+	assert_null(seal_open(arena, ring, &both, arena_join(arena, "k1.2.", first + 3, NULL)));
+	assert_null(seal_open(arena, ring, &both, arena_join(arena, "k1.", second + 5, NULL)));
+	assert_null(seal_open(arena, ring, &both, arena_join(arena, "k1.3.", second + 5, NULL)));
+	assert_null(seal_open(arena, ring, &both, arena_join(arena, "k1.2.2.", second + 5, NULL)));
+	/* A key may be called 2. */
+	struct key_ring *other = open_ring("2:" KEY_2 "\n");
+	assert_string_equal(seal_open(arena, other, &place, seal(arena, other, &place, secret)), secret);
+	assert_string_equal(seal_open(arena, other, &both, seal(arena, other, &both, secret)), secret);
+	key_ring_close(other);
+	arena_reset(arena);
+}
+
+/* Made by another program to the letter of the format: HKDF, HMAC and the lengths of the parts. */
+static void
+authenticates_parts(void **state)
+{
+	(void)state;
+	static const char *const parts[] = {"caller", "production", "ab"};
+	static const char made[] = "k1.7_4ib2KLAuUTQxboTeWGsvZp_n7drXcl1XYZlwQkkr4";
+	char *mac = seal_mac(arena, ring, parts, LENGTH(parts));
+	assert_string_equal(mac, made);
+	assert_int_equal(seal_mac_check(arena, ring, parts, LENGTH(parts), mac), SEAL_MAC_GOOD);
+
+	static const char *const others[][3] = {{"caller", "production", "a"},
+						{"caller", "production", "abc"},
+						{"caller", "productiona", "b"},
+						{"calle", "rproduction", "ab"},
+						{"caller", "ab", "production"}};
+	for (size_t i = 0; i < LENGTH(others); i++)
+		assert_int_equal(seal_mac_check(arena, ring, others[i], 3, mac), SEAL_MAC_WRONG);
+	assert_int_equal(seal_mac_check(arena, ring, parts, 2, mac), SEAL_MAC_WRONG);
+
+	static const char *const wrong[] = {"", "k1", "k1.", ".", "no id.x", "k1.AAAA"};
+	for (size_t i = 0; i < LENGTH(wrong); i++)
+		assert_int_equal(seal_mac_check(arena, ring, parts, 3, wrong[i]), SEAL_MAC_WRONG);
+	for (size_t i = 3; mac[i] != '\0'; i++) {
+		char *other = arena_text(arena, mac);
+		other[i] = other[i] == 'A' ? 'B' : 'A';
+		assert_int_equal(seal_mac_check(arena, ring, parts, 3, other), SEAL_MAC_WRONG);
+	}
+	assert_int_equal(seal_mac_check(arena, ring, parts, 3, arena_join(arena, mac, "A", NULL)), SEAL_MAC_WRONG);
+	assert_int_equal(seal_mac_check(arena, ring, parts, 3, arena_join(arena, "k9", mac + 2, NULL)),
+			 SEAL_MAC_UNKNOWN_KEY);
+
+	/* Another key of the same name, and another name of the same key that the ring has. */
+	struct key_ring *other = open_ring("k1:" KEY_2 "\nk2:" KEY_1 "\n");
+	assert_int_equal(seal_mac_check(arena, other, parts, 3, mac), SEAL_MAC_WRONG);
+	assert_int_equal(seal_mac_check(arena, other, parts, 3, arena_join(arena, "k2", mac + 2, NULL)), SEAL_MAC_GOOD);
+	key_ring_close(other);
+	arena_reset(arena);
 }
 
 static void
@@ -407,7 +518,7 @@ static void
 learns_keys(void **state)
 {
 	(void)state;
-	const struct seal_context context = {"test", "acme", "u1", "google", "field", "issuer", "client"};
+	const struct seal_context context = {"test", "acme", "u1", "google", "field", "issuer", "client", NULL, NULL};
 	const char *before = arena_format(arena, "old:%s\n", KEY_1);
 	const char *after = arena_format(arena, "# a comment\nnew:%s\nold:%s\n", KEY_2, KEY_1);
 	const char *mistake;
@@ -565,6 +676,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(opens_what_it_sealed),
 	    cmocka_unit_test(opens_what_another_program_sealed),
+	    cmocka_unit_test(binds_account_and_generation),
+	    cmocka_unit_test(tells_the_forms_apart),
+	    cmocka_unit_test(authenticates_parts),
 	    cmocka_unit_test(never_seals_twice_alike),
 	    cmocka_unit_test(opens_only_in_its_own_place),
 	    cmocka_unit_test(parts_do_not_run_together),
