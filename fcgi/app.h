@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct config;
 struct singleflights;
@@ -17,6 +18,12 @@ struct signing_keys;
 struct app_metrics;
 struct waits;
 struct uses;
+
+/* A line of the log that comes once a while: how much it stands for. */
+struct log_pace {
+	int64_t next_ms;
+	int64_t count; /* since the last line */
+};
 
 struct app {
 	const struct config *config;
@@ -32,6 +39,8 @@ struct app {
 	struct signing_keys *signing_keys; /* providers' public keys, by provider */
 	struct metrics *metrics;
 	const struct app_metrics *app_metrics;
+	struct log_pace callers_without_mac;
+	struct log_pace callers_refused;
 };
 
 /*

@@ -55,6 +55,14 @@ life(struct arena *arena, int64_t seconds)
 	return arena_format(arena, "%lld minutes", (long long)(seconds / 60));
 }
 
+static void
+print_caller(struct arena *arena, const struct caller_entry *entry)
+{
+	printf("%s: ends in %s; MCPs: %s; organizations: %s\n", cmd_shown(arena, entry->caller.name),
+	       life(arena, entry->ttl), cmd_shown(arena, words_join(arena, &entry->caller.mcps)),
+	       cmd_shown(arena, words_join(arena, &entry->caller.organizations)));
+}
+
 static int
 list(struct app *app, struct arena *arena, void *arg)
 {
@@ -65,14 +73,57 @@ list(struct app *app, struct arena *arena, void *arg)
 		return cmd_store_failed();
 	if (callers.count == 0)
 		fprintf(stderr, "No callers.\n");
-	for (size_t i = 0; i < callers.count; i++) {
-		const struct caller_entry *entry = &callers.items[i];
-
-		printf("%s: ends in %s; MCPs: %s; organizations: %s\n", cmd_shown(arena, entry->caller.name),
-		       life(arena, entry->ttl), cmd_shown(arena, words_join(arena, &entry->caller.mcps)),
-		       cmd_shown(arena, words_join(arena, &entry->caller.organizations)));
-	}
+	for (size_t i = 0; i < callers.count; i++)
+		print_caller(arena, &callers.items[i]);
 	return CMD_OK;
+}
+
+/* Only `y` is a yes. */
+static bool
+is_confirmed(void)
+{
+	char answer[8] = {0};
+
+	fflush(stdout);
+	return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y') &&
+	       (answer[1] == '\n' || answer[1] == '\0');
+}
+
+/* What is signed is what was shown: the rows as they were read before the question. */
+static int
+sign(struct app *app, struct arena *arena, void *arg)
+{
+	struct caller_list callers;
+	size_t count = 0;
+	size_t changed = 0;
+
+	(void)arg;
+	if (store_caller_list(app, arena, &callers) != NULL)
+		return cmd_store_failed();
+	for (size_t i = 0; i < callers.count; i++) {
+		if (store_caller_has_mac(&callers.items[i]))
+			continue;
+		print_caller(arena, &callers.items[i]);
+		callers.items[count++] = callers.items[i];
+	}
+	if (count == 0) {
+		printf("No caller is without a MAC.\n");
+		return CMD_OK;
+	}
+	fprintf(stderr, "Who can write to Redis may have made up any of these. Sign all %zu of them? [y/N] ", count);
+	if (!is_confirmed()) {
+		fprintf(stderr, "Nothing is signed. Revoke those that you do not know, then run this again.\n");
+		return CMD_FAILED;
+	}
+	for (size_t i = 0; i < count; i++) {
+		bool done;
+
+		if (store_caller_sign(app, arena, &callers.items[i], &done) != NULL)
+			return cmd_store_failed();
+		changed += done ? 0 : 1;
+	}
+	printf("%zu signed, %zu changed meanwhile.\n", count - changed, changed);
+	return changed > 0 ? CMD_FAILED : CMD_OK;
 }
 
 static bool
@@ -141,7 +192,7 @@ caller_create(struct options *options)
 {
 	int status = check_options(options);
 
-	return status == CMD_OK ? cmd_run(CONFIG_STORE, create, options) : status;
+	return status == CMD_OK ? cmd_run(CONFIG_RING, create, options) : status;
 }
 
 static int
@@ -171,8 +222,10 @@ cmd_caller(int argc, char **argv)
 		status = caller_revoke(&options);
 	else if (strcmp(what, "list") == 0 && argc == 2)
 		status = cmd_run(CONFIG_STORE, list, NULL);
+	else if (strcmp(what, "sign") == 0 && argc == 2)
+		status = cmd_run(CONFIG_RING, sign, NULL);
 	else
-		status = cmd_usage("caller", "say `create ...`, `revoke --name N` or `list`");
+		status = cmd_usage("caller", "say `create ...`, `revoke --name N`, `list` or `sign`");
 	arena_close(options.arena);
 	return status;
 }

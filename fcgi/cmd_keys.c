@@ -1,13 +1,14 @@
 /*
- * The key ring that seals stored tokens: a new line for it, and sealing everything anew under its first key. The way to
- * a new key: put its line first into the file of TOKEN_KEYS_FILE, reload all hosts (SIGHUP), rotate, and take the old
- * line out when nothing is left under it and the flows that began under it are over.
+ * The key ring that seals stored tokens and authenticates callers: a new line for it, and sealing everything anew under
+ * its first key. The way to a new key: put its line first into the file of TOKEN_KEYS_FILE, reload all hosts (SIGHUP),
+ * rotate, and take the old line out when nothing is left under it and the flows that began under it are over.
  */
 #include "common/arena.h"
 #include "common/seal.h"
 #include "fcgi/app.h"
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
+#include "fcgi/store_caller.h"
 #include "fcgi/store_rotate.h"
 
 #include <stdio.h>
@@ -67,15 +68,31 @@ report(const struct app *app, const struct rotation *rotation)
 	return rotation->unreadable > 0 || rotation->changed > 0 ? CMD_FAILED : CMD_OK;
 }
 
+static int
+report_callers(const struct caller_renewal *callers)
+{
+	size_t count = callers->renewed + callers->current + callers->without_mac + callers->refused + callers->changed;
+
+	if (count == 0)
+		return CMD_OK;
+	printf("%zu callers: %zu MACs renewed, %zu were current, %zu without one, %zu refused, %zu changed by others "
+	       "meanwhile.\n",
+	       count, callers->renewed, callers->current, callers->without_mac, callers->refused, callers->changed);
+	if (callers->refused > 0)
+		printf("What is refused was left as it is: its MAC is wrong, or its key is not in TOKEN_KEYS.\n");
+	return callers->refused > 0 || callers->changed > 0 ? CMD_FAILED : CMD_OK;
+}
+
 /* Each page in memory of its own, wiped after it: tokens are open in it for a moment. */
 static int
 rotate(struct app *app, struct arena *arena, void *arg)
 {
 	struct rotation rotation = {.done = 0};
+	struct caller_renewal callers;
+	int status;
 	struct arena *page = arena_open(PAGE_FIRST, PAGE_LIMIT, NULL, NULL);
 	const struct error *error = NULL;
 
-	(void)arena;
 	(void)arg;
 	if (page == NULL)
 		return CMD_FAILED;
@@ -86,7 +103,11 @@ rotate(struct app *app, struct arena *arena, void *arg)
 	}
 	arena_close(page);
 	if (error == NULL)
-		return report(app, &rotation);
+		error = store_caller_renew(app, arena, &callers);
+	if (error == NULL) {
+		status = report(app, &rotation);
+		return report_callers(&callers) == CMD_OK ? status : CMD_FAILED;
+	}
 	fprintf(stderr, "\nNot all is done (%zu sealed anew): run the same command again.\n", rotation.sealed_anew);
 	return cmd_store_failed();
 }

@@ -197,6 +197,29 @@ read_keys(struct config_reader *reader)
 }
 
 static void
+read_sealing(struct config_reader *reader)
+{
+	struct config *config = reader->config;
+
+	config->seal_second = config_number(reader, "SEAL_VERSION", 1, 1, 2) == 2;
+	config->seal_accept_first = config_number(reader, "SEAL_ACCEPT_V1", 1, 0, 1) == 1;
+	if (!config->seal_second && !config->seal_accept_first)
+		config_mistake(reader, "SEAL_ACCEPT_V1",
+			       "is 0 while tokens are written in that form -> set SEAL_VERSION=2, and 0 here after "
+			       "`integrations keys rotate`");
+}
+
+static void
+read_caller_mac(struct config_reader *reader)
+{
+	const char *text = config_setting(reader, "CALLER_MAC");
+
+	reader->config->caller_mac_required = text_equal(text, "required");
+	if (text != NULL && !text_equal(text, "required") && !text_equal(text, "optional"))
+		config_mistake(reader, "CALLER_MAC", "is unknown -> use required or optional");
+}
+
+static void
 read_all(struct config_reader *reader)
 {
 	struct config *config = reader->config;
@@ -214,10 +237,12 @@ read_all(struct config_reader *reader)
 	config->limit_validate = config_number(reader, "LIMIT_VALIDATE", 20, 0, LIMIT_MAX);
 	config->audit_uses = config_number(reader, "AUDIT_USES", 10000, 0, AUDIT_USES_MAX);
 	read_log_level(reader);
-	if (reader->need != CONFIG_STORE) {
+	read_sealing(reader);
+	read_caller_mac(reader);
+	if (reader->need == CONFIG_ALL || reader->need == CONFIG_KEYS)
 		config_read_providers(reader);
+	if (reader->need != CONFIG_STORE)
 		read_keys(reader);
-	}
 }
 
 static void

@@ -35,6 +35,9 @@ struct config {
 	struct provider **providers; /* sorted by service */
 	size_t provider_count;
 	struct key_ring *keys;
+	bool seal_second;       /* tokens are written in the second form */
+	bool seal_accept_first; /* and read in the first one, too */
+	bool caller_mac_required;
 	struct config_keys_file *keys_file; /* NULL: they do not come from a file */
 	const char *session_cookie;
 	const char *sign_in_url;      /* NULL: none */
@@ -49,7 +52,8 @@ struct config {
 /* What a command needs: settings that it does not need may be missing, never wrong. */
 enum config_need {
 	CONFIG_ALL,   /* serve, check */
-	CONFIG_STORE, /* session, caller, list, events: only Redis */
+	CONFIG_STORE, /* session, list, events, most of caller: only Redis */
+	CONFIG_RING,  /* caller create, caller sign: Redis, keys */
 	CONFIG_KEYS   /* remove, rotate: Redis, providers, keys */
 };
 

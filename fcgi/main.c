@@ -28,6 +28,7 @@ static const struct command {
      "store a caller and print its key on the last line"},
     {"caller", cmd_caller, "revoke --name N", "revoke every key of a caller"},
     {"caller", cmd_caller, "list", "show all callers"},
+    {"caller", cmd_caller, "sign", "show the callers without a MAC, ask, and sign them"},
     {"keys", cmd_keys, "new", "print a new line for the key ring TOKEN_KEYS"},
     {"keys", cmd_keys, "rotate", "seal every stored credential anew under the first key, while serving"},
     {"list", cmd_list, "--org O [--user U] [--json]", "show an organization's connections with their status"},

@@ -11,6 +11,7 @@
 struct app;
 struct arena;
 struct error;
+struct redis_reply;
 
 struct caller {
 	bool found;
@@ -19,10 +20,13 @@ struct caller {
 	struct words organizations; /* "*": all */
 };
 
-/* The caller whose key is `key`. */
+/*
+ * The caller whose key is `key`. Not found, too, when its row has ended or has a wrong MAC, or none where CALLER_MAC is
+ * `required`; error_store_unavailable when the MAC is under a key that the ring lacks.
+ */
 const struct error *store_caller_read(struct app *app, struct arena *arena, const char *key, struct caller *out);
 
-/* For the commands: store `caller` under `key` for `ttl` seconds. */
+/* For the commands: store `caller` under `key` for `ttl` seconds, with a MAC. */
 const struct error *store_caller_write(struct app *app, struct arena *arena, const char *key,
 				       const struct caller *caller, int64_t ttl);
 
@@ -30,6 +34,7 @@ struct caller_entry {
 	struct caller caller;
 	const char *key; /* in Redis: the hash of its key */
 	int64_t ttl;     /* seconds left; -1: it never ends */
+	const struct redis_reply *row;
 };
 
 struct caller_list {
@@ -39,6 +44,25 @@ struct caller_list {
 
 /* All callers, by scan. */
 const struct error *store_caller_list(struct app *app, struct arena *arena, struct caller_list *list);
+
+bool store_caller_has_mac(const struct caller_entry *entry);
+
+/*
+ * Give a row without a MAC one, and its end. *done is false when it is no longer what was listed.
+ */
+const struct error *store_caller_sign(struct app *app, struct arena *arena, const struct caller_entry *entry,
+				      bool *done);
+
+struct caller_renewal {
+	size_t renewed;
+	size_t current; /* were under the first key already */
+	size_t without_mac;
+	size_t refused; /* a wrong MAC, or under a key that the ring lacks: left as they are */
+	size_t changed; /* by another writer just then */
+};
+
+/* Put every good MAC under the first key of the ring. */
+const struct error *store_caller_renew(struct app *app, struct arena *arena, struct caller_renewal *out);
 
 /* Delete every caller of this name; *count of them. */
 const struct error *store_caller_delete(struct app *app, struct arena *arena, const char *name, size_t *count);

@@ -102,7 +102,7 @@ check_mistakes(const struct config_mistakes *mistakes)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const enum config_need needs[] = {CONFIG_ALL, CONFIG_STORE, CONFIG_KEYS};
+	static const enum config_need needs[] = {CONFIG_ALL, CONFIG_STORE, CONFIG_RING, CONFIG_KEYS};
 	static struct config_mistakes mistakes;
 	char **environment = environ;
 	char *text = fuzz_text(data, size);

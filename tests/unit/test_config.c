@@ -132,6 +132,9 @@ fills_in_defaults(void **state)
 	assert_null(config->sign_in_url);
 	assert_null(config->provider_ca_file);
 	assert_false(config->provider_allow_private);
+	assert_false(config->seal_second);
+	assert_true(config->seal_accept_first);
+	assert_false(config->caller_mac_required);
 	assert_int_equal(config->limit_auth_link, 20);
 	assert_int_equal(config->limit_validate, 20);
 	assert_int_equal(config->log_level, LOG_LEVEL_INFO);
@@ -212,6 +215,12 @@ names_each_mistake(void **state)
 	    {"REDIS_URL", "redis+cluster://a:1,b:2"},
 	    {"SESSION_REDIS_URL", "http://x"},
 	    {"REDIS_ADMIN_URL", "redis://u:MARKER@host:99999/0"},
+	    {"SEAL_VERSION", "0"},
+	    {"SEAL_VERSION", "3"},
+	    {"SEAL_ACCEPT_V1", "0"},
+	    {"SEAL_ACCEPT_V1", "2"},
+	    {"CALLER_MAC", "1"},
+	    {"CALLER_MAC", "Required"},
 	    {"WORKERS", "0"},
 	    {"WORKERS", "four"},
 	    {"WORKERS", "-1"},
@@ -355,8 +364,14 @@ asks_only_for_what_is_needed(void **state)
 	struct config *config = good(CONFIG_KEYS);
 	assert_null(config->providers[0]->redirect_uri);
 	config_close(config);
+	unsetenv("GOOGLE_CLIENT_ID");
+	config = good(CONFIG_RING);
+	assert_string_equal(key_ring_first(config->keys), "k1");
+	config_close(config);
+	setenv("GOOGLE_CLIENT_ID", "client-1", 1);
 	unsetenv("TOKEN_KEYS_FILE");
 	assert_mistake(CONFIG_KEYS, "TOKEN_KEYS: ");
+	assert_mistake(CONFIG_RING, "TOKEN_KEYS: ");
 }
 
 static void
