@@ -175,7 +175,7 @@ read_options(int argc, char **argv, struct options *options)
 		case 'o': options->organizations = optarg; break;
 		case 't':
 			if (!cmd_duration(optarg, &options->ttl))
-				return cmd_usage("caller", "--ttl \"%s\" is no duration; write 12h or 90d", optarg);
+				return cmd_usage("caller", "--ttl \"%s\" is not a duration; write 12h or 90d", optarg);
 			break;
 		default: return cmd_usage("caller", "\"%s\" is unknown or lacks its value", argv[optind - 1]);
 		}
@@ -183,7 +183,7 @@ read_options(int argc, char **argv, struct options *options)
 			return cmd_usage("caller", "an argument is over %d bytes", CMD_VALUE_MAX);
 	}
 	if (optind < argc)
-		return cmd_usage("caller", "\"%s\" is too much", argv[optind]);
+		return cmd_usage("caller", "unexpected argument \"%s\"", argv[optind]);
 	return CMD_OK;
 }
 

@@ -166,7 +166,7 @@ cmd_events(int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		return cmd_usage("events", "\"%s\" is too much", argv[optind]);
+		return cmd_usage("events", "unexpected argument \"%s\"", argv[optind]);
 	if (!text_is_id(options.organization))
 		return cmd_usage("events", "--org needs the id of an organization");
 	return cmd_run(CONFIG_STORE, events, &options);

@@ -124,7 +124,7 @@ cmd_list(int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		return cmd_usage("list", "\"%s\" is too much", argv[optind]);
+		return cmd_usage("list", "unexpected argument \"%s\"", argv[optind]);
 	if (!text_is_id(options.organization))
 		return cmd_usage("list", "--org needs the id of an organization");
 	if (options.user != NULL && !text_is_id(options.user))

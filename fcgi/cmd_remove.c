@@ -184,7 +184,7 @@ read_options(int argc, char **argv, struct options *options)
 		}
 	}
 	if (optind < argc)
-		return cmd_usage(argv[0], "\"%s\" is too much", argv[optind]);
+		return cmd_usage(argv[0], "unexpected argument \"%s\"", argv[optind]);
 	if (!text_is_id(options->organization))
 		return cmd_usage(argv[0], "--org needs the id of an organization");
 	if (options->user != NULL && !text_is_id(options->user))

@@ -190,7 +190,7 @@ read_options(int argc, char **argv, struct options *options)
 			return status;
 	}
 	if (optind < argc)
-		return cmd_usage("session", "\"%s\" is too much", argv[optind]);
+		return cmd_usage("session", "unexpected argument \"%s\"", argv[optind]);
 	return CMD_OK;
 }
 

@@ -63,18 +63,18 @@ for setting in "$@"; do
 	INTERNAL_PORT=*) INTERNAL_PORT=$value ;;
 	WORKERS=*) WORKERS=$value ;;
 	USER=*) USER=$value ;;
-	*) fail "does not know $setting" ;;
+	*) fail "$setting is not a value of this script" ;;
 	esac
 done
 
 case $TLS in
 here | front) ;;
-*) fail "TLS is here or front" ;;
+*) fail "TLS must be here or front" ;;
 esac
 case $HSTS in
 off) HSTS="" ;;
 max-age=[0-9]*) ;;
-*) fail "HSTS begins with max-age=, or is off" ;;
+*) fail "HSTS must begin with max-age=, or be off" ;;
 esac
 
 # What the browser sends as Host: without the scheme, and without a port that is the scheme's own.
@@ -93,15 +93,15 @@ esac
 case $ACCESS_LOG in
 off) access_log="access_log off;" ;;
 /*) access_log="access_log $ACCESS_LOG integrations buffer=64k flush=1s;" ;;
-*) fail "ACCESS_LOG is a path that begins with /, or off" ;;
+*) fail "ACCESS_LOG must be a path that begins with /, or off" ;;
 esac
 
 # number NAME VALUE MOST
 number() {
 	case $2 in
-	"" | *[!0-9]* | ???????*) fail "$1 is a whole number from 1 to $3" ;;
+	"" | *[!0-9]* | ???????*) fail "$1 must be a whole number from 1 to $3" ;;
 	esac
-	{ [ "$2" -ge 1 ] && [ "$2" -le "$3" ]; } || fail "$1 is a whole number from 1 to $3"
+	{ [ "$2" -ge 1 ] && [ "$2" -le "$3" ]; } || fail "$1 must be a whole number from 1 to $3"
 }
 
 number GATEWAY_STREAM_SECONDS "$GATEWAY_STREAM_SECONDS" 86400

@@ -175,8 +175,8 @@ def test_strict_transport_security(tmp_path, setting, sent):
         assert f'add_header Strict-Transport-Security "{sent}" always;' in file.read()
 
 
-@pytest.mark.parametrize("setting, said", [("TLS=there", "TLS is here or front"), ("HSTS=on", "HSTS begins with max-age=, or is off"),
-                                           ("HSTS=", "HSTS begins with max-age=, or is off"),
+@pytest.mark.parametrize("setting, said", [("TLS=there", "TLS must be here or front"), ("HSTS=on", "HSTS must begin with max-age=, or be off"),
+                                           ("HSTS=", "HSTS must begin with max-age=, or be off"),
                                            ("PUBLIC_URL=http://localhost:8080", "TLS=here needs a PUBLIC_URL that begins with https")])
 def test_settings_that_mean_nothing(tmp_path, setting, said):
     assert install(tmp_path, "TLS=here", f"PUBLIC_URL={PUBLIC_URL}", setting) == (1, f"nginx/install.sh: {said}\n")
