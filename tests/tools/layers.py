@@ -119,7 +119,7 @@ def check_circles(includes):
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 sources = [path for path in tracked("fcgi", "common") if path.endswith((".c", ".h"))]
-found = {(path, included) for path in sources for included in re.findall(r'(?m)^ *# *include *"([^"]+)"', text_of(path))}
+found = {(path, included) for path in sources for included in re.findall(r'(?m)^ *# *include *"((?:fcgi|common)/[^"]+)"', text_of(path))}
 check_order(found)
 check_circles(found)
 for path in tracked("fcgi", "common", "nginx"):
