@@ -1,6 +1,6 @@
 /*
  * OpenSSL's EVP allocates for every digest, and a digest cannot fail where it is needed: for a session's key on every
- * request, for the keys under which tokens are to be stored that the provider has just given. So these are the
+ * request, for the keys of tokens that the provider has just given. So these are the
  * functions below it, which work on the caller's stack and fail on nothing.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED

@@ -29,7 +29,7 @@ struct json {
 /* Parse `len` bytes. NULL when they are not one valid document within the limits. */
 const struct json *json_read(struct arena *arena, const char *bytes, size_t len);
 
-/* The member `key` of an object; NULL when absent or `object` is no object (or NULL). */
+/* The member `key` of an object; NULL when absent or `object` is not an object (or NULL). */
 const struct json *json_member(const struct json *object, const char *key);
 
 /* The member's value when it is a string, else NULL. */

@@ -23,7 +23,7 @@ enum jwt_result {
 
 /*
  * Read a JWK set: RSA keys of 2048 to 8192 bits and EC keys on P-256 and P-384 that may sign; others are skipped. At
- * most 32. Not in an arena: it outlives the request. NULL when it is no key set, holds no usable key, or
+ * most 32. Not in an arena: it outlives the request. NULL when it is not a key set, holds no usable key, or
  * memory for one is missing: with a part of the keys, good tokens would seem forged.
  */
 struct jwt_keys *jwt_keys_open(const char *json, size_t len);

@@ -33,7 +33,7 @@ struct loop_io {
 	void (*fn)(void *, int);
 	void *arg;
 	int events;
-	int lost; /* what was to be watched, when the kernel had no memory for it */
+	int lost; /* what could not be watched, as the kernel had no memory for it */
 };
 
 struct loop_timer {

@@ -173,7 +173,7 @@ check_age(void *arg)
 void
 redis_enqueue(struct redis *redis, struct redis_waiter *waiter)
 {
-	waiter->sent_ms = clock_monotonic_ms(); /* not the loop's clock: a long turn is no fault of Redis */
+	waiter->sent_ms = clock_monotonic_ms(); /* not the loop's clock: a long turn is not Redis' fault */
 	if (redis->head == NULL)
 		loop_timer_set(redis->timer, REDIS_TIMEOUT_MS);
 	*redis->end = waiter;

@@ -343,7 +343,7 @@ is_its_own(const struct redis_waiter *waiter, const struct redis_reply *reply)
 	return redis_reply_shape_fits(&shape, reply);
 }
 
-/* A server that is no master any more, or forgot our login: a new connection may find another, or be known again. */
+/* A server that is not a master any more, or forgot our login: a new connection may find another, or be known again. */
 static bool
 ends_connection(const struct redis_reply *reply)
 {

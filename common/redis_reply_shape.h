@@ -1,5 +1,5 @@
 /*
- * The shape of replies. A reply that its command cannot have is another command's, or comes from what is no Redis:
+ * The shape of replies. A reply that its command cannot have is another command's, or does not come from Redis:
  * code that took it for an answer would call a member signed out, or not connected, or another member.
  *
  * A shape is a text:

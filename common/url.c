@@ -1,6 +1,6 @@
 /*
  * Strict on purpose: these URLs are settings and provider metadata, and what two programs could read in two ways (user
- * information, backslashes, escapes in a host, numbers that are no dotted quad) is refused rather than guessed.
+ * information, backslashes, escapes in a host, numbers that are not a dotted quad) is refused rather than guessed.
  */
 #include "common/url.h"
 
@@ -195,7 +195,7 @@ url_add(struct buf *buf, const char *name, const char *value)
 	url_encode(buf, value);
 }
 
-/* Decode `len` bytes of a query; NULL when an escape is broken or the result is no UTF-8. */
+/* Decode `len` bytes of a query; NULL when an escape is broken or the result is not UTF-8. */
 static char *
 decode(struct arena *arena, const char *text, size_t len)
 {

@@ -33,7 +33,7 @@ void url_add(struct buf *buf, const char *name, const char *value);
 /*
  * The decoded value of the first `name` in a query string (without '?'; '+' is a space), "" when it has none, NULL when
  * absent or not decodable. Always written: *repeated tells whether `name` stands more than once, *valid is false when
- * any escape in the query is broken or decodes to bytes that are no UTF-8, or NUL.
+ * any escape in the query is broken or decodes to bytes that are not UTF-8, or NUL.
  */
 const char *url_query(struct arena *arena, const char *query, const char *name, bool *repeated, bool *valid);
 

@@ -20,7 +20,7 @@
 #define TOKEN_MAX 512
 #define REFUSALS_NOTED 20 /* a minute, per caller's key or session */
 
-/* The token of `Authorization: Bearer TOKEN`, "" when it is malformed, NULL when there is no bearer. */
+/* The token of `Authorization: Bearer TOKEN`, "" when it is malformed, NULL without a bearer. */
 static const char *
 bearer_token(const char *authorization)
 {

@@ -36,7 +36,7 @@ bool access_caller_has(const struct request *request, const char *mcp);
 bool access_caller_serves(const struct request *request, const struct provider *provider);
 
 /*
- * An AI teammate in the gateway: a session for that use as bearer (a cookie is no credential here) with access to
+ * An AI teammate in the gateway: a session for that use as bearer (a cookie does not count here) with access to
  * `organization`. Fills what access_member fills.
  */
 const struct error *access_gateway(struct app *app, struct request *request, const char *organization);

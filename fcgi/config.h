@@ -75,7 +75,7 @@ void config_close(struct config *config);
 void config_scrub_environment(void);
 
 /*
- * Something was sealed under a key `id` (NULL: nobody knows) that we may lack: another worker was told of it sooner, by
+ * Something was sealed under a key `id` (NULL: not known) that we may lack: another worker was told of it sooner, by
  * a reload. True when the key has now been found in the file that the ring comes from; from then on we seal as that
  * file says, too, so that a rotation leaves nothing behind. Looks at most once a second.
  */

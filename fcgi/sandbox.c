@@ -104,8 +104,8 @@ sandbox_files(const struct config *config)
 }
 
 /*
- * The key ring by its directory: a worker may have to read the new ring in the moment that it is there, and whoever
- * writes files well puts a new one in the place of the old.
+ * The key ring by its directory: a worker may have to read the new ring in the moment that it is there, and an operator
+ * who writes files well puts a new one in the place of the old.
  */
 static void
 may_read_beside(struct landlock *landlock, const char *path)

@@ -1,6 +1,6 @@
 /*
- * What the processes of `serve` give up, so that a mistake in what they read from outside is worth little to whoever
- * finds it. Best effort: where the kernel lacks a part, the rest holds, and the log says what is missing.
+ * What the processes of `serve` give up, so that a mistake in what they read from outside is worth little to an
+ * attacker. Best effort: where the kernel lacks a part, the rest holds, and the log says what is missing.
  */
 #ifndef FCGI_SANDBOX_H
 #define FCGI_SANDBOX_H

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 
 /*
- * The parent and, because filters are inherited, its workers: what no part of this program ever does, and whoever took
- * it over would, ends the process at once with SIGSYS. False when the kernel has no seccomp.
+ * The parent and, because filters are inherited, its workers: what no part of this program ever does, and an attacker
+ * in it would, ends the process at once with SIGSYS. False when the kernel has no seccomp.
  */
 bool sandbox_calls_forbid(void);
 

@@ -95,7 +95,7 @@ mark_damaged(struct integration *record)
 		record->generation = "";
 }
 
-/* NULL where nothing is stored, and where it is no text, which no answer could show: then *text is false. */
+/* NULL where nothing is stored, and where it is not text, which no answer could show: then *text is false. */
 static const char *
 field(const struct redis_reply *reply, enum store_record_field which, bool *text)
 {

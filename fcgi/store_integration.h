@@ -76,7 +76,7 @@ const struct error *store_integration_changed(struct app *app, struct arena *are
 struct vend_condition {
 	int64_t expires_at; /* or later */
 	const struct words *scopes;
-	bool brief; /* a record without email, missing scopes and validated_at will do: none is to be stored */
+	bool brief; /* a record without email, missing scopes and validated_at will do: the caller stores none */
 };
 
 /*
@@ -118,7 +118,7 @@ const struct error *store_integration_connect(struct app *app, struct arena *are
  * Store refreshed tokens and their scopes, if the generation is still `generation` (compare-and-set in one step). With
  * `account_verified` the provider has named their account, and status and e-mail address are stored too; without, those
  * stay what they are by now: a validation does not change the generation. *stored is false when the record has changed
- * or is gone, or where `barred` is given (NULL: that is no matter) and the member was removed: *barred says so. On
+ * or is gone, or where `barred` is given (NULL: it does not matter) and the member was removed: *barred says so. On
  * success integration->generation is the new one.
  */
 const struct error *store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
@@ -149,7 +149,7 @@ struct deletion {
 };
 
 /*
- * Read and delete record and tokens in one atomic step, which also notes that their grant is to be dealt with
+ * Read and delete record and tokens in one atomic step, which also notes that a worker must deal with their grant
  * (store_pending_revocation.c). `provider` is NULL for a service that is no longer enabled: its tokens are
  * CREDENTIAL_FOREIGN.
  */

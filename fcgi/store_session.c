@@ -187,7 +187,7 @@ store_session_read_all(struct app *app, struct arena *arena, const char *token, 
 	fill(arena, key, batch.reply[0], out);
 	if (!out->found)
 		return NULL;
-	/* Two replies that contradict each other are no session: it has just ended, or Redis is not well. */
+	/* Two replies that contradict each other are not a session: it has just ended, or Redis is not well. */
 	if (!text_equal(redis_field(batch.reply[1], "user_id"), out->user))
 		return &error_store_unavailable;
 	out->email = shown(redis_field(batch.reply[1], "email"));

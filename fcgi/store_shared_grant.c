@@ -70,7 +70,7 @@ member_name(struct arena *arena, const struct connection_key *connection)
 	return arena_format(arena, "%s:%s:%s", connection->organization, connection->user, connection->service);
 }
 
-/* False where `name` is no member of ours. */
+/* False where `name` is not a member of ours. */
 static bool
 member_parse(struct arena *arena, const char *name, struct connection_key *out)
 {

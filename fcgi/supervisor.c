@@ -99,7 +99,7 @@ drain_child(struct supervisor *supervisor, size_t slot)
 	supervisor->children[slot].state = CHILD_DRAINING;
 }
 
-/* Kill it without patience, which then is no end to report. */
+/* Kill it without patience, which then is not an end to report. */
 static void
 kill_child(struct supervisor *supervisor, size_t slot)
 {

@@ -96,8 +96,7 @@ struct token_options {
 	bool force;                       /* refresh whatever is left */
 	bool ask_again;                   /* ask the provider even where it has said no before */
 	bool leave_record;                /* where the provider says no, say so to the caller only */
-	const struct words
-	    *scopes; /* the token is to be handed out, with these granted; NULL: it stays in the service */
+	const struct words *scopes; /* the token goes to a program, with these granted; NULL: it stays in the service */
 };
 
 /*
@@ -157,7 +156,7 @@ const struct error *tokens_grant_release(struct app *app, struct request *reques
  */
 const char *tokens_revocation(bool revoked, enum grant_use use);
 
-/* What became of a connection that was to be forgotten. */
+/* What became of a connection that a caller wanted to disconnect. */
 struct disconnect_result {
 	bool found;    /* it was stored until now */
 	bool finished; /* or there was one whose grant an earlier try had left as it was */

@@ -20,7 +20,7 @@
 #include <stddef.h>
 
 #define POLL_MS 50
-#define RESERVE_MS 1000 /* of a request's time, for what is to be done after waiting */
+#define RESERVE_MS 1000 /* of a request's time, for the steps after waiting */
 
 /* True when the token is dead now. *answered is false when it may still come to be. */
 static bool

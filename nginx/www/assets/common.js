@@ -202,7 +202,7 @@ export function toast(kind, message, error = null) {
   close.addEventListener('click', dismiss);
   byId(kind === 'error' ? 'alerts' : 'toasts').append(node);
 
-  // A failure stays until it is dismissed; a success waits while somebody is on it.
+  // A failure stays until it is dismissed; a success waits while the pointer or the focus is on it.
   if (kind === 'error') return;
   const expire = () => {
     if (node.matches(':hover, :focus-within')) setTimeout(expire, 1000);
