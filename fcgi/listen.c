@@ -44,7 +44,7 @@ passed_socket(void)
 }
 
 static bool
-somebody_listens(const struct sockaddr_un *address)
+has_listener(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool answered = fd >= 0 && connect(fd, (const struct sockaddr *)(const void *)address, sizeof *address) == 0;
@@ -73,7 +73,7 @@ own_socket(const char *path)
 				 "remove it, or choose another LISTEN");
 			return -1;
 		}
-		if (somebody_listens(&address)) {
+		if (has_listener(&address)) {
 			complain(path, "another process listens there",
 				 "end the other instance, or choose another LISTEN");
 			return -1;
