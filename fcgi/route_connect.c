@@ -319,7 +319,6 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	integration->id = record.id;
 	integration->connected_at = record.connected_at;
 	credential->refresh_token = stored.refresh_token;
-	credential->refresh_token_kept = true;
 	credential->vended_until = stored.vended_until;
 	error = store_integration_refresh(app, request->arena, request->provider, integration, credential,
 					  record.generation, true, &barred, &done);

@@ -150,18 +150,6 @@ seconds(const char *text)
 	return text != NULL && text_to_number(text, INT64_MAX / 1000, &value) ? (int64_t)value : 0;
 }
 
-static const char *
-open_token(const struct app *app, struct arena *arena, const struct connection_key *connection, const char *field,
-	   const struct credential *credential, const char *sealed)
-{
-	struct seal_context context;
-
-	if (sealed == NULL)
-		return NULL;
-	context = store_seal_context(app, connection, field, credential->issuer, credential->client_id);
-	return store_seal_open(app, arena, &context, sealed);
-}
-
 static void
 log_unreadable(const struct connection_key *connection)
 {
@@ -177,9 +165,27 @@ log_unreadable(const struct connection_key *connection)
 	log_end(&line);
 }
 
+static void
+open_tokens(const struct app *app, struct arena *arena, const struct integration *record,
+	    const struct redis_reply *reply, struct credential *out)
+{
+	struct store_token_place place = {.connection_key = record->connection_key,
+					  .field = STORE_ACCESS_TOKEN,
+					  .account = record->oauth_user_id,
+					  .generation = record->generation,
+					  .issuer = out->issuer,
+					  .client_id = out->client_id};
+
+	out->access_token =
+	    store_token_open(app, arena, &place, redis_item(reply, STORE_CREDENTIAL_ACCESS_TOKEN), &out->expires_at);
+	place.field = STORE_REFRESH_TOKEN;
+	out->refresh_token =
+	    store_token_open(app, arena, &place, redis_item(reply, STORE_CREDENTIAL_REFRESH_TOKEN), NULL);
+}
+
 void
 store_credential_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-		       const struct connection_key *connection, const struct redis_reply *reply, struct credential *out)
+		       const struct integration *record, const struct redis_reply *reply, struct credential *out)
 {
 	*out = (struct credential){
 	    .state = CREDENTIAL_UNREADABLE,
@@ -196,15 +202,13 @@ store_credential_parse(const struct app *app, struct arena *arena, const struct 
 			out->state = CREDENTIAL_FOREIGN;
 			return;
 		}
-		out->access_token = open_token(app, arena, connection, "credential.access_token", out,
-					       redis_item(reply, STORE_CREDENTIAL_ACCESS_TOKEN));
-		out->refresh_token = open_token(app, arena, connection, "credential.refresh_token", out,
-						redis_item(reply, STORE_CREDENTIAL_REFRESH_TOKEN));
+		if (!store_is_torn(record->generation, redis_item(reply, STORE_CREDENTIAL_GENERATION)))
+			open_tokens(app, arena, record, reply, out);
 	}
 	if (out->access_token != NULL && out->refresh_token != NULL)
 		out->state = CREDENTIAL_OPEN;
 	else
-		log_unreadable(connection);
+		log_unreadable(&record->connection_key);
 }
 
 const struct error *
@@ -348,7 +352,7 @@ store_integration_read_tokens(struct app *app, struct arena *arena, const struct
 	out->member_removed = stored.removed;
 	if (!*found)
 		return NULL;
-	store_credential_parse(app, arena, provider, connection, stored.tokens, credential);
+	store_credential_parse(app, arena, provider, out, stored.tokens, credential);
 	if (stored.noted)
 		credential->vended_until = credential->expires_at;
 	return NULL;

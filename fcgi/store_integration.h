@@ -41,8 +41,7 @@ struct credential {
 	enum credential_state state;
 	const char *access_token;
 	const char *refresh_token;
-	bool refresh_token_kept; /* it is the stored one: a write of a refresh leaves that as it is */
-	int64_t issued_at;       /* wall clock, seconds */
+	int64_t issued_at; /* wall clock, seconds */
 	int64_t expires_at;
 	int64_t vended_until; /* latest expiry of a token given to a program; 0: none was */
 	int64_t forced_at;    /* when a refused token last made a refresh due before its time; 0: never */

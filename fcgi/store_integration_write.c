@@ -102,29 +102,24 @@ add_record_state(struct pairs *pairs, struct arena *arena, const struct integrat
 	add_pair(pairs, "generation", record->generation);
 }
 
-static const char *
-seal_token(const struct app *app, struct arena *arena, const struct provider *provider,
-	   const struct connection_key *connection, const char *field, const char *plain)
-{
-	struct seal_context context = store_seal_context(app, connection, field, provider->issuer, provider->client.id);
-
-	return seal(arena, app->config->keys, &context, plain);
-}
-
-/* Issuer and client id are the provider file's: it gave these tokens just now. */
+/* Issuer and client id are the provider file's: it gave these tokens just now. The refresh token is sealed anew also
+ * where it is the stored one, which was sealed for another generation. */
 static const struct error *
 add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, const struct provider *provider,
 	       const struct integration *record, const struct credential *credential)
 {
-	const struct connection_key *connection = &record->connection_key;
-	const char *access =
-	    seal_token(app, arena, provider, connection, "credential.access_token", credential->access_token);
-	const char *refresh = NULL;
+	struct store_token_place place = {.connection_key = record->connection_key,
+					  .field = STORE_ACCESS_TOKEN,
+					  .account = record->oauth_user_id,
+					  .generation = record->generation,
+					  .issuer = provider->issuer,
+					  .client_id = provider->client.id};
+	const char *access = store_token_seal(app, arena, &place, credential->access_token, credential->expires_at);
+	const char *refresh;
 
-	if (!credential->refresh_token_kept)
-		refresh =
-		    seal_token(app, arena, provider, connection, "credential.refresh_token", credential->refresh_token);
-	if (access == NULL || (refresh == NULL && !credential->refresh_token_kept))
+	place.field = STORE_REFRESH_TOKEN;
+	refresh = store_token_seal(app, arena, &place, credential->refresh_token, 0);
+	if (access == NULL || refresh == NULL)
 		return &error_internal;
 	add_pair(pairs, "access_token", access);
 	add_pair(pairs, "refresh_token", refresh);
@@ -186,7 +181,7 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
 	}
 	(void)store_record_parse(arena, connection, reply->items[3], old);
 	if (*outcome == STORE_REPLACED)
-		store_credential_parse(app, arena, provider, connection, reply->items[4], old_credential);
+		store_credential_parse(app, arena, provider, old, reply->items[4], old_credential);
 	return NULL;
 }
 
@@ -331,7 +326,8 @@ store_integration_delete(struct app *app, struct arena *arena, const struct prov
 		return error;
 	out->found = store_record_parse(arena, connection, reply->items[0], &out->connection.record);
 	if (out->found)
-		store_credential_parse(app, arena, provider, connection, reply->items[1], &out->connection.credential);
+		store_credential_parse(app, arena, provider, &out->connection.record, reply->items[1],
+				       &out->connection.credential);
 	store_pending_revocation_parse(app, arena, provider, connection, reply->items[2], out);
 	out->busy = reply->items[3]->integer != 0;
 	return NULL;

@@ -38,6 +38,31 @@ struct seal_context store_seal_context(const struct app *app, const struct conne
 const char *store_seal_open(const struct app *app, struct arena *arena, const struct seal_context *context,
 			    const char *sealed);
 
+#define STORE_ACCESS_TOKEN "credential.access_token"
+#define STORE_REFRESH_TOKEN "credential.refresh_token"
+
+/* What a token of a connection is sealed for. */
+struct store_token_place {
+	struct connection_key connection_key;
+	const char *field;      /* one of these two */
+	const char *account;    /* of the record; NULL: it has none */
+	const char *generation; /* likewise */
+	const char *issuer;
+	const char *client_id;
+};
+
+/* In the form that SEAL_VERSION says; `expires_at` is the access token's. NULL when seal() gives that. */
+const char *store_token_seal(const struct app *app, struct arena *arena, const struct store_token_place *place,
+			     const char *token, int64_t expires_at);
+
+/* NULL when it does not open there, or has a form that is not accepted. *expires_at of an access token is put forward
+ * where the sealed one is earlier. */
+const char *store_token_open(const struct app *app, struct arena *arena, const struct store_token_place *place,
+			     const char *sealed, int64_t *expires_at);
+
+/* Are record and credential of different writes? Credentials of long ago, and damaged records, have no generation. */
+bool store_is_torn(const char *record_generation, const char *credential_generation);
+
 /*
  * The fields that a read of a record and of its tokens asks for, in this order, in C and in Lua
  * (fcgi/lua/connection.lua): the enums below and the macros belong together. Behind STORE_RECORD_BRIEF there is what
@@ -125,10 +150,10 @@ void store_records_add(struct app *app, struct redis_batch *batch, const char *o
 bool store_record_parse(struct arena *arena, const struct connection_key *connection, const struct redis_reply *reply,
 			struct integration *out);
 
-/* Its tokens from the reply to theirs; nothing stored is CREDENTIAL_UNREADABLE. */
+/* Its tokens from the reply to theirs; what is not stored, or of another write than the record, is
+ * CREDENTIAL_UNREADABLE. */
 void store_credential_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-			    const struct connection_key *connection, const struct redis_reply *reply,
-			    struct credential *out);
+			    const struct integration *record, const struct redis_reply *reply, struct credential *out);
 
 /* Run one script; its reply, or NULL with *error. */
 const struct redis_reply *store_run_script(struct app *app, struct arena *arena, const struct redis_script *script,

@@ -86,7 +86,7 @@ parse_one(const struct app *app, struct arena *arena, const struct provider *pro
 	  struct deleted_connection *out)
 {
 	struct credential *credential = &out->credential;
-	struct seal_context context;
+	struct store_token_place place;
 	uint64_t vended_until;
 	const char *sealed;
 
@@ -101,9 +101,13 @@ parse_one(const struct app *app, struct arena *arena, const struct provider *pro
 	if (provider == NULL || !text_equal(credential->issuer, provider->issuer) ||
 	    !text_equal(credential->client_id, provider->client.id))
 		return;
-	context =
-	    store_seal_context(app, connection, "credential.refresh_token", credential->issuer, credential->client_id);
-	credential->refresh_token = store_seal_open(app, arena, &context, sealed);
+	place = (struct store_token_place){.connection_key = *connection,
+					   .field = STORE_REFRESH_TOKEN,
+					   .account = out->record.oauth_user_id,
+					   .generation = generation,
+					   .issuer = credential->issuer,
+					   .client_id = credential->client_id};
+	credential->refresh_token = store_token_open(app, arena, &place, sealed, NULL);
 	credential->state = credential->refresh_token != NULL ? CREDENTIAL_OPEN : CREDENTIAL_UNREADABLE;
 	if (credential->state == CREDENTIAL_UNREADABLE)
 		log_unreadable(connection);

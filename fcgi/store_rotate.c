@@ -1,7 +1,7 @@
 /*
- * Sealing stored tokens anew under the first key of the ring, while the service serves. Page by page over all
- * credentials; each is exchanged only if it still holds what was read, so that a refresh or disconnect in between wins:
- * then it is read again, because a refresh seals the access token only.
+ * Sealing stored tokens anew under the first key of the ring and in the form that SEAL_VERSION says, while the service
+ * serves. Page by page over all credentials; each is exchanged only if it still holds what was read, so that a refresh
+ * or disconnect in between wins: then it is read again, because the worker that refreshed may not know the key yet.
  * What does not open is left as it is and counted: it is never lost by a rotation.
  */
 #include "fcgi/store_rotate.h"
@@ -14,32 +14,34 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ATTEMPTS 5 /* at a credential that others write at the same time */
+#define AT_ONCE (REDIS_BATCH_MAX / 2) /* each takes two reads */
+#define ATTEMPTS 5                    /* at a credential that others write at the same time */
 
 static const struct redis_script exchange_script = {
     .shape = "[0,1]",
 #include "build/lua/credential_exchange.lua.h"
 };
 
-/* What one credential holds. */
+/* What one credential holds, and its record's part of what it is sealed for. */
 struct sealed {
-	struct connection_key connection_key;
+	struct store_token_place place;
 	const char *access;
 	const char *refresh;
-	const char *issuer;
-	const char *client_id;
+	const char *generation; /* the credential's own */
+	int64_t expires_at;
 };
 
 static const char *
 seal_again(const struct app *app, struct arena *arena, const struct sealed *sealed, const char *field,
 	   const char *value)
 {
-	struct key_ring *ring = app->config->keys;
-	const struct seal_context context =
-	    store_seal_context(app, &sealed->connection_key, field, sealed->issuer, sealed->client_id);
-	const char *plain = seal_open(arena, ring, &context, value);
+	struct store_token_place place = sealed->place;
+	int64_t expires_at = sealed->expires_at;
+	const char *plain;
 
-	return plain != NULL ? seal(arena, ring, &context, plain) : NULL;
+	place.field = field;
+	plain = store_token_open(app, arena, &place, value, &expires_at);
+	return plain != NULL ? store_token_seal(app, arena, &place, plain, expires_at) : NULL;
 }
 
 static void
@@ -64,17 +66,19 @@ static bool
 is_current(const struct app *app, struct arena *arena, const struct sealed *sealed)
 {
 	const char *first = key_ring_first(app->config->keys);
+	bool second = app->config->seal_second;
 
 	return text_equal(seal_key_id(arena, sealed->access), first) &&
-	       text_equal(seal_key_id(arena, sealed->refresh), first);
+	       text_equal(seal_key_id(arena, sealed->refresh), first) && seal_is_second(sealed->access) == second &&
+	       seal_is_second(sealed->refresh) == second;
 }
 
 static const struct error *
 rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation, bool *changed)
 {
-	const char *const keys[] = {store_key_connection(arena, "credential", &sealed->connection_key), NULL};
-	const char *access = seal_again(app, arena, sealed, "credential.access_token", sealed->access);
-	const char *refresh = seal_again(app, arena, sealed, "credential.refresh_token", sealed->refresh);
+	const char *const keys[] = {store_key_connection(arena, "credential", &sealed->place.connection_key), NULL};
+	const char *access = seal_again(app, arena, sealed, STORE_ACCESS_TOKEN, sealed->access);
+	const char *refresh = seal_again(app, arena, sealed, STORE_REFRESH_TOKEN, sealed->refresh);
 	const struct redis_reply *reply;
 	const struct error *error;
 
@@ -102,7 +106,8 @@ assess_sealed(struct app *app, struct arena *arena, const struct sealed *sealed,
 	*changed = false;
 	if (sealed->access == NULL && sealed->refresh == NULL)
 		return NULL;
-	if (sealed->access == NULL || sealed->refresh == NULL || sealed->issuer == NULL || sealed->client_id == NULL) {
+	if (sealed->access == NULL || sealed->refresh == NULL || sealed->place.issuer == NULL ||
+	    sealed->place.client_id == NULL) {
 		rotation->unreadable++;
 		count_key(rotation, NULL);
 		return NULL;
@@ -112,22 +117,36 @@ assess_sealed(struct app *app, struct arena *arena, const struct sealed *sealed,
 		count_key(rotation, key_ring_first(app->config->keys));
 		return NULL;
 	}
-	return rotate_one(app, arena, sealed, rotation, changed);
+	*changed = store_is_torn(sealed->place.generation, sealed->generation);
+	return *changed ? NULL : rotate_one(app, arena, sealed, rotation, changed);
+}
+
+/* Two reads: somebody may write between them, and then the generations differ. */
+static void
+add_sealed(struct redis_batch *batch, const struct connection_key *connection)
+{
+	redis_add(batch, "HMGET", store_key_connection(batch->arena, "credential", connection), "access_token",
+		  "refresh_token", "issuer", "client_id", "generation", "expires_at", NULL);
+	redis_add(batch, "HMGET", store_key_connection(batch->arena, "integration", connection), "oauth_user_id",
+		  "generation", NULL);
 }
 
 static void
-add_sealed(struct redis_batch *batch, const char *key)
+sealed_parse(const struct redis_reply *const *replies, struct sealed *out)
 {
-	redis_add(batch, "HMGET", key, "access_token", "refresh_token", "issuer", "client_id", NULL);
-}
+	const char *expires_at = redis_item(replies[0], 5);
+	uint64_t seconds;
 
-static void
-sealed_parse(const struct redis_reply *reply, struct sealed *out)
-{
-	out->access = redis_item(reply, 0);
-	out->refresh = redis_item(reply, 1);
-	out->issuer = redis_item(reply, 2);
-	out->client_id = redis_item(reply, 3);
+	out->access = redis_item(replies[0], 0);
+	out->refresh = redis_item(replies[0], 1);
+	out->place.issuer = redis_item(replies[0], 2);
+	out->place.client_id = redis_item(replies[0], 3);
+	out->generation = redis_item(replies[0], 4);
+	out->expires_at = 0;
+	if (expires_at != NULL && text_to_number(expires_at, INT64_MAX / 1000, &seconds))
+		out->expires_at = (int64_t)seconds;
+	out->place.account = redis_item(replies[1], 0);
+	out->place.generation = redis_item(replies[1], 1);
 }
 
 /* Until it is sealed anew, or needs not be. */
@@ -147,38 +166,42 @@ settle(struct app *app, struct arena *arena, struct sealed *sealed, struct rotat
 		if (attempt == ATTEMPTS)
 			break;
 		redis_batch_init(&batch, arena);
-		add_sealed(&batch, store_key_connection(arena, "credential", &sealed->connection_key));
+		add_sealed(&batch, &sealed->place.connection_key);
 		error = redis_run(app->redis, &batch, true);
 		if (error != NULL)
 			return error;
-		sealed_parse(batch.reply[0], sealed);
+		sealed_parse((const struct redis_reply *const *)batch.reply, sealed);
 	}
-	rotation->changed++;
+	if (store_is_torn(sealed->place.generation, sealed->generation)) {
+		rotation->unreadable++;
+		count_key(rotation, seal_key_id(arena, sealed->access));
+	} else {
+		rotation->changed++;
+	}
 	return NULL;
 }
 
-/* The credentials [from, from + 64) of a page: read in one round, then one exchange each. */
+/* The credentials [from, from + AT_ONCE) of a page: read in one round, then one exchange each. */
 static const struct error *
 rotate_some(struct app *app, struct arena *arena, const struct words *keys, size_t from, struct rotation *rotation)
 {
-	struct sealed sealed[REDIS_BATCH_MAX];
+	struct sealed sealed[AT_ONCE];
 	struct redis_batch batch;
 	const struct error *error;
+	size_t count = 0;
 
 	redis_batch_init(&batch, arena);
-	for (size_t i = from; i < keys->count && batch.count < REDIS_BATCH_MAX; i++) {
-		if (store_key_parse(arena, "credential", keys->items[i], &sealed[batch.count].connection_key))
-			add_sealed(&batch, keys->items[i]);
-		if (i + 1 == from + REDIS_BATCH_MAX)
-			break;
+	for (size_t i = from; i < keys->count && i < from + AT_ONCE; i++) {
+		if (store_key_parse(arena, "credential", keys->items[i], &sealed[count].place.connection_key))
+			add_sealed(&batch, &sealed[count++].place.connection_key);
 	}
-	if (batch.count == 0)
+	if (count == 0)
 		return NULL;
 	error = redis_run(app->redis, &batch, true);
 	if (error != NULL)
 		return error;
-	for (size_t i = 0; i < batch.count; i++) {
-		sealed_parse(batch.reply[i], &sealed[i]);
+	for (size_t i = 0; i < count; i++) {
+		sealed_parse((const struct redis_reply *const *)batch.reply + 2 * i, &sealed[i]);
 		error = settle(app, arena, &sealed[i], rotation);
 		if (error != NULL)
 			return error;
@@ -211,7 +234,7 @@ store_rotate_page(struct app *app, struct arena *arena, struct rotation *rotatio
 	error = store_scan_page(app, arena, "credential:{*}:*", rotation->cursor, &keys);
 	if (error != NULL)
 		return error;
-	for (size_t from = 0; from < keys.count; from += REDIS_BATCH_MAX) {
+	for (size_t from = 0; from < keys.count; from += AT_ONCE) {
 		error = rotate_some(app, arena, &keys, from, rotation);
 		if (error != NULL)
 			return error;

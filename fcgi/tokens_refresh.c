@@ -95,7 +95,6 @@ take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, i
 	credential->access_token = tokens->access_token;
 	if (tokens->refresh_token != NULL)
 		credential->refresh_token = tokens->refresh_token;
-	credential->refresh_token_kept = tokens->refresh_token == NULL;
 	credential->issued_at = issued_at;
 	credential->expires_at = issued_at + tokens->expires_in;
 	if (tokens->scope != NULL) {
@@ -126,7 +125,6 @@ take_refresh_token(struct token_attempt *attempt, const struct oauth2_tokens *to
 	if (tokens->refresh_token == NULL || text_equal(tokens->refresh_token, credential->refresh_token))
 		return false;
 	credential->refresh_token = tokens->refresh_token;
-	credential->refresh_token_kept = false;
 	credential->expires_at = 0;
 	return true;
 }

@@ -50,8 +50,9 @@ def test_what_the_owner_stored_is_seen_at_once(product, ada, caller):
     wait_in_flight(product, 1)
     now = int(time.time())
     with product.redis.pipeline() as together:
-        together.hset(key("credential", "ada"), mapping={"issued_at": now, "expires_at": now + 3000})
-        together.hset(key("integration", "ada"), "generation", "0123456789abcdef0123456789abcdef")
+        generation = "0123456789abcdef0123456789abcdef"
+        together.hset(key("credential", "ada"), mapping={"issued_at": now, "expires_at": now + 3000, "generation": generation})
+        together.hset(key("integration", "ada"), "generation", generation)
         together.execute()
     stored = time.monotonic()
     waiting.join()
@@ -74,7 +75,8 @@ def test_a_generation_that_cannot_be_compared(product, ada, caller):
     """The provider is asked once, not again and again until the request's time is over."""
     ada.connect("acme")
     make_due(product, "ada")
-    product.redis.hset(key("integration", "ada"), "generation", b"a\x00b")
+    for kind in ("integration", "credential"):
+        product.redis.hset(key(kind, "ada"), "generation", b"a\x00b")
     problem(caller.token("ada"), 409, "reconnect_required")
     assert product.stand_in.counters()["refreshes"] == 1
 

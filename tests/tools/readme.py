@@ -60,8 +60,8 @@ def files(page, folder, *patterns):
 
 def settings():
     page = "deploy/SETTINGS.md"
-    names = set(re.findall(r'(?:config|read)_[a-z_]+\([^;]*?"([A-Z][A-Z_]{3,})"', sources("fcgi/config*.c")))
-    names.update(re.findall(r'\bname\[\] = "([A-Z_]+)"', sources("fcgi/config*.c")))
+    names = set(re.findall(r'(?:config|read)_[a-z_]+\([^;]*?"([A-Z][A-Z0-9_]{3,})"', sources("fcgi/config*.c")))
+    names.update(re.findall(r'\bname\[\] = "([A-Z][A-Z0-9_]+)"', sources("fcgi/config*.c")))
     in_code = {re.sub("^CLIENT_", "GOOGLE_CLIENT_", name) for name in names if name.removesuffix("_FILE") not in names - {name}}
     compare(page, "setting", in_code, first_column(read(page).split("## Provider files")[0]))
     members = re.search(r"#define MEMBERS(.*?)\n#define", read("fcgi/provider_file.c"), re.S)[1]
@@ -118,7 +118,7 @@ def events():
 
 def nginx_values():
     page = "nginx/README.md"
-    compare(page, "value of install.sh", re.findall(r"^\t([A-Z_]+)=[a-z*]+(?: \||\))", read("nginx/install.sh"), re.M),
+    compare(page, "value of install.sh", re.findall(r"^\t([A-Z][A-Z0-9_]+)=[a-z*]+(?: \||\))", read("nginx/install.sh"), re.M),
             first_column(section(page, "Values")))
 
 

@@ -1,0 +1,74 @@
+/*
+ * Sealing the tokens of a connection. The first form is bound to the connection's place and to the client; the second
+ * one also to the account and the generation of the record, so that an old credential opens under no record but its
+ * own. In the second form an access token has its expiry in front, "<seconds since 1970> <token>": the field
+ * expires_at stands in clear, and may shorten that but not lengthen it.
+ */
+#include "fcgi/store_internal.h"
+
+#include "common/arena.h"
+#include "fcgi/app.h"
+#include "fcgi/config.h"
+
+#include <string.h>
+
+static struct seal_context
+token_context(const struct app *app, const struct store_token_place *place)
+{
+	struct seal_context context =
+	    store_seal_context(app, &place->connection_key, place->field, place->issuer, place->client_id);
+
+	context.account = place->account != NULL ? place->account : "";
+	context.generation = place->generation != NULL ? place->generation : "";
+	return context;
+}
+
+static bool
+has_expiry(const struct store_token_place *place)
+{
+	return strcmp(place->field, STORE_ACCESS_TOKEN) == 0;
+}
+
+const char *
+store_token_seal(const struct app *app, struct arena *arena, const struct store_token_place *place, const char *token,
+		 int64_t expires_at)
+{
+	struct seal_context context = token_context(app, place);
+
+	if (!app->config->seal_second)
+		context.generation = NULL;
+	else if (has_expiry(place))
+		token = arena_format(arena, "%lld %s", (long long)expires_at, token);
+	return seal(arena, app->config->keys, &context, token);
+}
+
+const char *
+store_token_open(const struct app *app, struct arena *arena, const struct store_token_place *place, const char *sealed,
+		 int64_t *expires_at)
+{
+	const struct seal_context context = token_context(app, place);
+	bool second = seal_is_second(sealed);
+	uint64_t seconds;
+	const char *token;
+	const char *space;
+
+	if (sealed == NULL || (!second && !app->config->seal_accept_first))
+		return NULL;
+	token = store_seal_open(app, arena, &context, sealed);
+	if (token == NULL || !second || !has_expiry(place))
+		return token;
+	space = strchr(token, ' ');
+	if (space == NULL ||
+	    !text_to_number(arena_copy(arena, token, (size_t)(space - token)), INT64_MAX / 1000, &seconds))
+		return NULL;
+	if (*expires_at > (int64_t)seconds)
+		*expires_at = (int64_t)seconds;
+	return space + 1;
+}
+
+bool
+store_is_torn(const char *record_generation, const char *credential_generation)
+{
+	return record_generation != NULL && record_generation[0] != '\0' && credential_generation != NULL &&
+	       strcmp(record_generation, credential_generation) != 0;
+}
