@@ -8,6 +8,8 @@
 #include "fcgi/config.h"
 #include "fcgi/signing_keys.h"
 
+#include <stdlib.h>
+
 static struct redis *
 open_redis(const struct app *app, const char *name, const char *url)
 {
@@ -45,4 +47,6 @@ app_close(struct app *app)
 	signing_keys_close(app->signing_keys);
 	singleflights_close(app->singleflights);
 	resolver_close(app->resolver);
+	for (size_t i = 0; i < APP_CALLERS_KEPT; i++)
+		free(app->callers.kept[i]);
 }

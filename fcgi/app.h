@@ -25,6 +25,14 @@ struct log_pace {
 	int64_t count; /* since the last line */
 };
 
+#define APP_CALLERS_KEPT 64
+
+struct app_callers {
+	struct log_pace without_mac;
+	struct log_pace refused;
+	char *kept[APP_CALLERS_KEPT]; /* rows with a good MAC (store_caller_mac.c) */
+};
+
 struct app {
 	const struct config *config;
 	struct loop *loop;
@@ -39,8 +47,7 @@ struct app {
 	struct signing_keys *signing_keys; /* providers' public keys, by provider */
 	struct metrics *metrics;
 	const struct app_metrics *app_metrics;
-	struct log_pace callers_without_mac;
-	struct log_pace callers_refused;
+	struct app_callers callers;
 };
 
 /*

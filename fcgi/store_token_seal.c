@@ -10,6 +10,7 @@
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static struct seal_context
@@ -48,21 +49,20 @@ store_token_open(const struct app *app, struct arena *arena, const struct store_
 {
 	const struct seal_context context = token_context(app, place);
 	bool second = seal_is_second(sealed);
-	uint64_t seconds;
 	const char *token;
-	const char *space;
+	char *space;
+	int64_t sealed_end;
 
 	if (sealed == NULL || (!second && !app->config->seal_accept_first))
 		return NULL;
 	token = store_seal_open(app, arena, &context, sealed);
 	if (token == NULL || !second || !has_expiry(place))
 		return token;
-	space = strchr(token, ' ');
-	if (space == NULL ||
-	    !text_to_number(arena_copy(arena, token, (size_t)(space - token)), INT64_MAX / 1000, &seconds))
+	sealed_end = strtoll(token, &space, 10);
+	if (*space != ' ')
 		return NULL;
-	if (*expires_at > (int64_t)seconds)
-		*expires_at = (int64_t)seconds;
+	if (*expires_at > sealed_end)
+		*expires_at = sealed_end;
 	return space + 1;
 }
 
