@@ -37,7 +37,7 @@ store_caller_text(const struct redis_reply *row, enum store_caller_field field)
 char *
 store_caller_end(struct arena *arena, int64_t ttl)
 {
-	return arena_format(arena, "%lld", (long long)(clock_wall() + ttl));
+	return arena_format(arena, "%lld", (long long)clock_wall() + (long long)ttl);
 }
 
 static struct store_caller_row
