@@ -81,15 +81,18 @@ $(BUILD)/obj/%.o: %.c Makefile
 
 $(filter $(BUILD)/obj/fcgi/%,$(OBJECTS)): | $(LUA_HEADERS)
 
-# A line "-- include NAME" stands for that file.
+# A line "-- include NAME" stands for that file. Two makes (tests/run.sh) may write the same header at once.
 build/lua/%.lua.h: fcgi/lua/%.lua $(LUA) Makefile
 	$(call say,LUA,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)awk 'function put(file, line) { while ((getline line < file) > 0) \
-	    if (line ~ /^-- include /) put("fcgi/lua/" substr(line, 12)); else print line } BEGIN { put("$<") }' | \
-	    sed -e 's/ *-- .*//' -e '/^$$/d' > $@.text
-	$(Q){ echo ".sha1 = \"$$(sha1sum < $@.text | cut -c 1-40)\", .source ="; \
-	    sed -e 's/[\\"]/\\&/g' -e 's/.*/    "&\\n"/' $@.text; } > $@.new && mv $@.new $@
+	$(Q)text=$@.$$$$; awk 'function put(file, line, got) { \
+	    while ((got = (getline line < file)) > 0) \
+	        if (line ~ /^-- include /) put("fcgi/lua/" substr(line, 12)); \
+	        else { sub(/ *-- .*/, "", line); if (line != "") print line } \
+	    if (got < 0) { print file " cannot be read" > "/dev/stderr"; exit 1 } } BEGIN { put("$<") }' > $$text && \
+	{ echo ".sha1 = \"$$(sha1sum < $$text | cut -c 1-40)\", .source ="; \
+	    sed -e 's/[\\"]/\\&/g' -e 's/.*/    "&\\n"/' $$text; } > $$text.h && mv $$text.h $@; \
+	status=$$?; rm -f $$text $$text.h; exit $$status
 
 lua: $(LUA_HEADERS)
 
