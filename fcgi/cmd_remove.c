@@ -74,9 +74,9 @@ forget(struct app *app, struct arena *arena, const struct connection_key *connec
 }
 
 static int
-compare_connections(const void *a, const void *b)
+compare_user(const void *user, const void *item)
 {
-	return strcmp(a, *(const char *const *)b);
+	return strcmp(user, *(const char *const *)item);
 }
 
 /* The tombstone is what bars a member, with connections or without: it has an entry of its own, without a service. */
@@ -119,7 +119,7 @@ forget_all(struct app *app, struct arena *arena, struct arena *work, const struc
 
 	for (size_t i = 0; error == NULL && i < count; i++) {
 		if (users->count > 0 && bsearch(connections[i].user, users->items, users->count, sizeof *users->items,
-						compare_connections) != NULL)
+						compare_user) != NULL)
 			error = forget(app, work, &connections[i], counts);
 		arena_reset(work);
 	}

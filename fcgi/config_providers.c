@@ -119,7 +119,7 @@ compare_services(const void *a, const void *b)
 
 /* The services of the directory, sorted: *count of them. */
 static const char **
-list(struct config_reader *reader, DIR *directory, size_t *count)
+list_services(struct config_reader *reader, DIR *directory, size_t *count)
 {
 	const char **services = arena_alloc(reader->config->arena, PROVIDERS_MAX * sizeof *services);
 	const struct dirent *entry;
@@ -169,7 +169,7 @@ config_read_providers(struct config_reader *reader)
 					    strerror(errno)));
 		return;
 	}
-	services = list(reader, directory, &count);
+	services = list_services(reader, directory, &count);
 	closedir(directory);
 	config->providers = arena_alloc(config->arena, (count + 1) * sizeof *config->providers);
 	for (size_t i = 0; i < count; i++)

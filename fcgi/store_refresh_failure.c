@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define KIND "integrations:refresh_failure"
-#define VERDICT_MAX 64
+#define RESULT_MAX 64
 
 void
 store_refresh_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result,
@@ -46,7 +46,7 @@ store_refresh_failure_read(struct app *app, struct arena *arena, const struct in
 		return error;
 	text = batch.reply[0]->text;
 	if (strncmp(text, record->generation, len) == 0 && text[len] == ' ' &&
-	    text_to_number(text + len + 1, VERDICT_MAX, &number))
+	    text_to_number(text + len + 1, RESULT_MAX, &number))
 		*result = (int)number;
 	return NULL;
 }

@@ -102,7 +102,7 @@ static const struct error *
 validate_connection(struct app *app, struct request *request, struct integration *record, bool *found)
 {
 	enum token_result result = TOKEN_UNREACHABLE;
-	const struct token_result_info *meaning;
+	const struct token_result_info *info;
 	const struct error *error;
 	bool stored = false;
 
@@ -112,10 +112,10 @@ validate_connection(struct app *app, struct request *request, struct integration
 		error = tokens_result_info(result)->error;
 	if (error != NULL || !*found)
 		return error;
-	meaning = tokens_result_info(result);
-	record->status = meaning->status;
-	record->status_reason = meaning->reason;
-	error = store_integration_status(app, request->arena, record, meaning->answered, &stored);
+	info = tokens_result_info(result);
+	record->status = info->status;
+	record->status_reason = info->reason;
+	error = store_integration_status(app, request->arena, record, info->answered, &stored);
 	if (error == NULL && !stored) /* reconnected or disconnected meanwhile: what is there now counts */
 		error = store_integration_read(app, request->arena, &request->connection_key, record, found);
 	if (error == NULL)
