@@ -78,6 +78,7 @@ store_event_keep(const struct event_entry *of)
 		return NULL;
 	at = entry->text;
 	entry->app = of->app;
+	entry->taken = of->taken;
 	entry->count = of->count;
 	entry->event = keep_text(of->event, &at);
 	entry->actor = keep_text(of->actor, &at);
@@ -116,7 +117,6 @@ lost(const struct event_entry *entry)
 			"Redis did not take the entry: keep this line in its place");
 }
 
-/* A script answers -1 for what it did not write: that stands in the log only. */
 static void
 written(void *arg, bool done, int64_t number)
 {
@@ -124,10 +124,8 @@ written(void *arg, bool done, int64_t number)
 
 	if (!done)
 		lost(entry);
-	else if (number < 0)
-		store_event_log(entry, LOG_LEVEL_INFO, "audit_use", NULL);
-	else if (number > 0)
-		store_use_reserved(entry, number);
+	else if (entry->taken != NULL)
+		entry->taken(entry, number);
 	free(entry);
 }
 

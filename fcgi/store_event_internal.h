@@ -10,6 +10,8 @@
 /* An entry on its way. */
 struct event_entry {
 	struct app *app;
+	/* What to do when Redis has taken it, with the number that the script answered; NULL: nothing */
+	void (*taken)(const struct event_entry *entry, int64_t number);
 	const char *event;
 	const char *actor;
 	struct connection_key connection_key;
@@ -31,8 +33,5 @@ void store_event_log(const struct event_entry *entry, enum log_level level, cons
 
 /* Send the command that writes the entry, without waiting; what Redis does not take is counted and logged. */
 void store_event_send(const struct event_entry *entry, struct redis_batch *batch);
-
-/* Redis has set `entries` of the hour's share aside for the actor of `entry` in this worker. */
-void store_use_reserved(const struct event_entry *entry, int64_t entries);
 
 #endif

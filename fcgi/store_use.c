@@ -51,35 +51,26 @@ static const struct redis_script write_script = {
 #include "build/lua/use_write.lua.h"
 };
 
-/* FNV-1a over the texts and their ends. */
+/* Of a member or an actor (NULL: none) of an organization. */
 static uint64_t
-mark_of(const char *const *texts, size_t count)
+mark_of(const char *organization, const char *name)
 {
-	uint64_t mark = UINT64_C(0xcbf29ce484222325);
+	uint64_t mark = text_hash(organization) * UINT64_C(0x9e3779b97f4a7c15);
 
-	for (size_t i = 0; i < count; i++) {
-		for (const char *c = texts[i] != NULL ? texts[i] : ""; *c != '\0'; c++)
-			mark = (mark ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
-		mark = (mark ^ 0xff) * UINT64_C(0x100000001b3);
-	}
-	return mark * UINT64_C(0x9e3779b97f4a7c15);
+	return mark ^ (name != NULL ? text_hash(name) : 0);
 }
 
 static uint64_t
 mark_of_actor(const struct event_entry *entry)
 {
-	const char *const texts[] = {entry->connection_key.organization, entry->actor};
-
-	return mark_of(texts, 2);
+	return mark_of(entry->connection_key.organization, entry->actor);
 }
 
 /* Where to look for it; is_same_use decides. */
 static uint64_t
 mark_of_use(const struct event_entry *entry)
 {
-	const char *const texts[] = {entry->connection_key.organization, entry->connection_key.user};
-
-	return mark_of(texts, 2);
+	return mark_of(entry->connection_key.organization, entry->connection_key.user);
 }
 
 static bool
@@ -106,18 +97,21 @@ take_reserved(struct uses *uses, const struct event_entry *entry)
 	return true;
 }
 
-void
-store_use_reserved(const struct event_entry *entry, int64_t entries)
+/* The script has set `number` entries of the hour's share aside for the actor; -1: it did not write this one. */
+static void
+take_answer(const struct event_entry *entry, int64_t number)
 {
 	struct uses *uses = entry->app->uses;
 	uint64_t mark = mark_of_actor(entry);
 
-	if (uses == NULL)
+	if (number < 0)
+		store_event_log(entry, LOG_LEVEL_INFO, "audit_use", NULL);
+	if (number <= 0 || uses == NULL)
 		return;
 	if (uses->actors[mark % ACTORS].mark != mark)
 		uses->actors[mark % ACTORS].left = 0;
 	uses->actors[mark % ACTORS].mark = mark;
-	uses->actors[mark % ACTORS].left += entries;
+	uses->actors[mark % ACTORS].left += number;
 }
 
 static const char *
@@ -167,7 +161,7 @@ write_use(struct arena *arena, const struct event_entry *entry)
 /* ---- counting ---- */
 
 static struct row **
-find(struct uses *uses, uint64_t mark, const struct event_entry *entry)
+find_row(struct uses *uses, uint64_t mark, const struct event_entry *entry)
 {
 	struct row **at = &uses->places[mark % PLACES];
 
@@ -178,11 +172,11 @@ find(struct uses *uses, uint64_t mark, const struct event_entry *entry)
 
 /* The oldest row's minute is over, or another actor needs its place. */
 static void
-end_oldest(struct uses *uses)
+end_oldest_row(struct uses *uses)
 {
 	struct row *row = uses->oldest;
 
-	*find(uses, row->mark, row->entry) = row->next;
+	*find_row(uses, row->mark, row->entry) = row->next;
 	uses->oldest = row->newer;
 	uses->count--;
 	if (row->entry->count > 0) {
@@ -195,7 +189,7 @@ end_oldest(struct uses *uses)
 
 /* Without memory for it the next use is an entry, too. */
 static void
-begin(struct uses *uses, struct row **at, uint64_t mark, const struct event_entry *entry)
+begin_row(struct uses *uses, struct row **at, uint64_t mark, const struct event_entry *entry)
 {
 	struct row *row = malloc(sizeof *row);
 	struct event_entry *kept = row != NULL ? store_event_keep(entry) : NULL;
@@ -223,7 +217,7 @@ end_minutes(void *arg)
 	int64_t now = loop_now_ms(uses->app->loop);
 
 	while (uses->oldest != NULL && uses->oldest->until_ms <= now)
-		end_oldest(uses);
+		end_oldest_row(uses);
 	if (uses->oldest != NULL)
 		loop_timer_set(uses->timer, uses->oldest->until_ms - now + TIMER_MIN_MS);
 }
@@ -233,6 +227,7 @@ store_event_use(struct app *app, struct arena *arena, const char *event, const c
 		const struct connection_key *connection, const char *outcome, const char *request_id)
 {
 	const struct event_entry entry = {.app = app,
+					  .taken = take_answer,
 					  .event = event,
 					  .actor = actor,
 					  .connection_key = *connection,
@@ -242,15 +237,15 @@ store_event_use(struct app *app, struct arena *arena, const char *event, const c
 	uint64_t mark = mark_of_use(&entry);
 
 	if (uses != NULL && !uses->direct) {
-		struct row *row = *find(uses, mark, &entry);
+		struct row *row = *find_row(uses, mark, &entry);
 
 		if (row != NULL) {
 			row->entry->count++;
 			return;
 		}
 		if (uses->count == ROWS_MAX)
-			end_oldest(uses);
-		begin(uses, find(uses, mark, &entry), mark, &entry);
+			end_oldest_row(uses);
+		begin_row(uses, find_row(uses, mark, &entry), mark, &entry);
 	}
 	write_use(arena, &entry);
 }
@@ -279,7 +274,7 @@ store_uses_end(struct uses *uses)
 {
 	uses->direct = true;
 	while (uses->oldest != NULL)
-		end_oldest(uses);
+		end_oldest_row(uses);
 }
 
 void
@@ -289,7 +284,7 @@ store_uses_close(struct uses *uses)
 		return;
 	while (uses->oldest != NULL) {
 		uses->oldest->entry->count = 0;
-		end_oldest(uses);
+		end_oldest_row(uses);
 	}
 	if (uses->timer != NULL)
 		loop_timer_close(uses->timer);
