@@ -16,7 +16,7 @@ static struct resp_tail fields_tail;
 
 static const struct redis_script write_script = {
     .shape = "[1,1]",
-#include "build/lua/caller_write.lua.h"
+#include "build/lua/hash_write.lua.h"
 };
 
 void

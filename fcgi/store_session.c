@@ -12,7 +12,6 @@
 #include "fcgi/hints.h"
 #include "fcgi/store_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,7 +19,7 @@
 
 static const struct redis_script write_script = {
     .shape = "[1,1]",
-#include "build/lua/session_write.lua.h"
+#include "build/lua/hash_write.lua.h"
 };
 
 static const char *

@@ -1,4 +1,0 @@
--- KEYS: the state. ARGV: seconds, fields and values.
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-return 1
