@@ -1,7 +1,7 @@
 #!/bin/bash
 # Serves the whole product on http://localhost:8080 (PORT), with a Redis, an nginx and a stand-in Google of its own, or
 # with the real Google where GOOGLE_CLIENT_ID and GOOGLE_CLIENT_SECRET are set. Installs and builds what is missing.
-# All files are in RUN_DIR (.run in the checkout). Any setting of SETTINGS.md that is set wins over the demo's own.
+# All files are in RUN_DIR (.run in the checkout). Any setting of deploy/SETTINGS.md that is set wins over the demo's own.
 set -uo pipefail
 
 checkout=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
@@ -193,7 +193,7 @@ redis_url() {
 	redis_url SESSION_REDIS_URL
 	redis_url REDIS_ADMIN_URL
 	for name in LISTEN WORKERS MAX_IN_FLIGHT ENVIRONMENT PROVIDERS_DIR SESSION_COOKIE SIGN_IN_URL PROVIDER_CA_FILE \
-		PROVIDER_ALLOW_PRIVATE LIMIT_AUTH_LINK LIMIT_VALIDATE LOG_LEVEL; do
+		PROVIDER_ALLOW_PRIVATE SEAL_VERSION SEAL_ACCEPT_V1 CALLER_MAC LIMIT_AUTH_LINK LIMIT_VALIDATE AUDIT_USES LOG_LEVEL; do
 		setting "$name"
 	done
 	secret TOKEN_KEYS

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Copies the nginx files into nginx's directory (/etc/nginx, or one of their own) and fills in the site's values.
 #   nginx/install.sh DIRECTORY [NAME=VALUE ...]
-# Names: PUBLIC_URL, SOCKET, WWW; TLS (here: this nginx ends it, and what comes in clear is refused; front: a proxy does); HSTS
-# (the header's value, or off); ACCESS_LOG (a path, or off: where requests for these locations are logged, whatever else
-# the server logs); for the gateway PROVIDER_CA_FILE (whom its upstreams are trusted by), RESOLVER (the name
-# servers that know them, as nginx writes addresses), GATEWAY_TIMEOUT (how long an MCP may be silent),
-# GATEWAY_STREAM_SECONDS (how long an answer of the gateway may last), GATEWAY_STREAMS (requests of one session at once) and LUA (on or off:
-# whether nginx has its Lua module; the default is on where Debian's is installed); and for a complete
-# configuration from integrations.conf: RUN, PORT, INTERNAL_PORT, WORKERS, USER.
+# Names: PUBLIC_URL, SOCKET, WWW; TLS (here: this nginx ends it, and what comes in clear is refused; front: a proxy does);
+# HSTS (the header's value, or off); ACCESS_LOG (a path, or off: where requests for these locations are logged, whatever else
+# the server logs); for the gateway PROVIDER_CA_FILE (whom its upstreams are trusted by), RESOLVER (the name servers that know
+# them, as nginx writes addresses), GATEWAY_TIMEOUT (how long an MCP may be silent), GATEWAY_STREAM_SECONDS (how long an answer
+# of the gateway may last), GATEWAY_STREAMS (requests of one session at once) and LUA (on or off: whether nginx has its Lua
+# module; the default is on where Debian's is installed); and for a complete configuration from integrations.conf: RUN, PORT,
+# INTERNAL_PORT, WORKERS, USER.
 set -eu
 
 fail() {
