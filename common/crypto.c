@@ -1,7 +1,7 @@
 /*
  * OpenSSL's EVP allocates for every digest, and a digest cannot fail where it is needed: for a session's key on every
- * request, for the keys of tokens that the provider has just given. So these are the
- * functions below it, which work on the caller's stack and fail on nothing.
+ * request, for the keys of tokens that the provider has just given. So these are the functions below it, which work on
+ * the caller's stack and fail on nothing.
  */
 #define OPENSSL_SUPPRESS_DEPRECATED
 

@@ -2,7 +2,6 @@
 #include "common/redis.h"
 
 #include "common/arena.h"
-#include "common/crypto.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

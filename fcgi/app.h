@@ -3,7 +3,6 @@
 #define FCGI_APP_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 struct config;

@@ -1,6 +1,6 @@
 /*
- * Settings: environment variables, read once into a struct (deploy/SETTINGS.md). Every mistake is found,
- * not only the first; a secret's value never stands in a message.
+ * Settings: environment variables, read once into a struct (deploy/SETTINGS.md). Every mistake is found, not only the
+ * first; a secret's value never stands in a message.
  */
 #ifndef FCGI_CONFIG_H
 #define FCGI_CONFIG_H

@@ -1,7 +1,7 @@
 /*
- * FastCGI: a connection's bytes -> struct request, struct response -> bytes, through libfcgi, which only
- * fastcgi.c includes. Nothing here ever waits: fastcgi_look says whether a whole request is in the socket, and only
- * then is libfcgi called.
+ * FastCGI: a connection's bytes -> struct request, struct response -> bytes, through libfcgi, which only fastcgi.c
+ * includes. Nothing here ever waits: fastcgi_look says whether a whole request is in the socket, and only then is
+ * libfcgi called.
  */
 #ifndef FCGI_FASTCGI_H
 #define FCGI_FASTCGI_H

@@ -23,7 +23,6 @@
 #include "fcgi/tokens.h"
 
 #include <string.h>
-#include <strings.h>
 
 #define MARK_LENGTH 24 /* 96 bits: with it a node of nginx's limit_conn takes 64 bytes, with more 128 */
 #define MINIMUM_S 60   /* a conversation does not wait for a refresh without need */
@@ -71,7 +70,6 @@ write_permission(const struct request *request, struct response *response, const
 
 	if (error == NULL)
 		error = response_header(response, "X-Gateway-Session", session_mark(request));
-
 	if (error == NULL)
 		error = response_header(response, "X-Gateway-Authorization",
 					arena_format(response->arena, "Bearer %s", token));

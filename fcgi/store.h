@@ -16,7 +16,7 @@ struct connection_key {
 	const char *service;
 };
 
-/* Once at start: the scripts' SHA-1. */
+/* Once at start: words of commands, encoded once for all requests. */
 void store_prepare(void);
 
 #endif

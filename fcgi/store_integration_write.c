@@ -10,7 +10,6 @@
 #include "common/random.h"
 #include "fcgi/api_error.h"
 #include "fcgi/app.h"
-#include "fcgi/config.h"
 #include "fcgi/provider.h"
 #include "fcgi/store_integration.h"
 #include "fcgi/store_shared_grant.h"

@@ -122,19 +122,19 @@ enum store_credential_field {
 	STORE_CREDENTIAL_COUNT
 };
 
+/* The shape of the replies to these two reads (redis_reply_shape.h). */
+#define STORE_SHAPE_FIELD(name) "S"
+#define STORE_SHAPE_RECORD "(" STORE_RECORD_FIELDS(STORE_SHAPE_FIELD) ")"
+#define STORE_SHAPE_CREDENTIAL "(" STORE_CREDENTIAL_FIELDS(STORE_SHAPE_FIELD) ")"
+
 /* KEYS[3] and KEYS[4] of a script that deletes or replaces a connection (fcgi/lua/pending.lua), behind its record and
  * tokens. */
 const char *const *store_pending_revocation_keys(struct arena *arena, const struct connection_key *connection);
 
-/* What is left, from the reply to HGETALL. */
+/* The pending revocations, from the reply to HGETALL. */
 void store_pending_revocation_parse(const struct app *app, struct arena *arena, const struct provider *provider,
 				    const struct connection_key *connection, const struct redis_reply *reply,
 				    struct deletion *out);
-
-/* And the form of their replies (redis_reply_shape.h). */
-#define STORE_SHAPE_FIELD(name) "S"
-#define STORE_SHAPE_RECORD "(" STORE_RECORD_FIELDS(STORE_SHAPE_FIELD) ")"
-#define STORE_SHAPE_CREDENTIAL "(" STORE_CREDENTIAL_FIELDS(STORE_SHAPE_FIELD) ")"
 
 /* Add the read of a record. */
 void store_record_add(struct redis_batch *batch, const struct connection_key *connection);

@@ -1,7 +1,7 @@
 /*
  * Grants that are still to be dealt with. Between a connection's end in Redis and the revocation of its grant a worker,
- * or the command, may die; what it was about to revoke would then be lost. So the step that deletes or
- * replaces a connection puts its refresh token, sealed as it is, into integrations:unrevoked:{...}:<service>, a hash by
+ * or the command, may die; what it was about to revoke would then be lost. So the step that deletes or replaces a
+ * connection puts its refresh token, sealed as it is, into integrations:unrevoked:{...}:<service>, a hash by
  * generation, and the worker that has dealt with the grant takes it out. The next DELETE or `remove` finishes what it
  * finds there.
  *
@@ -44,7 +44,7 @@ store_pending_revocation_keys(struct arena *arena, const struct connection_key *
 	return keys;
 }
 
-/* What is left, and the claim: the last two of those. */
+/* The pending revocations and their claim: the last two of those. */
 static const char *const *
 own_keys(struct arena *arena, const struct connection_key *connection)
 {
@@ -62,7 +62,7 @@ next_line(struct arena *arena, const char **rest)
 	return line;
 }
 
-/* It is let go all the same: trying again would not open it. */
+/* The grant is released all the same: a later try would not open it either. */
 static void
 log_unreadable(const struct connection_key *connection)
 {

@@ -121,7 +121,7 @@ assess_sealed(struct app *app, struct arena *arena, const struct sealed *sealed,
 	return *changed ? NULL : rotate_one(app, arena, sealed, rotation, changed);
 }
 
-/* Two reads: somebody may write between them, and then the generations differ. */
+/* Two reads: another client may write between them, and then the generations differ. */
 static void
 add_sealed(struct redis_batch *batch, const struct connection_key *connection)
 {

@@ -16,7 +16,7 @@
 #define KEYS_AT_ONCE "1000"
 #define PAGE_FIRST ((size_t)256 * 1024)
 
-/* Principals of these kinds found so far; grows by doubling, the arena's limit is the bound. */
+/* Connections of these kinds found so far; grows by doubling, the arena's limit is the bound. */
 struct found {
 	struct arena *arena;
 	const char *const *kinds;

@@ -275,12 +275,11 @@ store_shared_grant_revoking(struct app *app, struct arena *arena, const char *is
 	const char *const keys[] = {grant_key(arena, KIND, issuer, account), NULL};
 	const char *mine = random_id(arena);
 	const char *const arguments[] = {mine, arena_format(arena, "%d", KEEP_MS), NULL};
-	struct redis_batch batch;
+	const struct error *error;
 
 	*owner = mine;
-	redis_batch_init(&batch, arena);
-	redis_add_script(&batch, &begin_script, keys, arguments);
-	return redis_run(app->redis, &batch, false);
+	(void)store_run_script(app, arena, &begin_script, keys, arguments, false, &error);
+	return error;
 }
 
 void

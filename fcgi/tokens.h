@@ -17,7 +17,6 @@
 struct app;
 struct error;
 struct oauth_state;
-struct provider;
 struct request;
 
 enum token_result {
@@ -84,14 +83,13 @@ void tokens_discard(struct app *app, struct request *request, const struct excha
 /* Has a refusal forced a refresh in the last `cooldown_seconds`? A time to come is none: some clock was wrong. */
 bool tokens_in_cooldown(const struct credential *credential, int64_t cooldown_seconds);
 
-/* Has a validation found that the provider takes the stored token for another account's? No caller may have it then.
- */
+/* Has a validation found that the provider takes the stored token for another account's? Then no caller may have it. */
 bool tokens_are_of_another(const struct integration *record);
 
 struct token_options {
 	int64_t minimum_seconds; /* refresh when less is left, but never before half of the token's life is over */
-	const char
-	    *refused; /* hex SHA-256 of an access token that the provider refused: refresh if it is still this one */
+	/* hex SHA-256 of an access token that the provider refused: refresh if it is still this one */
+	const char *refused;
 	int64_t refused_cooldown_seconds; /* but not when a refusal has forced a refresh in the last so many seconds */
 	bool force;                       /* refresh whatever is left */
 	bool ask_again;                   /* ask the provider even where it has said no before */

@@ -54,9 +54,8 @@ refresh_result(struct request *request, enum oauth2_failure failure, const struc
 
 /*
  * After a refresh iss and sub must be what they were, and aud us (OpenID Connect Core 12.2). The answer came straight
- * from the provider over TLS, which may stand for the signature here (3.1.3.7, 6). TOKEN_GOOD, and whether they are
- * *account_verified ours; TOKEN_IDENTITY: another's; TOKEN_UNREACHABLE: the provider says something that we cannot
- * read.
+ * from the provider over TLS, which may stand for the signature here (3.1.3.7, 6). TOKEN_GOOD, and *account_verified
+ * whether the answer names our account; TOKEN_IDENTITY: it names another; TOKEN_UNREACHABLE: it cannot be read.
  */
 static enum token_result
 judge_account(const struct token_attempt *attempt, const struct http_response *response,

@@ -3,8 +3,8 @@
  *
  * Inside a process one fiber leads and the others wait for it (singleflight.h). Between processes the leaders compete
  * for a lease in Redis; its owner reads the connection again, asks the provider, and stores the result only if the
- * generation is still the one that was read. The others wait for the result to appear. A failure is
- * remembered for a moment, so that those that waited do not all ask the provider in turn.
+ * generation is still the one that was read. The others wait for the result to appear. A failure is remembered for a
+ * moment, so that those that waited do not all ask the provider in turn.
  */
 #include "fcgi/tokens_internal.h"
 

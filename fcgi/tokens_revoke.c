@@ -125,7 +125,7 @@ release_grant(struct app *app, struct request *request, const struct deleted_con
 	return error;
 }
 
-/* The connection first, because it decides about the answer, and then what is left, as time allows. */
+/* The connection first, because it decides about the answer, and then those pending, as time allows. */
 static void
 release_all_grants(struct app *app, struct request *request, const struct deletion *deletion, int64_t last_ms,
 		   struct disconnect_result *out)
@@ -158,9 +158,9 @@ tokens_disconnect(struct app *app, struct request *request, struct disconnect_re
 		release_all_grants(app, request, &deletion, last_ms, out);
 		if (!deletion.busy || out->error != NULL || loop_now_ms(app->loop) >= last_ms)
 			return NULL;
-		/* Another worker is at what is left, or died at it: then it is ours in a moment. */
+		/* Another worker is at those pending, or died at it: then they are ours in a moment. */
 		fiber_sleep(POLL_MS);
-		/* Only what is left: a connection that is there by now was made since. */
+		/* Only those pending: a connection that is there by now was made since. */
 		error = store_pending_revocation_take(app, request->arena, request->provider, &request->connection_key,
 						      &deletion);
 	}
@@ -168,9 +168,7 @@ tokens_disconnect(struct app *app, struct request *request, struct disconnect_re
 
 enum life { ALIVE, ASK_THE_PROVIDER, CANNOT_TELL };
 
-/* What is known of a grant that was given for the code sent at exchange->sent_us, with no revocation under way any
- * more.
- */
+/* What is known of a grant that was given for the code sent at exchange->sent_us, when no revocation is under way. */
 static const struct error *
 wait_out(struct app *app, struct request *request, const struct exchange_result *exchange, enum life *life)
 {

@@ -7,7 +7,6 @@
 #ifndef FCGI_WAITS_H
 #define FCGI_WAITS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 struct app;

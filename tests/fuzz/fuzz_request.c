@@ -10,7 +10,6 @@
  * With '!' before the method it is run again and again, each time with one reply less before the connection closes.
  * Whatever comes, the answer is one of those that API.md has, in good form, and holds no secret that it must not.
  */
-#include "common/error.h"
 #include "common/json_read.h"
 #include "common/loop.h"
 #include "common/text.h"
