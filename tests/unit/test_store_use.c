@@ -112,7 +112,6 @@ open_all(void **state)
 	app = (struct app){.config = &config};
 	entries = 0;
 	counts[0] = '\0';
-	store_prepare();
 	arena = arena_open(4096, 65536, NULL, NULL);
 	if (arena == NULL || on_loop_open(state) != 0)
 		return -1;
