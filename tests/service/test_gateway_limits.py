@@ -18,9 +18,10 @@ OTHER = "203.0.113.8"  # another runtime's, which has sent no flood
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    """Believes X-Forwarded-For, because this machine's own address has no limits."""
+    """Believes X-Forwarded-For, because this machine's own address has no limits. The server around has a limit of its own."""
     product = Gateway(tmp_path_factory.mktemp("gateway"),
-                      server_conf="set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n")
+                      server_conf="set_real_ip_from 127.0.0.1;\nreal_ip_header X-Forwarded-For;\n"
+                                  "limit_conn integrations_connections 10000;\n")
     product.start()
     yield product
     product.stop()
