@@ -46,7 +46,7 @@ enum state_field {
 
 static const struct redis_script write_script = {
     .shape = "[1,1]",
-#include "build/lua/hash_write.lua.h"
+#include "build/lua/state_write.lua.h"
 };
 
 static const struct redis_script take_script = {
