@@ -31,6 +31,7 @@ http {{
 	proxy_temp_path {run}/nginx-proxy;
 	scgi_temp_path {run}/nginx-scgi;
 	uwsgi_temp_path {run}/nginx-uwsgi;
+	fastcgi_cache_path {run}/cache keys_zone=platform:1m;
 	include snippets/integrations-http.conf;
 
 	server {{
@@ -56,6 +57,9 @@ http {{
 OWN = """
 set_real_ip_from 127.0.0.1;
 real_ip_header X-Forwarded-For;
+fastcgi_cache platform;
+fastcgi_cache_key $request_method$request_uri;
+fastcgi_cache_valid any 1m;
 client_max_body_size 2m;
 client_header_buffer_size 4k;
 large_client_header_buffers 4 16k;
@@ -175,6 +179,19 @@ def test_no_log_at_all(tmp_path):
         assert not os.path.exists(os.path.join(product.hosts[0].directory, "nginx-access.log"))
     finally:
         product.stop()
+
+
+def test_no_cache_of_the_server_around_has_an_answer(platform):
+    """Two members ask for the same address: each gets their own answer, or their own refusal."""
+    ada, grace = (platform.session(user, {"acme": "member"}) for user in ("ada", "grace"))
+    ada.connect("acme")
+    for each in (ada, grace, ada):
+        assert good(each.get("/api/me"))["user_id"] == each.user
+    mcps = {"via": "bearer", "use": "gateway", "mcps": "gmail google_calendar google_drive"}
+    teammate, other = (platform.session(user, {"acme": "member"}, **mcps) for user in ("ada", "grace"))
+    path = "/proxy/acme/google/gmail/v1/users/me/messages"
+    good(teammate.get(path))
+    problem(other.get(path), 404, "integration_not_found")
 
 
 # What is the platform's stays as it was
