@@ -765,6 +765,24 @@ def test_nobody_listens(gateway, agent):
     problem(call(agent, "nameless"), 502, "provider_unreachable")
 
 
+def test_no_cache_of_the_server_around_keeps_a_refusal(tmp_path):
+    def cached(host):
+        with open(os.path.join(host.directory, "nginx/integrations.conf"), encoding="utf-8") as file:
+            return file.read().replace("http {", f"http {{ proxy_cache_path {host.directory}/cache keys_zone=around:1m; "
+                                                 "proxy_cache around; proxy_cache_valid any 1m;", 1)
+
+    product = Gateway(tmp_path, nginx_conf=cached)
+    try:
+        product.start()
+        product.session("ada", {"acme": "member"}).connect("acme")
+        product.upstream.says(307)
+        problem(product.teammate().get("/mcp/acme/gmail"), 502, "provider_unreachable")
+        product.upstream.says()
+        assert product.teammate().get("/mcp/acme/gmail").status_code == 200
+    finally:
+        product.stop()
+
+
 def test_an_mcp_without_an_upstream(agent):
     problem(call(agent, "elsewhere"), 404, "route_not_found")
 
