@@ -27,10 +27,10 @@ def gateway(tmp_path_factory):
     product.stop()
 
 
-def begin(stack, product, token="none", times=1, address=RUNTIME):
+def begin(stack, product, token="none", times=1, address=RUNTIME, path="/mcp/acme/gmail"):
     """A connection from an address on which so many requests have been sent."""
     connection = stack.enter_context(socket.create_connection(("127.0.0.1", product.hosts[0].port), 30))
-    connection.sendall((f"GET /mcp/acme/gmail HTTP/1.1\r\nHost: {product.public_url[7:]}\r\nX-Forwarded-For: {address}\r\n"
+    connection.sendall((f"GET {path} HTTP/1.1\r\nHost: {product.public_url[7:]}\r\nX-Forwarded-For: {address}\r\n"
                         f"Authorization: Bearer {token}\r\n\r\n").encode() * times)
     return connection
 
@@ -101,6 +101,23 @@ def test_streams_of_one_session(gateway):
             assert read_until(answer, b"data: x").startswith(b"HTTP/1.1 200 ")
         opened[0].close()
         wait_until(lambda: b" 200 " in begin(stack, gateway, agent.token, address=OTHER).recv(100), "nginx has seen that the stream ended")
+
+
+def test_requests_of_one_session_to_the_proxy(gateway):
+    """They count with its streams."""
+    ada = gateway.session("ada", {"acme": "member"})
+    ada.connect("acme")
+    ada.connect("acme", service="rest")
+    agent, ended = gateway.teammate(), threading.Event()
+    gateway.upstream.behave(lambda seen, connection: (connection.sendall(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\ndata: x\n\n"), ended.wait(120)))
+    with contextlib.ExitStack() as stack:
+        stack.callback(ended.set)
+        paths = ["/proxy/acme/rest/one"] * 99 + ["/mcp/acme/gmail"]
+        for each in [begin(stack, gateway, agent.token, address=OTHER, path=path) for path in paths]:
+            assert read_until(each, b"data: x").startswith(b"HTTP/1.1 200 ")
+        refused = read_until(begin(stack, gateway, agent.token, address=OTHER, path=paths[0]), b"}")
+        assert refused.startswith(b"HTTP/1.1 429 ") and b'"code":"rate_limited"' in refused
 
 
 def test_a_429_of_an_upstream_is_its_own(gateway):
