@@ -81,9 +81,9 @@ def test_a_crowd_and_one_expired_token(make_product):
     good_answers = refreshed = 0
     for number in range(ROUNDS):
         make_due(product, "ada")
-        if number % 2 == 0:  # as many as may wait are there before the provider answers the one
+        if number % 2 == 0:  # a crowd waits before the provider answers the one
             hold = product.stand_in.fault("refresh", "hold")
-            release = threading.Thread(target=lambda: (wait_in_flight(product, 2 * WAITERS), wait_in_flight(product, 2 * WAITERS, host=1),
+            release = threading.Thread(target=lambda: (wait_in_flight(product, WAITERS), wait_in_flight(product, WAITERS, host=1),
                                                        product.stand_in.release(hold)))
             release.start()
             answers = asyncio.run(ask_at_once(product, caller.key, CROWD))
@@ -94,8 +94,8 @@ def test_a_crowd_and_one_expired_token(make_product):
         assert {body["code"] for body in refusals} <= {"overloaded"}, refusals[:3]
         token, = {body["access_token"] for status, body in answers if status == 200}
         assert product.stand_in.honours(access_token=token)
-        # Without a hold the refresh may be over before every worker has as many.
-        assert number % 2 == 1 or len(answers) - len(refusals) >= 4 * WAITERS
+        # Of two workers of a host, one at least has as many; without a hold the refresh may be over before.
+        assert number % 2 == 1 or len(answers) - len(refusals) >= 2 * WAITERS
         good_answers += len(answers) - len(refusals)
         refreshed = product.stand_in.counters()["refreshes"]
         assert refreshed == number + 1, f"round {number}: {refreshed} refreshes"
