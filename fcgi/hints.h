@@ -16,7 +16,7 @@ void hints_close(struct hints *hints);
 /* What is perhaps under `key`; NULL: no idea. Valid until the next note. */
 const char *hints_find(const struct hints *hints, const char *key);
 
-/* This is under `key`. Forgets something else where there is no room; a long text is not kept. */
+/* Remember `text` under `key`. A full table forgets another entry; a long text is not kept. */
 void hints_note(struct hints *hints, const char *key, const char *text);
 
 /* The same without a text: `key` was seen, perhaps. Far more of these are kept. */

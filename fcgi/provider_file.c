@@ -307,7 +307,8 @@ parse_identity(struct parser *parser, const struct json *object, struct provider
 	provider->scopes = words_or(parser, object, "scopes", provider->jwks_uri != NULL ? "openid" : "");
 	check_scopes(parser, "scopes", &provider->scopes);
 	if (provider->jwks_uri != NULL && !words_contain(&provider->scopes, "openid"))
-		fail(parser, "scopes", "lacks \"openid\", without which there is no id_token to check with `jwks_uri`");
+		fail(parser, "scopes",
+		     "lacks \"openid\": without it the provider sends no id_token, and `jwks_uri` checks nothing");
 }
 
 /* What allowed paths are appended to: no slash at its end, and no query. */

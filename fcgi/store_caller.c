@@ -28,7 +28,7 @@ store_caller_prepare(void)
 	resp_tail_prepare(&fields_tail, sizeof fields / sizeof fields[0], fields);
 }
 
-/* What is no time has ended, too. */
+/* A text that is not a time counts as ended. */
 static bool
 has_ended(const struct redis_reply *row)
 {
@@ -53,7 +53,6 @@ store_caller_read(struct app *app, struct arena *arena, const char *key, struct 
 {
 	struct redis_batch batch;
 	const struct error *error;
-
 	const char *row_key = store_key_hashed(arena, "caller", key);
 	bool good;
 

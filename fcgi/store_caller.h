@@ -48,7 +48,7 @@ const struct error *store_caller_list(struct app *app, struct arena *arena, stru
 bool store_caller_has_mac(const struct caller_entry *entry);
 
 /*
- * Give a row without a MAC one, and its end. *done is false when it is no longer what was listed.
+ * Give a row without a MAC one, and its end. *done is false when the row changed since it was listed.
  */
 const struct error *store_caller_sign(struct app *app, struct arena *arena, const struct caller_entry *entry,
 				      bool *done);

@@ -132,7 +132,7 @@ const struct error *store_integration_refresh(struct app *app, struct arena *are
 const struct error *store_integration_status(struct app *app, struct arena *arena, struct integration *integration,
 					     bool answered, bool *stored);
 
-/* A connection that was stored and is no longer. */
+/* A connection that was deleted or replaced. */
 struct deleted_connection {
 	struct integration record;
 	struct credential credential;

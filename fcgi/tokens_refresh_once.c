@@ -169,9 +169,9 @@ remembered_failure(struct token_attempt *attempt, enum token_result *result, boo
 }
 
 /*
- * Another process has the lease: wait a moment. *over when no time is left; *changed when what is stored is to be
- * looked at anew. Only that is asked for, as the whole connection, read at every turn, would exhaust the request's
- * memory.
+ * Another process has the lease: wait a moment. *over: the request's time has ended. *changed: the caller must read the
+ * connection again. A turn reads only whether it changed: the whole connection at every turn would exhaust the
+ * request's memory.
  */
 static const struct error *
 wait_for_owner(struct token_attempt *attempt, int64_t *poll_ms, bool *changed, bool *over)

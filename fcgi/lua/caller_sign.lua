@@ -1,4 +1,4 @@
--- Give a row its MAC. One that is no longer the same as it was read stays as it is.
+-- Give a row its MAC. A row that changed since it was read stays as it is.
 -- KEYS: the caller. ARGV: the row as it was read, absent fields empty; its end, the MAC.
 local now = redis.call('HMGET', KEYS[1], 'name', 'mcps', 'organizations', 'expires_at', 'mac')
 for i = 1, 5 do

@@ -218,7 +218,7 @@ class Verdict:
             self.look(way, seen)
         if b"forged" in pipeliner.raw:
             self.forged.append(f"{way.name}: {[each.marker for each in pipeliner.requests]}: {pipeliner.raw[-700:]}")
-        # Those behind a connection that has ended are for another connection: nobody has answered them.
+        # A connection that ended answered none of the requests behind it: they go over another connection.
 
     def line(self):
         return (f"{len(HOSTILE)} kinds, {len(self.plan.by_number)} requests, {self.answered} answers, {self.good} good, "

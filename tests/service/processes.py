@@ -121,7 +121,7 @@ class Process:
 
 
 def own_certificate(path, name="localhost"):
-    """A certificate that nobody else trusts, and its key, in one file."""
+    """A certificate that only this test trusts, and its key, in one file."""
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
                     "-days", "2", "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
     with open(path, "a", encoding="ascii") as file, open(f"{path}.crt", encoding="ascii") as issued:

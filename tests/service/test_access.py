@@ -135,7 +135,7 @@ SESSIONS = {
     "of a user of 65 characters": ({"user_id": "a" * 65}, 401),
     "of a user of 64 characters": ({"user_id": "a" * 64}, None),
     "with an empty role": ({"org:acme": ""}, 403),
-    "with what is no agent, and no use": ({"agent": "Mozilla/5.0 (X11)"}, None),
+    "with a malformed agent, and without a use": ({"agent": "Mozilla/5.0 (X11)"}, None),
     "with a role of its own": ({"org:acme": "owner of all"}, None),
 }
 

@@ -120,7 +120,7 @@ def test_a_row_has_an_end_of_its_own(guarded):
 
 
 def test_a_key_that_the_ring_lacks(guarded, tmp_path):
-    """A host that was not told of a key yet is no reason to revoke a caller: try again, there or elsewhere."""
+    """A host without a new key answers 503 and revokes nothing: the caller tries again, there or elsewhere."""
     other = str(tmp_path / "ring")
     ring = ring_of(guarded)
     line = new_key(guarded, "k7")
@@ -198,7 +198,7 @@ def test_rotation_renews(guarded):
 
     done = guarded.command("keys", "rotate", check=False)
     assert "3 callers: 1 MACs renewed, 0 were current, 1 without one, 1 refused, 0 changed" in done.stdout
-    assert done.returncode == 1, "somebody has to look at what is refused"
+    assert done.returncode == 1, "an operator has to look at the refused rows"
     assert guarded.redis.hget(row, "mac").startswith("k2.")
     assert before == {name: guarded.redis.hgetall(name) for name in before}
     guarded.redis.delete(widened, unsigned)

@@ -19,7 +19,7 @@ SEED = os.environ.get("HOSTILE_SEED") or secrets.token_hex(4)
 SILENT = {"mcp": TIMEOUT, "proxy": 30}  # seconds that nginx waits for a silent upstream, by door
 TEAMS = {"ada": "acme", "bob": "globex", "cyd": "initech"}
 
-# As it comes, HAProxy keeps connections to nginx and reuses them for whoever asks next.
+# As it comes, HAProxy keeps connections to nginx and reuses them for the next client.
 HAPROXY = """
 frontend plain
 	bind 127.0.0.1:{ports[0]}

@@ -27,7 +27,7 @@ def new_person(cluster):
 
 @pytest.fixture
 def stranger(cluster):
-    """Somebody for whom no worker has handed out a token before: record and tokens are read in one step, and the token is
+    """A member for whom no worker has vended a token before: record and tokens are read in one step, and the token is
     the first one of its minute."""
     return new_person(cluster)
 

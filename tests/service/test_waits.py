@@ -91,7 +91,7 @@ def test_one_connection(single):
 
 
 def test_a_worker_that_waits_for_another(single):
-    """The lease is somebody else's: whoever polls for its end waits as well."""
+    """Another process has the lease: a request that polls for its end waits as well."""
     member(single, "ada")
     caller = Caller(single)
     single.redis.set(key("refresh_lease", "ada"), "somebody else", px=20000)

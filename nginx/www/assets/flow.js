@@ -10,7 +10,7 @@ const LIFE = 600000;
 const MOST = 20;
 
 async function keyOf(state) {
-  // Without a secure context there is no digest, and then no note.
+  // A page outside a secure context cannot make a digest, and keeps no note.
   if (!window.crypto?.subtle) return null;
   const digest = await window.crypto.subtle.digest('SHA-256', new TextEncoder().encode(state));
   return PREFIX + [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
