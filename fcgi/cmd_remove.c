@@ -144,8 +144,9 @@ remove_all(struct app *app, struct arena *arena, void *arg)
 	arena_close(work);
 	printf("%zu of %zu member%s removed, %zu connection%s forgotten, %zu revoked.\n", counts.members, users.count,
 	       users.count == 1 ? "" : "s", counts.connections, counts.connections == 1 ? "" : "s", counts.revoked);
-	if (counts.connections > 0) /* nginx's GATEWAY_STREAM_SECONDS */
-		printf("Streams of the MCP gateway that were open before may go on for 15 minutes.\n");
+	if (counts.connections > 0)
+		printf("Streams of the MCP gateway that were open before may go on for nginx's GATEWAY_STREAM_SECONDS "
+		       "(15 minutes if not set).\n");
 	if (error == NULL)
 		return CMD_OK;
 	fprintf(stderr, "Not all is done: run the same command again.\n");

@@ -169,7 +169,7 @@ remembered_failure(struct token_attempt *attempt, enum token_result *result, boo
 }
 
 /*
- * Another process has the lease: wait a moment. *over: the request's time has ended. *changed: the caller must read the
+ * Another process has the lease: wait a moment. *over: too little time is left. *changed: the caller must read the
  * connection again. A turn reads only whether it changed: the whole connection at every turn would exhaust the
  * request's memory.
  */

@@ -229,7 +229,7 @@ async function validate(service, organization) {
 }
 
 function disconnectedWords({ revocation, access_until: until }, name) {
-  const streams = ' A program that was at work may go on for up to 15 minutes.';
+  const streams = ' A program that was at work may go on for a short time, usually up to 15 minutes.';
   if (revocation === 'revoked') return `${name} disconnected. Access was also removed at ${name}.${streams}`;
   const clock = until ? clockTime(until) : '';
   const rest = clock ? ` Access that was already handed out ends by ${clock}.` : '';
