@@ -16,7 +16,8 @@
 #include "fcgi/store_event.h"
 #include "fcgi/store_member.h"
 #include "fcgi/store_shared_grant.h"
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_disconnect.h"
+#include "fcgi/tokens_revoke.h"
 
 #include <getopt.h>
 #include <stdio.h>

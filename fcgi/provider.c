@@ -1,5 +1,7 @@
-/* What a provider's scopes mean. How its file is read: provider_file.c. */
+/* What a provider's scopes and accounts mean. How its file is read: provider_file.c. */
 #include "fcgi/provider.h"
+
+#include <string.h>
 
 static const char *
 canonical(const struct provider *provider, const char *scope)
@@ -25,4 +27,10 @@ struct words
 provider_missing_scopes(struct arena *arena, const struct provider *provider, const struct words *granted)
 {
 	return words_minus(arena, &provider->mcp_scopes, granted);
+}
+
+bool
+provider_is_account(const char *account)
+{
+	return account != NULL && strlen(account) <= PROVIDER_ACCOUNT_MAX && text_is_visible(account);
 }

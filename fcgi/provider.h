@@ -63,4 +63,9 @@ struct words provider_canonical_scopes(struct arena *arena, const struct provide
 /* MCP scopes that are not among `granted` (both after aliases). */
 struct words provider_missing_scopes(struct arena *arena, const struct provider *provider, const struct words *granted);
 
+#define PROVIDER_ACCOUNT_MAX 255 /* OpenID Connect Core 2: sub */
+
+/* An account id as a provider may give it; NULL is none. */
+bool provider_is_account(const char *account);
+
 #endif

@@ -5,10 +5,16 @@
 #include "common/http.h"
 #include "fcgi/app_metrics.h"
 
+#include <stddef.h>
+
 struct app;
 struct error;
 struct provider;
 struct request;
+
+/* For a provider's answer of usual size and all that is done with it: a request that has asked for tokens must be
+ * able to keep them. */
+#define PROVIDER_ANSWER_MEMORY ((size_t)64 * 1024)
 
 /*
  * Send `call` (its deadline is cut to the request's own) to `endpoint` of `provider` and park until the answer is

@@ -5,7 +5,6 @@
 #include "fcgi/route.h"
 
 #include "common/arena.h"
-#include "common/clock.h"
 #include "common/crypto.h"
 #include "common/json_read.h"
 #include "common/json_write.h"
@@ -19,9 +18,10 @@
 #include "fcgi/response.h"
 #include "fcgi/store_event.h"
 #include "fcgi/store_limit.h"
-#include "fcgi/store_shared_grant.h"
 #include "fcgi/store_state.h"
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_connect.h"
+#include "fcgi/tokens_exchange.h"
+#include "fcgi/tokens_revoke.h"
 #include "fcgi/waits.h"
 
 #include <string.h>
@@ -61,7 +61,7 @@ read_replacement(struct request *request, struct oauth_state *row)
 	row->replace_with = url_query(request->arena, request->query, "replace_with", &repeated, &valid);
 	if (row->replace_with == NULL && !repeated)
 		return NULL;
-	if (repeated || !valid || row->replace || !tokens_is_account(row->replace_with))
+	if (repeated || !valid || row->replace || !provider_is_account(row->replace_with))
 		return &error_request_invalid;
 	return NULL;
 }
@@ -252,153 +252,6 @@ check_issuer(const struct request *request, const char *iss)
 	return NULL;
 }
 
-/* May this account take the place of the stored one? */
-static bool
-may_replace(const struct oauth_state *row, const struct exchange_result *exchange)
-{
-	return row->replace || text_equal(row->replace_with, exchange->account);
-}
-
-/* Both accounts are named to the user whose they are, so that the choice is clear. */
-static const struct error *
-refuse_account(struct app *app, struct request *request, const struct integration *old,
-	       const struct exchange_result *exchange)
-{
-	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
-	const char *chosen = exchange->email != NULL ? exchange->email : exchange->account;
-
-	request->detail =
-	    arena_format(request->arena,
-			 "You chose %s, but this connection is for %s: choose that account, or replace the "
-			 "connection.",
-			 chosen, stored);
-	request->extension[0].name = "stored_account";
-	request->extension[0].value = stored;
-	request->extension[1].name = "chosen_account";
-	request->extension[1].value = chosen;
-	request->account[0].name = "stored";
-	request->account[0].oauth_user_id = old->oauth_user_id;
-	request->account[0].oauth_email = old->oauth_email;
-	request->account[1].name = "offered";
-	request->account[1].oauth_user_id = exchange->account;
-	request->account[1].oauth_email = exchange->email;
-	note_event(app, request, "account_mismatch", "refused");
-	return &error_account_mismatch;
-}
-
-/* The provider gave no refresh token: the stored one serves on, if it is the same account's and works now. */
-static const struct error *
-keep_refresh_token(struct app *app, struct request *request, const struct oauth_state *row,
-		   const struct exchange_result *exchange, struct integration *integration,
-		   struct credential *credential)
-{
-	const struct token_options options = {.force = true, .ask_again = true, .leave_record = true};
-	struct integration record;
-	struct credential stored;
-	enum token_result result;
-	const struct error *error;
-	bool found;
-	bool barred = false;
-	bool done = false;
-
-	/* Another account's connection is not touched, not even to refresh it. */
-	error = store_integration_read(app, request->arena, &request->connection_key, &record, &found);
-	if (error != NULL)
-		return error;
-	if (found && !may_replace(row, exchange) && !text_equal(record.oauth_user_id, exchange->account))
-		return refuse_account(app, request, &record, exchange);
-	if (!found || !text_equal(record.oauth_user_id, exchange->account))
-		return &error_offline_access_missing;
-	error = tokens_fresh(app, request, &options, &record, &stored, &result);
-	if (error != NULL)
-		return error;
-	if (result == TOKEN_REMOVED)
-		return tokens_result_info(result)->error;
-	if (result != TOKEN_GOOD || !text_equal(record.oauth_user_id, exchange->account))
-		return &error_offline_access_missing;
-	integration->id = record.id;
-	integration->connected_at = record.connected_at;
-	credential->refresh_token = stored.refresh_token;
-	credential->vended_until = stored.vended_until;
-	error = store_integration_refresh(app, request->arena, request->provider, integration, credential,
-					  record.generation, true, &barred, &done);
-	if (error == NULL && barred)
-		return &error_organization_forbidden;
-	if (error == NULL && !done) /* another request changed the connection at this moment */
-		error = &error_offline_access_missing;
-	return error;
-}
-
-static const struct error *
-connect_account(struct app *app, struct request *request, const struct oauth_state *row,
-		const struct exchange_result *exchange, struct integration *integration, struct credential *credential)
-{
-	const struct provider *provider = request->provider;
-	struct integration old;
-	struct credential old_credential;
-	enum store_outcome outcome;
-	enum grant_use use;
-	const struct error *error;
-	bool revoked;
-
-	error =
-	    store_shared_grant_add(app, request->arena, provider->issuer, exchange->account, &request->connection_key);
-	if (error != NULL)
-		return error;
-	error = store_integration_connect(app, request->arena, provider, integration, credential,
-					  may_replace(row, exchange), &outcome, &old, &old_credential);
-	if (error != NULL)
-		return error;
-	switch (outcome) {
-	case STORE_CREATED: note_event(app, request, "connected", "ok"); break;
-	case STORE_RECONNECTED: note_event(app, request, "reconnected", "ok"); break;
-	case STORE_REPLACED:
-		/* The new connection stands, whatever becomes of the old grant. */
-		(void)tokens_grant_release(app, request, &old, &old_credential, &use, &revoked);
-		note_event(app, request, "replaced", tokens_revocation(revoked, use));
-		break;
-	case STORE_MISMATCH: return refuse_account(app, request, &old, exchange);
-	case STORE_REMOVED: return &error_organization_forbidden;
-	}
-	return tokens_recheck(app, request, exchange, integration);
-}
-
-/* Store what was granted, if it is of any use. */
-static const struct error *
-save_connection(struct app *app, struct request *request, const struct oauth_state *row,
-		const struct exchange_result *exchange, struct integration *integration)
-{
-	const struct provider *provider = request->provider;
-	char now[CLOCK_RFC3339_SIZE];
-	struct credential credential = {.state = CREDENTIAL_OPEN,
-					.access_token = exchange->tokens.access_token,
-					.refresh_token = exchange->tokens.refresh_token,
-					.issued_at = exchange->issued_at,
-					.expires_at = exchange->issued_at + exchange->tokens.expires_in,
-					.issuer = provider->issuer,
-					.client_id = provider->client.id};
-	const struct error *error;
-
-	clock_rfc3339(clock_wall(), now);
-	*integration = (struct integration){.id = random_id(request->arena),
-					    .connection_key = request->connection_key,
-					    .status = "valid",
-					    .oauth_user_id = exchange->account,
-					    .oauth_email = exchange->email,
-					    .scopes = exchange->scopes,
-					    .connected_at = arena_text(request->arena, now),
-					    .validated_at = arena_text(request->arena, now)};
-	integration->missing_scopes = provider_missing_scopes(request->arena, provider, &exchange->scopes);
-	if (provider->mcp_scopes.count > 0 && integration->missing_scopes.count == provider->mcp_scopes.count)
-		return &error_scopes_missing;
-	if (exchange->tokens.refresh_token != NULL)
-		return connect_account(app, request, row, exchange, integration, &credential);
-	error = keep_refresh_token(app, request, row, exchange, integration, &credential);
-	if (error == NULL)
-		note_event(app, request, "reconnected", "ok");
-	return error;
-}
-
 const struct error *
 route_connect_callback(struct app *app, struct request *request, struct response *response)
 {
@@ -425,7 +278,7 @@ route_connect_callback(struct app *app, struct request *request, struct response
 								   : &error_authorization_failed;
 	error = tokens_exchange(app, request, &row, callback.code, &exchange);
 	if (error == NULL)
-		error = save_connection(app, request, &row, &exchange, &integration);
+		error = tokens_connect(app, request, &row, &exchange, &integration);
 	if (error != NULL) {
 		tokens_discard(app, request, &exchange);
 		return error;

@@ -13,7 +13,8 @@
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/store_event.h"
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_disconnect.h"
+#include "fcgi/tokens_revoke.h"
 
 /* When the last token that a program got from here ends, if that is still to come. */
 static const char *

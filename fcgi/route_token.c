@@ -11,7 +11,7 @@
 #include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_vend.h"
 
 #include <string.h>
 

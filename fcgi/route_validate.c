@@ -9,7 +9,7 @@
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/store_limit.h"
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_validate.h"
 
 const struct error *
 route_validate(struct app *app, struct request *request, struct response *response)

@@ -3,7 +3,7 @@
  * answer judged, identity checked, scopes read. What the provider says about itself is believed only after the checks
  * of OpenID Connect Core 3.1.3.7.
  */
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_exchange.h"
 
 #include "common/arena.h"
 #include "common/clock.h"
@@ -12,6 +12,7 @@
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
+#include "fcgi/provider_userinfo.h"
 #include "fcgi/request.h"
 #include "fcgi/signing_keys.h"
 #include "fcgi/store_state.h"
@@ -55,7 +56,7 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 	const struct error *error;
 	const char *refused;
 
-	arena_reserve(request->arena, TOKENS_ANSWER_MEMORY);
+	arena_reserve(request->arena, PROVIDER_ANSWER_MEMORY);
 	call.body = oauth2_code_request(request->arena, &provider->client, code, provider->redirect_uri,
 					state->code_verifier, &call.authorization);
 	exchange->issued_at = clock_wall(); /* the time of sending: the token cannot be older (RFC 6749 5.1) */
@@ -71,12 +72,6 @@ send_code(struct app *app, struct request *request, const struct oauth_state *st
 		return exchange_refusal(request, failure, response.status, refused);
 	}
 	return NULL;
-}
-
-bool
-tokens_is_account(const char *account)
-{
-	return account != NULL && strlen(account) <= TOKENS_ACCOUNT_MAX && text_is_visible(account);
 }
 
 static const char *
@@ -110,7 +105,7 @@ identify_by_token(struct app *app, struct request *request, const struct oauth_s
 		return error;
 	check.algorithm = jwt_algorithm(request->arena, exchange->tokens.id_token);
 	wrong = oauth2_check_identity(request->arena, claims, &check);
-	if (wrong == NULL && !tokens_is_account(json_string(claims, "sub")))
+	if (wrong == NULL && !provider_is_account(json_string(claims, "sub")))
 		wrong = "sub";
 	if (wrong != NULL) {
 		provider_complain(request, provider, ENDPOINT_EXCHANGE, 200,
@@ -129,12 +124,12 @@ identify_by_userinfo(struct app *app, struct request *request, struct exchange_r
 	const char *account = NULL;
 	const char *email = NULL;
 
-	switch (tokens_userinfo(app, request, exchange->tokens.access_token, &account, &email)) {
-	case TOKEN_GOOD: break;
-	case TOKEN_UNREACHABLE: return &error_provider_unreachable;
+	switch (provider_userinfo(app, request, exchange->tokens.access_token, &account, &email)) {
+	case USERINFO_GOOD: break;
+	case USERINFO_UNREACHABLE: return &error_provider_unreachable;
 	default: return &error_identity_invalid;
 	}
-	if (!tokens_is_account(account))
+	if (!provider_is_account(account))
 		return &error_identity_invalid;
 	exchange->account = account;
 	exchange->email = usable_email(email);
@@ -165,55 +160,4 @@ tokens_exchange(struct app *app, struct request *request, const struct oauth_sta
 	    exchange->tokens.scope != NULL ? words_split(request->arena, exchange->tokens.scope) : provider->all_scopes;
 	exchange->scopes = provider_canonical_scopes(request->arena, provider, &scopes);
 	return NULL;
-}
-
-/*
- * Whose tokens these are; NULL: not known. Userinfo is asked, even where it has just failed: to revoke blindly
- * could end a grant that others use. *sure is false where only a claim says so that was not verified.
- */
-static const char *
-owner_of(struct app *app, struct request *request, const struct exchange_result *exchange, bool *sure)
-{
-	const struct json *claims;
-	const char *account = NULL;
-	const char *email;
-
-	*sure = true;
-	if (exchange->account != NULL)
-		return exchange->account;
-	if (exchange->tokens.id_token != NULL) {
-		claims = jwt_claims_unverified(request->arena, exchange->tokens.id_token);
-		*sure = !tokens_is_account(json_string(claims, "sub"));
-		if (!*sure)
-			return json_string(claims, "sub");
-	}
-	if (exchange->tokens.access_token == NULL ||
-	    tokens_userinfo(app, request, exchange->tokens.access_token, &account, &email) != TOKEN_GOOD)
-		return NULL;
-	return tokens_is_account(account) ? account : NULL;
-}
-
-void
-tokens_discard(struct app *app, struct request *request, const struct exchange_result *exchange)
-{
-	const struct oauth2_tokens *tokens = &exchange->tokens;
-	const char *token = tokens->refresh_token != NULL ? tokens->refresh_token : tokens->access_token;
-	const char *account;
-	struct integration own;
-	bool found = false;
-	bool sure;
-
-	if (token == NULL)
-		return;
-	account = owner_of(app, request, exchange, &sure);
-	if (store_integration_read(app, request->arena, &request->connection_key, &own, &found) != NULL)
-		return;
-	if (found && text_equal(own.oauth_user_id, account))
-		return;
-	if (account != NULL && (sure || !found))
-		tokens_revoke(app, request, account, token);
-	else
-		provider_complain(request, request->provider, ENDPOINT_EXCHANGE, 0,
-				  "the service did not revoke tokens that it refused: their account is not known",
-				  "when the provider works again, have the user connect, and disconnect if unwanted");
 }

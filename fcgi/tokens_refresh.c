@@ -2,11 +2,11 @@
  * Only HTTP 400 with `invalid_grant` makes a connection invalid; whatever else happens, the stored tokens stay, or give
  * way to a new refresh token that came without an access token fit to be stored.
  */
-#include "fcgi/tokens_internal.h"
+#include "fcgi/tokens_refresh.h"
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/error.h"
+#include "common/crypto.h"
 #include "common/fiber.h"
 #include "common/json_read.h"
 #include "common/jwt.h"
@@ -19,6 +19,8 @@
 #include "fcgi/store_event.h"
 #include "fcgi/store_refresh_failure.h"
 #include "fcgi/store_use.h"
+#include "fcgi/tokens_exchange.h"
+#include "fcgi/tokens_revoke.h"
 
 #include <stddef.h>
 
@@ -26,6 +28,25 @@
 #define REMEMBER_MOST_S 60
 #define STORE_AGAIN_MS 100 /* at first; each time twice as long */
 #define STORE_AGAIN_MOST_MS 800
+
+bool
+tokens_in_cooldown(const struct credential *credential, int64_t cooldown_seconds)
+{
+	int64_t since = clock_wall() - credential->forced_at;
+
+	return since >= 0 && since < cooldown_seconds;
+}
+
+bool
+tokens_is_refused(const struct credential *credential, const struct token_options *options)
+{
+	char hash[CRYPTO_SHA256_HEX];
+
+	if (options->refused == NULL || tokens_in_cooldown(credential, options->refused_cooldown_seconds))
+		return false;
+	crypto_sha256_hex(credential->access_token, hash);
+	return text_equal(hash, options->refused);
+}
 
 static enum token_result
 refresh_result(struct request *request, enum oauth2_failure failure, const struct http_response *response,
@@ -218,7 +239,7 @@ tokens_refresh(struct token_attempt *attempt, enum token_result *result, bool *a
 	bool account_verified = false;
 	bool stored;
 
-	arena_reserve(request->arena, TOKENS_ANSWER_MEMORY);
+	arena_reserve(request->arena, PROVIDER_ANSWER_MEMORY);
 	call.body = oauth2_refresh_request(request->arena, &provider->client, attempt->credential->refresh_token,
 					   &call.authorization);
 	if (provider_call(app, request, provider, ENDPOINT_REFRESH, &call, &response) != NULL) {

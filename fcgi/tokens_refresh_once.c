@@ -6,11 +6,10 @@
  * generation is still the one that was read. The others wait for the result to appear. A failure is remembered for a
  * moment, so that those that waited do not all ask the provider in turn.
  */
-#include "fcgi/tokens_internal.h"
+#include "fcgi/tokens_refresh_once.h"
 
 #include "common/arena.h"
 #include "common/clock.h"
-#include "common/crypto.h"
 #include "common/fiber.h"
 #include "common/loop.h"
 #include "common/random.h"
@@ -35,26 +34,6 @@
 /* With less time than this the provider is not asked: an answer too late may be lost tokens. */
 #define CALL_LEAST_MS 500
 
-static const struct token_result_info result_infos[] = {
-    [TOKEN_GOOD] = {"valid", NULL, true, NULL},
-    [TOKEN_GONE] = {NULL, NULL, false, &error_integration_not_found},
-    [TOKEN_REMOVED] = {NULL, NULL, false, &error_organization_forbidden},
-    [TOKEN_DEAD] = {"invalid", "grant_revoked", true, &error_reconnect_required},
-    [TOKEN_UNREADABLE] = {"unknown", "tokens_unreadable", false, &error_reconnect_required},
-    [TOKEN_FOREIGN] = {"unknown", "provider_changed", false, &error_reconnect_required},
-    [TOKEN_POLICY] = {"unknown", "provider_policy", true, &error_reconnect_required},
-    [TOKEN_CLIENT] = {"unknown", "provider_misconfigured", true, &error_provider_misconfigured},
-    [TOKEN_UNREACHABLE] = {"unknown", "provider_unreachable", false, &error_provider_unreachable},
-    [TOKEN_IDENTITY] = {"unknown", "identity_changed", true, &error_reconnect_required},
-    [TOKEN_CROWDED] = {NULL, "overloaded", false, &error_overloaded},
-};
-
-const struct token_result_info *
-tokens_result_info(enum token_result result)
-{
-	return &result_infos[result];
-}
-
 /*
  * Tokens of a team that were issued together are not refreshed together: some a little before they must be. Drawn from
  * the generation, so that all who look at these tokens come to the same answer.
@@ -69,31 +48,6 @@ refresh_jitter(const struct token_attempt *attempt)
 		most = JITTER_MOST_S;
 	snprintf(drawn, sizeof drawn, "%.8s", attempt->record->generation);
 	return (int64_t)(strtoul(drawn, NULL, 16) % (unsigned long)(most + 1));
-}
-
-bool
-tokens_in_cooldown(const struct credential *credential, int64_t cooldown_seconds)
-{
-	int64_t since = clock_wall() - credential->forced_at;
-
-	return since >= 0 && since < cooldown_seconds;
-}
-
-bool
-tokens_are_of_another(const struct integration *record)
-{
-	return text_equal(record->status_reason, result_infos[TOKEN_IDENTITY].reason);
-}
-
-bool
-tokens_is_refused(const struct credential *credential, const struct token_options *options)
-{
-	char hash[CRYPTO_SHA256_HEX];
-
-	if (options->refused == NULL || tokens_in_cooldown(credential, options->refused_cooldown_seconds))
-		return false;
-	crypto_sha256_hex(credential->access_token, hash);
-	return text_equal(hash, options->refused);
 }
 
 static bool

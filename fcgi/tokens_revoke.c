@@ -3,24 +3,21 @@
  * to the whole project). So it is asked first who else uses the grant, and nothing is revoked that still serves; and
  * a request that connects at that moment finds out whether its own grant is still alive.
  */
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_revoke.h"
 
-#include "common/clock.h"
-#include "common/error.h"
-#include "common/fiber.h"
+#include "common/json_read.h"
+#include "common/jwt.h"
 #include "common/loop.h"
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
+#include "fcgi/provider_userinfo.h"
 #include "fcgi/request.h"
 #include "fcgi/store_pending_revocation.h"
 #include "fcgi/store_shared_grant.h"
-#include "fcgi/waits.h"
+#include "fcgi/tokens_exchange.h"
 
 #include <stddef.h>
-
-#define POLL_MS 50
-#define RESERVE_MS 1000 /* of a request's time, for the steps after waiting */
 
 /* True when the token is dead now. *answered is false when it may still come to be. */
 static bool
@@ -106,118 +103,53 @@ tokens_revocation(bool revoked, enum grant_use use)
 	return use == GRANT_SAME_USER ? "kept_shared" : "not_revoked";
 }
 
-/* As tokens_grant_release, also without a provider. */
-static const struct error *
-release_grant(struct app *app, struct request *request, const struct deleted_connection *deleted,
-	      struct disconnect_result *out)
+/*
+ * Whose tokens these are; NULL: not known. Userinfo is asked, even where it has just failed: to revoke blindly
+ * could end a grant that others use. *sure is false where only a claim says so that was not verified.
+ */
+static const char *
+owner_of(struct app *app, struct request *request, const struct exchange_result *exchange, bool *sure)
 {
-	const struct error *error = NULL;
+	const struct json *claims;
+	const char *account = NULL;
+	const char *email;
 
-	out->credential = deleted->credential;
-	if (request->provider != NULL)
-		return tokens_grant_release(app, request, &deleted->record, &deleted->credential, &out->use,
-					    &out->revoked);
-	if (deleted->credential.issuer != NULL)
-		error = store_shared_grant_remove(app, request->arena, deleted->credential.issuer,
-						  deleted->record.oauth_user_id, &request->connection_key);
-	if (error == NULL)
-		store_pending_revocation_done(app, request->arena, &deleted->record);
-	return error;
-}
-
-/* The connection first, because it decides about the answer, and then those pending, as time allows. */
-static void
-release_all_grants(struct app *app, struct request *request, const struct deletion *deletion, int64_t last_ms,
-		   struct disconnect_result *out)
-{
-	struct disconnect_result pending = {.use = GRANT_OTHERS};
-
-	if (deletion->found)
-		out->error = release_grant(app, request, &deletion->connection, out);
-	out->found = out->found || deletion->found;
-	out->finished = out->finished || deletion->pending_count > 0;
-	for (size_t i = 0; i < deletion->pending_count && out->error == NULL && loop_now_ms(app->loop) < last_ms; i++)
-		out->error = release_grant(app, request, &deletion->pending[i], out->found ? &pending : out);
-}
-
-const struct error *
-tokens_disconnect(struct app *app, struct request *request, struct disconnect_result *out)
-{
-	int64_t last_ms = request->deadline_ms - TOKENS_REVOKE_MS;
-	struct deletion deletion;
-	const struct error *error;
-
-	*out = (struct disconnect_result){.use = GRANT_OTHERS};
-	error = waits_begin_change(app, request);
-	if (error != NULL)
-		return error;
-	error = store_integration_delete(app, request->arena, request->provider, &request->connection_key, &deletion);
-	for (;;) {
-		if (error != NULL)
-			return out->found || out->finished ? NULL : error;
-		release_all_grants(app, request, &deletion, last_ms, out);
-		if (!deletion.busy || out->error != NULL || loop_now_ms(app->loop) >= last_ms)
-			return NULL;
-		/* Another worker is at those pending, or died at it: then they are ours in a moment. */
-		fiber_sleep(POLL_MS);
-		/* Only those pending: a connection that is there by now was made since. */
-		error = store_pending_revocation_take(app, request->arena, request->provider, &request->connection_key,
-						      &deletion);
+	*sure = true;
+	if (exchange->account != NULL)
+		return exchange->account;
+	if (exchange->tokens.id_token != NULL) {
+		claims = jwt_claims_unverified(request->arena, exchange->tokens.id_token);
+		*sure = !provider_is_account(json_string(claims, "sub"));
+		if (!*sure)
+			return json_string(claims, "sub");
 	}
+	if (exchange->tokens.access_token == NULL ||
+	    provider_userinfo(app, request, exchange->tokens.access_token, &account, &email) != USERINFO_GOOD)
+		return NULL;
+	return provider_is_account(account) ? account : NULL;
 }
 
-enum life { ALIVE, ASK_THE_PROVIDER, CANNOT_TELL };
-
-/* What is known of a grant that was given for the code sent at exchange->sent_us, when no revocation is under way. */
-static const struct error *
-wait_out(struct app *app, struct request *request, const struct exchange_result *exchange, enum life *life)
+void
+tokens_discard(struct app *app, struct request *request, const struct exchange_result *exchange)
 {
-	const struct provider *provider = request->provider;
-	int64_t deadline_ms = loop_now_ms(app->loop) + TOKENS_REVOKE_MS + RESERVE_MS;
-	struct grant_revocation last;
-	const struct error *error;
+	const struct oauth2_tokens *tokens = &exchange->tokens;
+	const char *token = tokens->refresh_token != NULL ? tokens->refresh_token : tokens->access_token;
+	const char *account;
+	struct integration own;
+	bool found = false;
+	bool sure;
 
-	if (deadline_ms > request->deadline_ms - RESERVE_MS)
-		deadline_ms = request->deadline_ms - RESERVE_MS;
-	for (;;) {
-		error = store_shared_grant_revocation(app, request->arena, provider->issuer, exchange->account, &last);
-		if (error != NULL || !last.under_way || loop_now_ms(app->loop) >= deadline_ms)
-			break;
-		fiber_sleep(POLL_MS);
-	}
-	if (last.under_way)
-		*life = CANNOT_TELL;
-	else if (last.known && last.age_ms <= (clock_monotonic_us() - exchange->sent_us) / 1000 + 1)
-		*life = ASK_THE_PROVIDER;
+	if (token == NULL)
+		return;
+	account = owner_of(app, request, exchange, &sure);
+	if (store_integration_read(app, request->arena, &request->connection_key, &own, &found) != NULL)
+		return;
+	if (found && text_equal(own.oauth_user_id, account))
+		return;
+	if (account != NULL && (sure || !found))
+		tokens_revoke(app, request, account, token);
 	else
-		*life = ALIVE;
-	return error;
-}
-
-const struct error *
-tokens_recheck(struct app *app, struct request *request, const struct exchange_result *exchange,
-	       struct integration *record)
-{
-	const struct token_options options = {.force = true, .ask_again = true};
-	enum token_result result = TOKEN_UNREACHABLE;
-	struct credential credential;
-	const struct error *error;
-	enum life life;
-	bool stored;
-
-	error = wait_out(app, request, exchange, &life);
-	if (error != NULL || life == ALIVE)
-		return error;
-	/* A request that took this connection's name out, before it was stored, may not have put it back. */
-	error = store_shared_grant_add(app, request->arena, request->provider->issuer, exchange->account,
-				       &request->connection_key);
-	if (error == NULL && life == ASK_THE_PROVIDER)
-		error = tokens_fresh(app, request, &options, record, &credential, &result);
-	if (error != NULL || result == TOKEN_GOOD || result == TOKEN_GONE) /* gone: disconnected after we stored it */
-		return error;
-	if (result != TOKEN_UNREACHABLE && result != TOKEN_CLIENT && result != TOKEN_POLICY)
-		return tokens_result_info(result)->error;
-	record->status = tokens_result_info(result)->status;
-	record->status_reason = tokens_result_info(result)->reason;
-	return store_integration_status(app, request->arena, record, false, &stored);
+		provider_complain(request, request->provider, ENDPOINT_EXCHANGE, 0,
+				  "the service did not revoke tokens that it refused: their account is not known",
+				  "when the provider works again, have the user connect, and disconnect if unwanted");
 }

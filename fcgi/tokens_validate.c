@@ -3,23 +3,22 @@
  * concurrent validations of one connection one asks: inside a process by a flight, between processes by a lease. The
  * others answer from the record it stored.
  */
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_validate.h"
 
 #include "common/arena.h"
 #include "common/crypto.h"
 #include "common/error.h"
 #include "common/fiber.h"
-#include "common/json_read.h"
 #include "common/loop.h"
 #include "common/random.h"
 #include "common/singleflight.h"
 #include "fcgi/app.h"
-#include "fcgi/provider.h"
-#include "fcgi/provider_call.h"
+#include "fcgi/provider_userinfo.h"
 #include "fcgi/request.h"
 #include "fcgi/store_lease.h"
 #include "fcgi/store_use.h"
 #include "fcgi/store_validation.h"
+#include "fcgi/tokens_refresh_once.h"
 #include "fcgi/waits.h"
 
 #include <stddef.h>
@@ -27,47 +26,20 @@
 #define POLL_MS 25
 #define MINIMUM_SECONDS 300
 
-static const char *
-field_text(struct arena *arena, const struct json *answer, const char *field)
+/* Does the provider take the token, and for the account that is stored? TOKEN_DEAD: it refuses the token. */
+static enum token_result
+ask_userinfo(struct app *app, struct request *request, const char *access_token, const struct integration *record)
 {
-	const struct json *member = json_member(answer, field);
+	const char *account = NULL;
+	const char *email = NULL;
 
-	/* Some providers number their accounts. */
-	if (member == NULL || (member->type != JSON_STRING && member->type != JSON_NUMBER))
-		return NULL;
-	return arena_text(arena, member->text);
-}
-
-enum token_result
-tokens_userinfo(struct app *app, struct request *request, const char *access_token, const char **account,
-		const char **email)
-{
-	const struct provider *provider = request->provider;
-	struct http_request call = {.method = "GET", .url = provider->userinfo_endpoint};
-	struct http_response response;
-	const struct json *answer;
-
-	call.authorization = arena_format(request->arena, "Bearer %s", access_token);
-	if (provider_call(app, request, provider, ENDPOINT_USERINFO, &call, &response) != NULL)
-		return TOKEN_UNREACHABLE;
-	if (response.status == 401)
-		return TOKEN_DEAD;
-	if (response.status == 403) {
-		provider_complain(request, provider, ENDPOINT_USERINFO, response.status,
-				  "the provider forbids the call",
-				  "an administrator of the user's account at the provider must allow this application");
-		return TOKEN_POLICY;
+	switch (provider_userinfo(app, request, access_token, &account, &email)) {
+	case USERINFO_GOOD: return text_equal(account, record->oauth_user_id) ? TOKEN_GOOD : TOKEN_IDENTITY;
+	case USERINFO_REFUSED: return TOKEN_DEAD;
+	case USERINFO_FORBIDDEN: return TOKEN_POLICY;
+	case USERINFO_UNREACHABLE: break;
 	}
-	answer = response.status == 200 ? json_read(request->arena, response.body, response.len) : NULL;
-	*account = field_text(request->arena, answer, provider->account_field);
-	*email = field_text(request->arena, answer, provider->email_field);
-	if (*account == NULL) {
-		provider_complain(request, provider, ENDPOINT_USERINFO, response.status,
-				  "the provider gave no usable answer",
-				  "look at the provider's status page, and at userinfo_fields in the provider file");
-		return TOKEN_UNREACHABLE;
-	}
-	return TOKEN_GOOD;
+	return TOKEN_UNREACHABLE;
 }
 
 /* Refresh where due, then ask who the token belongs to. A refused token is refreshed and asked about once more. */
@@ -80,14 +52,10 @@ ask_provider(struct app *app, struct request *request, struct integration *recor
 
 	for (int round = 0; round < 2; round++) {
 		const struct error *error = tokens_fresh(app, request, &options, record, &credential, result);
-		const char *account = NULL;
-		const char *email = NULL;
 
 		if (error != NULL || *result != TOKEN_GOOD)
 			return error;
-		*result = tokens_userinfo(app, request, credential.access_token, &account, &email);
-		if (*result == TOKEN_GOOD && !text_equal(account, record->oauth_user_id))
-			*result = TOKEN_IDENTITY;
+		*result = ask_userinfo(app, request, credential.access_token, record);
 		if (*result != TOKEN_DEAD)
 			return NULL;
 		crypto_sha256_hex(credential.access_token, refused);

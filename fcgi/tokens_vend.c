@@ -2,7 +2,7 @@
  * An access token for a program, by the token route or the gateway: fresh, of the right member, with the scopes that
  * were asked for; noted, so that DELETE can say until when it lasts.
  */
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_vend.h"
 
 #include "common/clock.h"
 #include "common/crypto.h"
@@ -10,6 +10,7 @@
 #include "fcgi/app.h"
 #include "fcgi/request.h"
 #include "fcgi/store_use.h"
+#include "fcgi/tokens_refresh_once.h"
 
 /* A stored token that is still good is handed out, although the provider fails or too many wait for it. */
 static bool

@@ -20,7 +20,7 @@ LAYERS = [
     ("access and routes", r"fcgi/(access|route(_\w+)?)"),
     ("tokens", r"fcgi/tokens(_\w+)?"),
     ("stores", r"fcgi/store(_\w+)?"),
-    ("calls to providers", r"fcgi/(provider_call|signing_keys)"),
+    ("calls to providers", r"fcgi/(provider_call|provider_userinfo|signing_keys)"),
     ("what a request and a worker have", r"fcgi/(app|app_metrics|request|response|api_error|hints|waits)"),
     ("settings", r"fcgi/config(_\w+)?"),
     ("provider files", r"fcgi/provider(_file)?"),

@@ -12,7 +12,7 @@
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/route.h"
-#include "fcgi/tokens.h"
+#include "fcgi/tokens_vend.h"
 
 static struct provider_mcp mcps[] = {{.mcp = "mail"}, {.mcp = "files"}};
 
