@@ -37,11 +37,12 @@ bearer_token(const char *authorization)
 }
 
 static const struct error *
-find_token(struct app *app, struct request *request, const char **token)
+find_token(struct request *request, const char **token)
 {
 	const char *bearer = bearer_token(request->authorization);
 	const char *cookie = NULL;
-	size_t cookies = cookie_find(request->arena, request->cookie, app->config->session_cookie, &cookie);
+	size_t cookies =
+	    cookie_find(request->task.arena, request->cookie, request->task.app->config->session_cookie, &cookie);
 
 	if (cookies > 1 || (cookies > 0 && bearer != NULL))
 		return &error_ambiguous_credentials;
@@ -53,16 +54,16 @@ find_token(struct app *app, struct request *request, const char **token)
 }
 
 const struct error *
-access_member(struct app *app, struct request *request, const char *organization, bool lists)
+access_member(struct request *request, const char *organization, bool lists)
 {
 	const struct error *error;
 	const char *token;
 
-	error = find_token(app, request, &token);
+	error = find_token(request, &token);
 	if (error != NULL)
 		return error;
 	/* An id outside its pattern names no user; the session is read all the same, for the right refusal. */
-	error = store_session_read(app, request->arena, token, text_is_id(organization) ? organization : NULL,
+	error = store_session_read(&request->task, token, text_is_id(organization) ? organization : NULL,
 				   &request->session, lists ? &request->prefetched : NULL);
 	if (error != NULL)
 		return error;
@@ -70,24 +71,25 @@ access_member(struct app *app, struct request *request, const char *organization
 		return &error_unauthenticated;
 	if (request->session.role == NULL)
 		return &error_organization_forbidden;
-	request->connection_key.user = request->session.user;
-	request->connection_key.organization = organization;
+	request->task.waiter = request->session.binding;
+	request->task.connection_key.user = request->session.user;
+	request->task.connection_key.organization = organization;
 	return NULL;
 }
 
 const struct error *
-access_user(struct app *app, struct request *request)
+access_user(struct request *request)
 {
 	const struct error *error;
 	const char *token;
 
-	error = find_token(app, request, &token);
+	error = find_token(request, &token);
 	if (error == NULL)
-		error = store_session_read_all(app, request->arena, token, &request->session);
+		error = store_session_read_all(&request->task, token, &request->session);
 	if (error == NULL && (!request->session.found || request->session.use != NULL))
 		error = &error_unauthenticated;
 	if (error == NULL)
-		request->connection_key.user = request->session.user;
+		request->task.connection_key.user = request->session.user;
 	return error;
 }
 
@@ -105,45 +107,44 @@ program_token(const struct request *request)
  * request. Only an organization that is named in the caller's list, or in a session, is known to be one.
  */
 const struct error *
-access_forbid(struct app *app, struct request *request, const char *outcome)
+access_forbid(struct request *request, const char *outcome)
 {
-	const char *organization = request->connection_key.organization;
+	const char *organization = request->task.connection_key.organization;
 	int64_t retry_after;
 
-	if (store_limit_count_caller(app, request->arena, "caller_forbidden", program_token(request), REFUSALS_NOTED,
+	if (store_limit_count_caller(&request->task, "caller_forbidden", program_token(request), REFUSALS_NOTED,
 				     &retry_after) != NULL ||
 	    retry_after > 0)
 		return &error_caller_forbidden;
 	if (request->session.role != NULL || words_contain(&request->caller.organizations, organization))
-		store_event_append(app, request->arena, "caller_forbidden", request->actor, &request->connection_key,
-				   outcome, request->request_id);
+		store_event_append(&request->task, "caller_forbidden", outcome);
 	else
-		store_event_append_known(app, request->arena, "caller_forbidden", request->actor,
-					 &request->connection_key, outcome, request->request_id);
+		store_event_append_known(&request->task, "caller_forbidden", outcome);
 	return &error_caller_forbidden;
 }
 
 const struct error *
-access_caller(struct app *app, struct request *request, const char *organization)
+access_caller(struct request *request, const char *organization)
 {
 	const char *key = program_token(request);
 	const struct error *error;
 
 	if (key == NULL)
 		return &error_unauthenticated;
-	error = store_caller_read(app, request->arena, key, &request->caller);
+	error = store_caller_read(&request->task, key, &request->caller);
 	if (error != NULL)
 		return error;
 	if (!request->caller.found)
 		return &error_unauthenticated;
-	request->actor = arena_join(request->arena, "caller:", request->caller.name, NULL);
+	request->task.actor = arena_join(request->task.arena, "caller:", request->caller.name, NULL);
+	request->task.waiter = request->task.actor;
 	if (!text_is_id(organization))
 		return &error_caller_forbidden;
-	request->connection_key.organization = organization;
+	request->task.connection_key.organization = organization;
 	if (words_contain(&request->caller.organizations, "*") ||
 	    words_contain(&request->caller.organizations, organization))
 		return NULL;
-	return access_forbid(app, request, "organization");
+	return access_forbid(request, "organization");
 }
 
 bool
@@ -163,14 +164,14 @@ access_caller_serves(const struct request *request, const struct provider *provi
 }
 
 const struct error *
-access_gateway(struct app *app, struct request *request, const char *organization)
+access_gateway(struct request *request, const char *organization)
 {
 	const char *token = program_token(request);
 	const struct error *error;
 
 	if (token == NULL)
 		return &error_unauthenticated;
-	error = store_session_read(app, request->arena, token, text_is_id(organization) ? organization : NULL,
+	error = store_session_read(&request->task, token, text_is_id(organization) ? organization : NULL,
 				   &request->session, NULL);
 	if (error != NULL)
 		return error;
@@ -178,31 +179,32 @@ access_gateway(struct app *app, struct request *request, const char *organizatio
 		return &error_unauthenticated;
 	if (request->session.role == NULL)
 		return &error_organization_forbidden;
-	request->connection_key.user = request->session.user;
-	request->connection_key.organization = organization;
-	request->actor = arena_join(request->arena, "user:", request->session.user, NULL);
+	request->task.waiter = request->session.binding;
+	request->task.connection_key.user = request->session.user;
+	request->task.connection_key.organization = organization;
+	request->task.actor = arena_join(request->task.arena, "user:", request->session.user, NULL);
 	if (request->session.agent != NULL)
-		request->actor =
-		    arena_join(request->arena, "agent:", request->session.agent, " for ", request->actor, NULL);
+		request->task.actor = arena_join(request->task.arena, "agent:", request->session.agent, " for ",
+						 request->task.actor, NULL);
 	return NULL;
 }
 
 const struct error *
-access_program_origin(struct app *app, const struct request *request)
+access_program_origin(const struct request *request)
 {
-	if (request->origin != NULL && !text_equal(request->origin, app->config->public_url.origin))
+	if (request->origin != NULL && !text_equal(request->origin, request->task.app->config->public_url.origin))
 		return &error_cross_origin;
 	return NULL;
 }
 
 const struct error *
-access_same_origin(struct app *app, const struct request *request)
+access_same_origin(const struct request *request)
 {
 	if (text_equal(request->credential, "bearer"))
 		return NULL;
 	if (request->origin == NULL && request->sec_fetch_site == NULL)
 		return &error_cross_origin;
-	if (request->origin != NULL && !text_equal(request->origin, app->config->public_url.origin))
+	if (request->origin != NULL && !text_equal(request->origin, request->task.app->config->public_url.origin))
 		return &error_cross_origin;
 	if (request->sec_fetch_site != NULL && !text_equal(request->sec_fetch_site, "same-origin"))
 		return &error_cross_origin;
@@ -222,9 +224,9 @@ is_host(const struct url *url, const char *host)
 }
 
 const struct error *
-access_host(struct app *app, const struct request *request)
+access_host(const struct request *request)
 {
-	const struct url *public_url = &app->config->public_url;
+	const struct url *public_url = &request->task.app->config->public_url;
 
 	if (!text_equal_nocase(request->host, public_url->authority) || !is_host(public_url, request->target_host))
 		return &error_misdirected;

@@ -5,6 +5,7 @@
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
 #include "fcgi/store_caller.h"
+#include "fcgi/task.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -20,12 +21,12 @@ struct options {
 };
 
 static int
-create(struct app *app, struct arena *arena, void *arg)
+create(struct task *task, void *arg)
 {
 	const struct options *options = arg;
-	const char *key = random_token(arena);
+	const char *key = random_token(task->arena);
 
-	if (store_caller_write(app, arena, key, &options->caller, options->ttl) != NULL)
+	if (store_caller_write(task, key, &options->caller, options->ttl) != NULL)
 		return cmd_store_failed();
 	fprintf(stderr, "A caller named %s, good for %lld s. Its key, shown only now, is a secret:\n", options->name,
 		(long long)options->ttl);
@@ -34,12 +35,12 @@ create(struct app *app, struct arena *arena, void *arg)
 }
 
 static int
-revoke_caller(struct app *app, struct arena *arena, void *arg)
+revoke_caller(struct task *task, void *arg)
 {
 	const struct options *options = arg;
 	size_t count;
 
-	if (store_caller_delete(app, arena, options->name, &count) != NULL)
+	if (store_caller_delete(task, options->name, &count) != NULL)
 		return cmd_store_failed();
 	printf("%zu key%s of %s revoked.\n", count, count == 1 ? "" : "s", options->name);
 	return count > 0 ? CMD_OK : CMD_FAILED;
@@ -64,17 +65,17 @@ print_caller(struct arena *arena, const struct caller_entry *entry)
 }
 
 static int
-list(struct app *app, struct arena *arena, void *arg)
+list(struct task *task, void *arg)
 {
 	struct caller_list callers;
 
 	(void)arg;
-	if (store_caller_list(app, arena, &callers) != NULL)
+	if (store_caller_list(task, &callers) != NULL)
 		return cmd_store_failed();
 	if (callers.count == 0)
 		fprintf(stderr, "No callers.\n");
 	for (size_t i = 0; i < callers.count; i++)
-		print_caller(arena, &callers.items[i]);
+		print_caller(task->arena, &callers.items[i]);
 	return CMD_OK;
 }
 
@@ -91,19 +92,19 @@ is_confirmed(void)
 
 /* What is signed is what was shown: the rows as they were read before the question. */
 static int
-sign(struct app *app, struct arena *arena, void *arg)
+sign(struct task *task, void *arg)
 {
 	struct caller_list callers;
 	size_t count = 0;
 	size_t changed = 0;
 
 	(void)arg;
-	if (store_caller_list(app, arena, &callers) != NULL)
+	if (store_caller_list(task, &callers) != NULL)
 		return cmd_store_failed();
 	for (size_t i = 0; i < callers.count; i++) {
 		if (store_caller_has_mac(&callers.items[i]))
 			continue;
-		print_caller(arena, &callers.items[i]);
+		print_caller(task->arena, &callers.items[i]);
 		callers.items[count++] = callers.items[i];
 	}
 	if (count == 0) {
@@ -118,7 +119,7 @@ sign(struct app *app, struct arena *arena, void *arg)
 	for (size_t i = 0; i < count; i++) {
 		bool done;
 
-		if (store_caller_sign(app, arena, &callers.items[i], &done) != NULL)
+		if (store_caller_sign(task, &callers.items[i], &done) != NULL)
 			return cmd_store_failed();
 		changed += done ? 0 : 1;
 	}

@@ -14,6 +14,7 @@
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
 #include "fcgi/provider.h"
+#include "fcgi/task.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -199,17 +200,17 @@ check_keys(struct check *check, const struct provider *provider)
 }
 
 static int
-check_all(struct app *app, struct arena *arena, void *arg)
+check_all(struct task *task, void *arg)
 {
-	const struct config *config = app->config;
-	struct check check = {.app = app, .arena = arena};
+	const struct config *config = task->app->config;
+	struct check check = {.app = task->app, .arena = task->arena};
 
 	(void)arg;
 	ok("settings: %zu provider%s, environment %s", config->provider_count, config->provider_count == 1 ? "" : "s",
 	   config->environment);
-	check_redis(&check, app->redis, "REDIS_URL");
-	if (app->sessions != app->redis)
-		check_redis(&check, app->sessions, "SESSION_REDIS_URL");
+	check_redis(&check, task->app->redis, "REDIS_URL");
+	if (task->app->sessions != task->app->redis)
+		check_redis(&check, task->app->sessions, "SESSION_REDIS_URL");
 	if (!text_equal(config->redis_admin_url, config->redis_url))
 		check_redis_admin(&check);
 	for (size_t i = 0; i < config->provider_count; i++) {

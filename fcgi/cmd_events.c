@@ -9,6 +9,7 @@
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
 #include "fcgi/store_event.h"
+#include "fcgi/task.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ struct options {
 /* One stream, with the page at hand. */
 struct stream {
 	bool uses;
-	struct arena *arena; /* of the page */
+	struct task page; /* its arena is the page's */
 	struct event *events;
 	size_t count;
 	size_t at;
@@ -35,16 +36,16 @@ struct stream {
 };
 
 static const struct error *
-refill(struct app *app, const char *organization, struct stream *stream)
+refill(const char *organization, struct stream *stream)
 {
 	const struct error *error;
 
 	if (stream->at < stream->count || stream->exhausted)
 		return NULL;
-	arena_reset(stream->arena);
+	arena_reset(stream->page.arena);
 	stream->at = 0;
-	error = store_event_read(app, stream->arena, organization, stream->uses, stream->last, &stream->events,
-				 &stream->count);
+	error =
+	    store_event_read(&stream->page, organization, stream->uses, stream->last, &stream->events, &stream->count);
 	if (error != NULL)
 		return error;
 	stream->exhausted = stream->count < STORE_EVENTS_MAX;
@@ -94,7 +95,7 @@ print_event(struct arena *arena, const struct event *event)
 
 /* Everything that is there now. */
 static const struct error *
-print_all(struct app *app, const char *organization, struct stream streams[2])
+print_all(const char *organization, struct stream streams[2])
 {
 	const struct error *error;
 
@@ -102,9 +103,9 @@ print_all(struct app *app, const char *organization, struct stream streams[2])
 		struct stream *next = &streams[0];
 		const struct stream *other = &streams[1];
 
-		error = refill(app, organization, &streams[0]);
+		error = refill(organization, &streams[0]);
 		if (error == NULL)
-			error = refill(app, organization, &streams[1]);
+			error = refill(organization, &streams[1]);
 		if (error != NULL)
 			return error;
 		if (next->at == next->count ||
@@ -112,15 +113,15 @@ print_all(struct app *app, const char *organization, struct stream streams[2])
 			next = &streams[1];
 		if (next->at == next->count)
 			return NULL;
-		print_event(next->arena, &next->events[next->at++]);
+		print_event(next->page.arena, &next->events[next->at++]);
 	}
 }
 
 static int
-print_events(struct app *app, const struct options *options, struct stream streams[2])
+print_events(const struct options *options, struct stream streams[2])
 {
 	for (;;) {
-		if (print_all(app, options->organization, streams) != NULL)
+		if (print_all(options->organization, streams) != NULL)
 			return cmd_store_failed();
 		if (fflush(stdout) != 0)
 			return CMD_FAILED;
@@ -133,19 +134,19 @@ print_events(struct app *app, const struct options *options, struct stream strea
 }
 
 static int
-events(struct app *app, struct arena *arena, void *arg)
+events(struct task *task, void *arg)
 {
 	const struct options *options = arg;
-	struct stream streams[2] = {{.uses = false, .last = "0"}, {.uses = true, .last = "0"}};
+	struct stream streams[2] = {{.uses = false, .page = *task, .last = "0"},
+				    {.uses = true, .page = *task, .last = "0"}};
 	int status = CMD_FAILED;
 
-	(void)arena;
-	streams[0].arena = arena_open(4096, PAGE_LIMIT, NULL, NULL);
-	streams[1].arena = arena_open(4096, PAGE_LIMIT, NULL, NULL);
-	if (streams[0].arena != NULL && streams[1].arena != NULL)
-		status = print_events(app, options, streams);
-	arena_close(streams[0].arena);
-	arena_close(streams[1].arena);
+	streams[0].page.arena = arena_open(4096, PAGE_LIMIT, NULL, NULL);
+	streams[1].page.arena = arena_open(4096, PAGE_LIMIT, NULL, NULL);
+	if (streams[0].page.arena != NULL && streams[1].page.arena != NULL)
+		status = print_events(options, streams);
+	arena_close(streams[0].page.arena);
+	arena_close(streams[1].page.arena);
 	return status;
 }
 

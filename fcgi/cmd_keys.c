@@ -10,6 +10,7 @@
 #include "fcgi/cmd_run.h"
 #include "fcgi/store_caller.h"
 #include "fcgi/store_rotate.h"
+#include "fcgi/task.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -85,27 +86,27 @@ report_callers(const struct caller_renewal *callers)
 
 /* Each page in memory of its own, wiped after it: tokens are open in it for a moment. */
 static int
-rotate(struct app *app, struct arena *arena, void *arg)
+rotate(struct task *task, void *arg)
 {
 	struct rotation rotation = {.done = 0};
 	struct caller_renewal callers;
 	int status;
-	struct arena *page = arena_open(PAGE_FIRST, PAGE_LIMIT, NULL, NULL);
+	struct task page = {.app = task->app, .arena = arena_open(PAGE_FIRST, PAGE_LIMIT, NULL, NULL)};
 	const struct error *error = NULL;
 
 	(void)arg;
-	if (page == NULL)
+	if (page.arena == NULL)
 		return CMD_FAILED;
 	while (error == NULL && !rotation.over) {
-		error = store_rotate_page(app, page, &rotation);
-		arena_reset(page);
+		error = store_rotate_page(&page, &rotation);
+		arena_reset(page.arena);
 		print_progress(&rotation);
 	}
-	arena_close(page);
+	arena_close(page.arena);
 	if (error == NULL)
-		error = store_caller_renew(app, arena, &callers);
+		error = store_caller_renew(task, &callers);
 	if (error == NULL) {
-		status = report(app, &rotation);
+		status = report(task->app, &rotation);
 		return report_callers(&callers) == CMD_OK ? status : CMD_FAILED;
 	}
 	fprintf(stderr, "\nNot all is done (%zu sealed anew): run the same command again.\n", rotation.sealed_anew);

@@ -7,6 +7,7 @@
 #include "fcgi/cmd_run.h"
 #include "fcgi/response.h"
 #include "fcgi/store_integration.h"
+#include "fcgi/task.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -85,20 +86,20 @@ print_table(struct arena *arena, const struct integration *records, size_t count
 }
 
 static int
-list(struct app *app, struct arena *arena, void *arg)
+list(struct task *task, void *arg)
 {
 	const struct options *options = arg;
 	struct integration *records;
 	size_t count;
 
-	if (store_integration_scan(app, arena, options->organization, options->user, &records, &count) != NULL)
+	if (store_integration_scan(task, options->organization, options->user, &records, &count) != NULL)
 		return cmd_store_failed();
 	if (options->json)
-		return print_json(arena, records, count);
+		return print_json(task->arena, records, count);
 	if (count == 0)
 		fprintf(stderr, "No connections.\n");
 	else
-		print_table(arena, records, count);
+		print_table(task->arena, records, count);
 	return CMD_OK;
 }
 

@@ -12,10 +12,10 @@
 #include "fcgi/app.h"
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
-#include "fcgi/request.h"
 #include "fcgi/store_event.h"
 #include "fcgi/store_member.h"
 #include "fcgi/store_shared_grant.h"
+#include "fcgi/task.h"
 #include "fcgi/tokens_disconnect.h"
 #include "fcgi/tokens_revoke.h"
 
@@ -50,23 +50,21 @@ revocation_text(const struct disconnect_result *result)
 
 /* As DELETE does: forget, then revoke where no other connection uses the grant. */
 static const struct error *
-forget(struct app *app, struct arena *arena, const struct connection_key *connection, struct counts *counts)
+forget(struct task *work, const struct connection_key *connection, struct counts *counts)
 {
-	struct request request = {.arena = arena,
-				  .connection_key = *connection,
-				  .provider = config_provider(app->config, connection->service),
-				  .request_id = random_id(arena),
-				  .deadline_ms = loop_now_ms(app->loop) + CALLS_MS};
 	struct disconnect_result result;
 	const struct error *error;
 
-	error = tokens_disconnect(app, &request, &result);
+	work->connection_key = *connection;
+	work->provider = config_provider(work->app->config, connection->service);
+	work->request_id = random_id(work->arena);
+	work->deadline_ms = loop_now_ms(work->app->loop) + CALLS_MS;
+	error = tokens_disconnect(work, &result);
 	if (error != NULL)
 		return error;
 	if (!result.found && !result.finished)
 		return NULL;
-	store_event_append(app, arena, "removed", ACTOR, connection, tokens_revocation(result.revoked, result.use),
-			   request.request_id);
+	store_event_append(work, "removed", tokens_revocation(result.revoked, result.use));
 	printf("%s %s: %s, %s\n", connection->user, connection->service,
 	       result.found ? "forgotten" : "was forgotten before", revocation_text(&result));
 	counts->connections += result.found ? 1 : 0;
@@ -82,67 +80,69 @@ compare_user(const void *user, const void *item)
 
 /* The tombstone is what bars a member, with connections or without: it has an entry of its own, without a service. */
 static const struct error *
-bar(struct app *app, struct arena *work, const char *organization, const char *user)
+bar(struct task *work, const char *organization, const char *user)
 {
-	const struct connection_key connection = {.organization = organization, .user = user};
 	const struct error *error;
 	bool set;
 
-	error = store_member_remove(app, work, organization, user, &set);
+	work->connection_key = (struct connection_key){.organization = organization, .user = user};
+	work->request_id = random_id(work->arena);
+	error = store_member_remove(work, organization, user, &set);
 	if (error == NULL && set)
-		store_event_append(app, work, "removed", ACTOR, &connection, "barred", random_id(work));
+		store_event_append(work, "removed", "barred");
 	return error;
 }
 
 /* All of them before anything is forgotten: what is found after that is all there is. */
 static const struct error *
-bar_all(struct app *app, struct arena *work, const char *organization, const struct words *users, struct counts *counts)
+bar_all(struct task *work, const char *organization, const struct words *users, struct counts *counts)
 {
 	const struct error *error = NULL;
 
 	while (error == NULL && counts->members < users->count) {
-		error = bar(app, work, organization, users->items[counts->members]);
+		error = bar(work, organization, users->items[counts->members]);
 		counts->members += error == NULL ? 1 : 0;
-		arena_reset(work);
+		arena_reset(work->arena);
 	}
 	return error;
 }
 
 /* A member who came after `users` were listed has no tombstone and keeps their connections. */
 static const struct error *
-forget_all(struct app *app, struct arena *arena, struct arena *work, const struct options *options,
-	   const struct words *users, struct counts *counts)
+forget_all(struct task *task, struct task *work, const struct options *options, const struct words *users,
+	   struct counts *counts)
 {
 	struct connection_key *connections;
 	size_t count;
 	const struct error *error =
-	    store_deletable_scan(app, arena, options->organization, options->user, &connections, &count);
+	    store_deletable_scan(task, options->organization, options->user, &connections, &count);
 
 	for (size_t i = 0; error == NULL && i < count; i++) {
 		if (users->count > 0 && bsearch(connections[i].user, users->items, users->count, sizeof *users->items,
 						compare_user) != NULL)
-			error = forget(app, work, &connections[i], counts);
-		arena_reset(work);
+			error = forget(work, &connections[i], counts);
+		arena_reset(work->arena);
 	}
 	return error;
 }
 
 static int
-remove_all(struct app *app, struct arena *arena, void *arg)
+remove_all(struct task *task, void *arg)
 {
 	const struct options *options = arg;
 	struct words users = {.count = 1, .items = (const char *[]){options->user, NULL}};
-	struct arena *work = arena_open_like(arena, WORK_FIRST);
+	/* For one member, or one connection, at a time. */
+	struct task work = {.app = task->app, .arena = arena_open_like(task->arena, WORK_FIRST), .actor = ACTOR};
 	struct counts counts = {0};
 	const struct error *error = NULL;
 
 	if (options->user == NULL)
-		error = store_member_list(app, arena, options->organization, &users);
+		error = store_member_list(task, options->organization, &users);
 	if (error == NULL)
-		error = bar_all(app, work, options->organization, &users, &counts);
+		error = bar_all(&work, options->organization, &users, &counts);
 	if (error == NULL)
-		error = forget_all(app, arena, work, options, &users, &counts);
-	arena_close(work);
+		error = forget_all(task, &work, options, &users, &counts);
+	arena_close(work.arena);
 	printf("%zu of %zu member%s removed, %zu connection%s forgotten, %zu revoked.\n", counts.members, users.count,
 	       users.count == 1 ? "" : "s", counts.connections, counts.connections == 1 ? "" : "s", counts.revoked);
 	if (counts.connections > 0)
@@ -155,16 +155,20 @@ remove_all(struct app *app, struct arena *arena, void *arg)
 }
 
 static int
-restore(struct app *app, struct arena *arena, void *arg)
+restore(struct task *task, void *arg)
 {
 	const struct options *options = arg;
-	const struct connection_key connection = {.organization = options->organization, .user = options->user};
 	bool existed;
 
-	if (store_member_restore(app, arena, options->organization, options->user, &existed) != NULL)
+	if (store_member_restore(task, options->organization, options->user, &existed) != NULL)
 		return cmd_store_failed();
-	if (existed)
-		store_event_append(app, arena, "removed", ACTOR, &connection, "lifted", random_id(arena));
+	if (existed) {
+		task->connection_key =
+		    (struct connection_key){.organization = options->organization, .user = options->user};
+		task->actor = ACTOR;
+		task->request_id = random_id(task->arena);
+		store_event_append(task, "removed", "lifted");
+	}
 	printf(existed ? "%s can connect again in %s.\n" : "%s was not removed from %s.\n", options->user,
 	       options->organization);
 	return CMD_OK;

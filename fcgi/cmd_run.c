@@ -14,6 +14,7 @@
 #include "fcgi/app.h"
 #include "fcgi/app_metrics.h"
 #include "fcgi/cmd.h"
+#include "fcgi/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +29,7 @@ struct run {
 	struct app_metrics *app_metrics;
 	struct arena *arena;
 	struct loop_hook *turn_hook;
-	int (*fn)(struct app *, struct arena *, void *);
+	int (*fn)(struct task *, void *);
 	void *arg;
 	int status;
 };
@@ -46,7 +47,9 @@ work(void *arg)
 {
 	struct run *run = arg;
 
-	run->status = run->fn(&run->app, run->arena, run->arg);
+	struct task task = {.app = &run->app, .arena = run->arena};
+
+	run->status = run->fn(&task, run->arg);
 	redis_settle(run->app.redis, run->arena);
 }
 
@@ -123,7 +126,7 @@ print_mistakes(FILE *out, const struct config_mistakes *mistakes)
 }
 
 int
-cmd_run(enum config_need need, int (*fn)(struct app *, struct arena *, void *), void *arg)
+cmd_run(enum config_need need, int (*fn)(struct task *, void *), void *arg)
 {
 	struct run run = {.fn = fn, .arg = arg, .status = CMD_FAILED};
 	struct config_mistakes mistakes;

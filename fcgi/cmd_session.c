@@ -9,6 +9,7 @@
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
 #include "fcgi/store_session.h"
+#include "fcgi/task.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -63,12 +64,12 @@ add_organization(struct fields *fields, struct arena *arena, const char *text)
 }
 
 static int
-create(struct app *app, struct arena *arena, void *arg)
+create(struct task *task, void *arg)
 {
 	const struct options *options = arg;
-	const char *token = random_token(arena);
+	const char *token = random_token(task->arena);
 
-	if (store_session_write(app, arena, token, options->fields.text, options->ttl) != NULL)
+	if (store_session_write(task, token, options->fields.text, options->ttl) != NULL)
 		return cmd_store_failed();
 	fprintf(stderr, "A session of user %s, good for %lld s%s. Its token, shown only now, is a secret:\n",
 		options->user, (long long)options->ttl,
@@ -78,15 +79,15 @@ create(struct app *app, struct arena *arena, void *arg)
 }
 
 static int
-revoke_session(struct app *app, struct arena *arena, void *arg)
+revoke_session(struct task *task, void *arg)
 {
-	const char *token = cmd_read_secret(arena);
+	const char *token = cmd_read_secret(task->arena);
 	bool existed;
 
 	(void)arg;
 	if (token == NULL)
 		return cmd_usage("session", "standard input holds no token");
-	if (store_session_delete(app, arena, token, &existed) != NULL)
+	if (store_session_delete(task, token, &existed) != NULL)
 		return cmd_store_failed();
 	if (!existed) {
 		fprintf(stderr, "Redis holds no such session: it has ended, or the token is wrong.\n");

@@ -77,7 +77,7 @@ static const struct param texts[] = {
     PARAM("HTTP_ORIGIN", origin),
     PARAM("HTTP_SEC_FETCH_SITE", sec_fetch_site),
     PARAM("CONTENT_TYPE", content_type),
-    PARAM("HTTP_X_REQUEST_ID", request_id),
+    PARAM("HTTP_X_REQUEST_ID", task.request_id),
     PARAM("GATEWAY_CODE", gateway_code),
 };
 
@@ -199,13 +199,13 @@ fastcgi_read(struct fastcgi *fastcgi, struct arena *arena, struct request *reque
 	FCGX_Request *fcgi = &fastcgi->fcgi;
 
 	memset(request, 0, sizeof *request);
-	request->arena = arena;
+	request->task.arena = arena;
 	request->method = METHOD_OTHER;
 	request->path = "";
 	request->query = "";
 	request->host = "";
 	request->target_host = "";
-	request->request_id = "";
+	request->task.request_id = "";
 	fcgi->keepConnection = 1; /* else FCGX_Accept_r begins by closing what it was handed */
 	fcgi->detached = 1;       /* should libfcgi close after all, it must not wait for the peer */
 	if (FCGX_Accept_r(fcgi) != 0)
@@ -220,8 +220,8 @@ fastcgi_read(struct fastcgi *fastcgi, struct arena *arena, struct request *reque
 		request->host = "";
 	if (request->target_host == NULL)
 		request->target_host = "";
-	if (request->request_id == NULL)
-		request->request_id = "";
+	if (request->task.request_id == NULL)
+		request->task.request_id = "";
 	if (!read_body(fcgi, arena, request))
 		return false;
 	/* Read to its end: no request keeps these eight kilobytes while it waits; the next finds them in the cache. */

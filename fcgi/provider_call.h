@@ -7,26 +7,23 @@
 
 #include <stddef.h>
 
-struct app;
 struct error;
-struct provider;
-struct request;
+struct task;
 
 /* For a provider's answer of usual size and all that is done with it: a request that has asked for tokens must be
  * able to keep them. */
 #define PROVIDER_ANSWER_MEMORY ((size_t)64 * 1024)
 
 /*
- * Send `call` (its deadline is cut to the request's own) to `endpoint` of `provider` and park until the answer is
+ * Send `call` (its deadline is cut to the task's own) to `endpoint` of the task's provider and park until the answer is
  * there. NULL when there is an answer, whatever its status; error_provider_unreachable otherwise.
  */
-const struct error *provider_call(struct app *app, struct request *request, const struct provider *provider,
-				  enum provider_endpoint endpoint, struct http_request *call,
+const struct error *provider_call(struct task *task, enum provider_endpoint endpoint, struct http_request *call,
 				  struct http_response *response);
 
 /* Log that an answer was not what was wanted: the endpoint, the status, and `what` (a fixed text, never the
  * provider's). */
-void provider_complain(const struct request *request, const struct provider *provider, enum provider_endpoint endpoint,
-		       long status, const char *what, const char *action);
+void provider_complain(const struct task *task, enum provider_endpoint endpoint, long status, const char *what,
+		       const char *action);
 
 #endif

@@ -2,8 +2,7 @@
 #ifndef FCGI_PROVIDER_USERINFO_H
 #define FCGI_PROVIDER_USERINFO_H
 
-struct app;
-struct request;
+struct task;
 
 enum userinfo_result {
 	USERINFO_GOOD,
@@ -13,7 +12,7 @@ enum userinfo_result {
 };
 
 /* The account that the provider names for `access_token`. On USERINFO_GOOD *account is set; *email may be NULL. */
-enum userinfo_result provider_userinfo(struct app *app, struct request *request, const char *access_token,
-				       const char **account, const char **email);
+enum userinfo_result provider_userinfo(struct task *task, const char *access_token, const char **account,
+				       const char **email);
 
 #endif

@@ -2,18 +2,16 @@
 #ifndef FCGI_REQUEST_H
 #define FCGI_REQUEST_H
 
-#include "fcgi/store.h"
 #include "fcgi/store_caller.h"
 #include "fcgi/store_session.h"
+#include "fcgi/task.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct arena;
 struct error;
 struct json;
-struct provider;
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_DELETE, METHOD_OTHER };
 
@@ -26,16 +24,9 @@ enum method request_method(const char *name);
 
 #define REQUEST_BODY_MAX (16 * 1024)
 
-/* A request's place among those that wait for a provider (waits.h). */
-struct wait {
-	bool held;
-	const struct connection_key *connection; /* NULL: it counts for none */
-	const char *caller;                      /* or session */
-	struct wait *next;
-};
-
 struct request {
-	struct arena *arena;
+	struct task
+	    task; /* its connection key: user from the session (from the path for a caller), the rest from the path */
 
 	/* from nginx */
 	enum method method;
@@ -48,7 +39,6 @@ struct request {
 	const char *origin;
 	const char *sec_fetch_site;
 	const char *content_type;
-	const char *request_id;
 	const char *gateway_code; /* SERVER_GATEWAY: a refusal to be answered, or how the upstream failed */
 	enum server server;
 	const char *body;
@@ -56,19 +46,13 @@ struct request {
 	const struct error *broken; /* what the edge found wrong with it, answered where the order of refusals says */
 
 	/* from the router and access.c: the caller's identity, and from nowhere else */
-	struct connection_key connection_key; /* user from the session (from the path for a caller), the rest from the
-					       * path; each NULL until checked */
 	struct session session;
 	struct prefetched_records prefetched; /* of a route that lists them */
 	struct caller caller;                 /* routes for programs */
 	const char *mcp;                      /* of the path, in the gateway */
 	const char *path_suffix;              /* of the path, in the proxy: behind the service, with its slash */
 	const char *credential;               /* "cookie" or "bearer" */
-	const char *actor;               /* for the audit: "user:<id>", "caller:<name>", "agent:<name> for user:<id>" */
-	const struct provider *provider; /* of the path's service */
-	const struct json *json;         /* the parsed body, an object; NULL without one */
-	int64_t deadline_ms;             /* loop_now_ms by which all provider calls and lease waits end */
-	struct wait wait;                /* held from waits_begin to waits_end */
+	const struct json *json;              /* the parsed body, an object; NULL without one */
 
 	/* for the answer */
 	const struct error *error; /* what went wrong, for the log; NULL: nothing */

@@ -94,7 +94,7 @@ write_accounts(struct json_write *json, const struct request *request)
 void
 response_problem(struct response *response, const struct request *request, const struct error *error)
 {
-	struct arena *arena = request->arena;
+	struct arena *arena = request->task.arena;
 	struct json_write *json = json_write_open(arena, PROBLEM_MAX);
 	int64_t seconds = retry_after(request, error);
 
@@ -106,7 +106,7 @@ response_problem(struct response *response, const struct request *request, const
 	json_write_number(json, "status", error->status);
 	json_write_string(json, "detail", request->detail != NULL ? request->detail : error->detail);
 	json_write_string(json, "code", error->code);
-	json_write_string(json, "request_id", request->request_id);
+	json_write_string(json, "request_id", request->task.request_id);
 	for (size_t i = 0; i < sizeof request->extension / sizeof request->extension[0]; i++) {
 		if (request->extension[i].name != NULL && request->extension[i].value != NULL)
 			json_write_string(json, request->extension[i].name, request->extension[i].value);

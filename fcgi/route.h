@@ -5,12 +5,11 @@
 #ifndef FCGI_ROUTE_H
 #define FCGI_ROUTE_H
 
-struct app;
 struct error;
 struct request;
 struct response;
 
-typedef const struct error *route_function(struct app *app, struct request *request, struct response *response);
+typedef const struct error *route_function(struct request *request, struct response *response);
 
 /* route_me.c */
 route_function route_me;

@@ -31,13 +31,6 @@
 #define ISS_MAX 512
 #define REFUSED_STATES_NOTED 20 /* a minute, per user and organization */
 
-static void
-note_event(struct app *app, struct request *request, const char *event, const char *outcome)
-{
-	store_event_append(app, request->arena, event, request->actor, &request->connection_key, outcome,
-			   request->request_id);
-}
-
 /* ---- auth_link ---- */
 
 static bool
@@ -45,7 +38,7 @@ wants_replace(struct request *request)
 {
 	bool repeated = false;
 	bool valid = true;
-	const char *value = url_query(request->arena, request->query, "replace", &repeated, &valid);
+	const char *value = url_query(request->task.arena, request->query, "replace", &repeated, &valid);
 
 	return valid && !repeated && text_equal(value, "true");
 }
@@ -58,7 +51,7 @@ read_replacement(struct request *request, struct oauth_state *row)
 	bool valid = true;
 
 	row->replace = wants_replace(request);
-	row->replace_with = url_query(request->arena, request->query, "replace_with", &repeated, &valid);
+	row->replace_with = url_query(request->task.arena, request->query, "replace_with", &repeated, &valid);
 	if (row->replace_with == NULL && !repeated)
 		return NULL;
 	if (repeated || !valid || row->replace || !provider_is_account(row->replace_with))
@@ -68,9 +61,9 @@ read_replacement(struct request *request, struct oauth_state *row)
 
 /* The account to name to the provider: its e-mail address where that is known. */
 static const struct error *
-find_hint(struct app *app, struct request *request, const struct oauth_state *row, const char **hint)
+find_hint(struct request *request, const struct oauth_state *row, const char **hint)
 {
-	const struct provider *provider = request->provider;
+	const struct provider *provider = request->task.provider;
 	struct integration stored;
 	struct credential credential;
 	const struct error *error;
@@ -79,8 +72,7 @@ find_hint(struct app *app, struct request *request, const struct oauth_state *ro
 	*hint = NULL;
 	if (!provider->login_hint || row->replace)
 		return NULL;
-	error = store_integration_read_tokens(app, request->arena, provider, &request->connection_key, NULL, &stored,
-					      &credential, &found);
+	error = store_integration_read_tokens(&request->task, NULL, &stored, &credential, &found);
 	if (error != NULL)
 		return error;
 	*hint = row->replace_with;
@@ -95,7 +87,7 @@ find_hint(struct app *app, struct request *request, const struct oauth_state *ro
 static const char *
 authorization_url(struct request *request, const char *state, const struct oauth_state *row, const char *login_hint)
 {
-	const struct provider *provider = request->provider;
+	const struct provider *provider = request->task.provider;
 	struct oauth2_authorization authorization = {
 	    .endpoint = provider->authorization_endpoint,
 	    .client_id = provider->client.id,
@@ -104,21 +96,21 @@ authorization_url(struct request *request, const char *state, const struct oauth
 	    .state = state,
 	    .nonce = provider->jwks_uri != NULL ? row->nonce : NULL,
 	    .login_hint = login_hint,
-	    .code_challenge = crypto_pkce_challenge(request->arena, row->code_verifier),
+	    .code_challenge = crypto_pkce_challenge(request->task.arena, row->code_verifier),
 	    .extra = provider->authorization_parameters,
 	    .extra_count = provider->authorization_parameter_count,
 	};
 
-	return oauth2_authorization_url(request->arena, &authorization);
+	return oauth2_authorization_url(request->task.arena, &authorization);
 }
 
 const struct error *
-route_connect_auth_link(struct app *app, struct request *request, struct response *response)
+route_connect_auth_link(struct request *request, struct response *response)
 {
-	struct arena *arena = request->arena;
-	const struct provider *provider = request->provider;
+	struct arena *arena = request->task.arena;
+	const struct provider *provider = request->task.provider;
 	struct json_write *json = json_write_open(arena, RESPONSE_BODY_MAX);
-	struct oauth_state row = {.connection_key = request->connection_key,
+	struct oauth_state row = {.connection_key = request->task.connection_key,
 				  .binding = request->session.binding,
 				  .credential = request->credential,
 				  .issuer = provider->issuer,
@@ -128,8 +120,8 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 	const char *login_hint;
 	bool removed = false;
 
-	error = store_state_admit(app, arena, &request->connection_key, app->config->limit_auth_link,
-				  &request->retry_after, &removed);
+	error = store_state_admit(&request->task, request->task.app->config->limit_auth_link, &request->retry_after,
+				  &removed);
 	if (error != NULL)
 		return error;
 	if (removed)
@@ -138,13 +130,13 @@ route_connect_auth_link(struct app *app, struct request *request, struct respons
 		return &error_rate_limited;
 	error = read_replacement(request, &row);
 	if (error == NULL)
-		error = find_hint(app, request, &row, &login_hint);
+		error = find_hint(request, &row, &login_hint);
 	if (error != NULL)
 		return error;
 	row.code_verifier = random_token(arena);
 	row.nonce = random_token(arena);
-	state = arena_format(arena, "%s.%s", random_token(arena), request->connection_key.organization);
-	error = store_state_write(app, arena, state, &row);
+	state = arena_format(arena, "%s.%s", random_token(arena), request->task.connection_key.organization);
+	error = store_state_write(&request->task, state, &row);
 	if (error != NULL)
 		return error;
 	json_write_object(json, NULL);
@@ -201,8 +193,8 @@ is_state(const char *state)
 static bool
 is_ours(const struct request *request, const struct oauth_state *row)
 {
-	const struct connection_key *connection = &request->connection_key;
-	const struct provider *provider = request->provider;
+	const struct connection_key *connection = &request->task.connection_key;
+	const struct provider *provider = request->task.provider;
 
 	return text_equal(row->binding, request->session.binding) && text_equal(row->credential, request->credential) &&
 	       text_equal(row->connection_key.user, connection->user) &&
@@ -214,61 +206,86 @@ is_ours(const struct request *request, const struct oauth_state *row)
 /* An invented state costs nothing, so a member could fill Redis with entries of the audit; the log has every request.
  */
 static void
-note_refused_state(struct app *app, struct request *request, const char *outcome)
+note_refused_state(struct request *request, const char *outcome)
 {
 	int64_t retry_after;
 
-	if (store_limit_count(app, request->arena, "state_refused", &request->connection_key, REFUSED_STATES_NOTED,
-			      &retry_after) == NULL &&
+	if (store_limit_count(&request->task, "state_refused", REFUSED_STATES_NOTED, &retry_after) == NULL &&
 	    retry_after == 0)
-		note_event(app, request, "state_refused", outcome);
+		store_event_append(&request->task, "state_refused", outcome);
 }
 
 /* Spend the state; whatever is wrong with it, the answer is one and the same. */
 static const struct error *
-take_state(struct app *app, struct request *request, const char *state, struct oauth_state *row)
+take_state(struct request *request, const char *state, struct oauth_state *row)
 {
 	const struct error *error;
 	bool found = false;
 
 	if (is_state(state)) {
-		error = store_state_take(app, request->arena, state, row, &found);
+		error = store_state_take(&request->task, state, row, &found);
 		if (error != NULL)
 			return error;
 	}
 	if (found && is_ours(request, row))
 		return NULL;
-	note_refused_state(app, request, found ? "foreign" : "unknown");
+	note_refused_state(request, found ? "foreign" : "unknown");
 	return &error_state_invalid;
 }
 
 static const struct error *
 check_issuer(const struct request *request, const char *iss)
 {
-	const struct provider *provider = request->provider;
+	const struct provider *provider = request->task.provider;
 
 	if (iss == NULL ? provider->iss_required : !text_equal(iss, provider->issuer))
 		return &error_issuer_mismatch;
 	return NULL;
 }
 
+/* Both accounts are named to the member whose they are, so that the choice is clear. */
+static void
+refuse_account(struct request *request, const struct integration *old, const struct exchange_result *exchange)
+{
+	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
+	const char *chosen = exchange->email != NULL ? exchange->email : exchange->account;
+
+	request->detail =
+	    arena_format(request->task.arena,
+			 "You chose %s, but this connection is for %s: choose that account, or replace the "
+			 "connection.",
+			 chosen, stored);
+	request->extension[0].name = "stored_account";
+	request->extension[0].value = stored;
+	request->extension[1].name = "chosen_account";
+	request->extension[1].value = chosen;
+	request->account[0].name = "stored";
+	request->account[0].oauth_user_id = old->oauth_user_id;
+	request->account[0].oauth_email = old->oauth_email;
+	request->account[1].name = "offered";
+	request->account[1].oauth_user_id = exchange->account;
+	request->account[1].oauth_email = exchange->email;
+	store_event_append(&request->task, "account_mismatch", "refused");
+}
+
 const struct error *
-route_connect_callback(struct app *app, struct request *request, struct response *response)
+route_connect_callback(struct request *request, struct response *response)
 {
 	struct callback callback = {0};
 	struct oauth_state row;
 	struct exchange_result exchange;
 	struct integration integration;
+	struct integration old;
 	struct json_write *json;
 	const struct error *error;
 
 	error = read_callback(request->json, &callback);
 	if (error == NULL && callback.code != NULL) /* while the state is unspent, so that it can be sent again */
-		error = waits_begin_change(app, request);
+		error = waits_begin_change(&request->task);
 	if (error != NULL)
 		return error;
 	if (callback.state != NULL)
-		error = take_state(app, request, callback.state, &row);
+		error = take_state(request, callback.state, &row);
 	if (error == NULL)
 		error = check_issuer(request, callback.iss);
 	if (error != NULL)
@@ -276,14 +293,17 @@ route_connect_callback(struct app *app, struct request *request, struct response
 	if (callback.error != NULL)
 		return text_equal(callback.error, "access_denied") ? &error_consent_declined
 								   : &error_authorization_failed;
-	error = tokens_exchange(app, request, &row, callback.code, &exchange);
-	if (error == NULL)
-		error = tokens_connect(app, request, &row, &exchange, &integration);
+	error = tokens_exchange(&request->task, &row, callback.code, &exchange);
+	if (error == NULL) {
+		error = tokens_connect(&request->task, &row, &exchange, &integration, &old);
+		if (error == &error_account_mismatch)
+			refuse_account(request, &old, &exchange);
+	}
 	if (error != NULL) {
-		tokens_discard(app, request, &exchange);
+		tokens_discard(&request->task, &exchange);
 		return error;
 	}
-	json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	json = json_write_open(request->task.arena, RESPONSE_BODY_MAX);
 	json_write_object(json, NULL);
 	response_record(json, "integration", &integration);
 	json_write_object_end(json);

@@ -9,7 +9,6 @@
 #include "common/clock.h"
 #include "common/json_write.h"
 #include "fcgi/api_error.h"
-#include "fcgi/app.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
 #include "fcgi/store_event.h"
@@ -29,27 +28,26 @@ access_until(struct arena *arena, const struct credential *credential)
 }
 
 const struct error *
-route_disconnect(struct app *app, struct request *request, struct response *response)
+route_disconnect(struct request *request, struct response *response)
 {
-	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	struct json_write *json = json_write_open(request->task.arena, RESPONSE_BODY_MAX);
 	struct disconnect_result result;
 	const struct error *error;
 	const char *revocation;
 
-	error = tokens_disconnect(app, request, &result);
+	error = tokens_disconnect(&request->task, &result);
 	if (error != NULL)
 		return error;
 	if (!result.found && !result.finished)
 		return &error_integration_not_found;
 	/* It is deleted: where the store failed after that, the grant counts as used by others and is not revoked. */
 	revocation = tokens_revocation(result.revoked, result.use);
-	store_event_append(app, request->arena, "disconnected", request->actor, &request->connection_key, revocation,
-			   request->request_id);
+	store_event_append(&request->task, "disconnected", revocation);
 	json_write_object(json, NULL);
-	json_write_string(json, "service", request->connection_key.service);
+	json_write_string(json, "service", request->task.connection_key.service);
 	json_write_string(json, "revocation", revocation);
 	json_write_string(json, "access_until",
-			  result.revoked ? NULL : access_until(request->arena, &result.credential));
+			  result.revoked ? NULL : access_until(request->task.arena, &result.credential));
 	json_write_object_end(json);
 	return response_json(response, json);
 }

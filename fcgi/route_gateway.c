@@ -29,16 +29,16 @@
 
 /* The MCP of the path, with the provider that it needs. */
 static const struct provider_mcp *
-find_mcp(struct app *app, struct request *request)
+find_mcp(struct request *request)
 {
-	for (size_t i = 0; i < app->config->provider_count; i++) {
-		const struct provider *provider = app->config->providers[i];
+	for (size_t i = 0; i < request->task.app->config->provider_count; i++) {
+		const struct provider *provider = request->task.app->config->providers[i];
 
 		for (size_t j = 0; j < provider->mcp_count; j++) {
 			if (!text_equal(provider->mcps[j].mcp, request->mcp) || provider->mcps[j].upstream == NULL)
 				continue;
-			request->provider = provider;
-			request->connection_key.service = provider->service;
+			request->task.provider = provider;
+			request->task.connection_key.service = provider->service;
 			return &provider->mcps[j];
 		}
 	}
@@ -48,7 +48,7 @@ find_mcp(struct app *app, struct request *request)
 static bool
 session_has(const struct request *request, const char *mcp)
 {
-	struct words mcps = words_split(request->arena, request->session.mcps);
+	struct words mcps = words_split(request->task.arena, request->session.mcps);
 
 	return words_contain(&mcps, mcp);
 }
@@ -60,7 +60,7 @@ session_mark(const struct request *request)
 	char digest[CRYPTO_SHA256_HEX];
 
 	crypto_sha256_hex(request->session.binding, digest);
-	return arena_format(request->arena, "%.*s", MARK_LENGTH, digest);
+	return arena_format(request->task.arena, "%.*s", MARK_LENGTH, digest);
 }
 
 static const struct error *
@@ -78,47 +78,45 @@ write_permission(const struct request *request, struct response *response, const
 
 /* The upstream answered 401 to the token that it just got: have the next request refresh it. */
 static const struct error *
-note_refused(struct app *app, struct request *request)
+note_refused(struct request *request)
 {
 	struct integration record;
 	struct credential credential;
 	const struct error *error;
 	bool found = false;
 
-	error = store_integration_read_tokens(app, request->arena, request->provider, &request->connection_key, NULL,
-					      &record, &credential, &found);
+	error = store_integration_read_tokens(&request->task, NULL, &record, &credential, &found);
 	if (error != NULL || !found || tokens_in_cooldown(&credential, TOKENS_REFUSED_COOLDOWN_S))
 		return error;
-	return store_integration_refused(app, request->arena, &record);
+	return store_integration_refused(&request->task, &record);
 }
 
 static const struct error *
-vend_token(struct app *app, struct request *request, struct response *response, const struct words *scopes,
-	   const char *upstream)
+vend_token(struct request *request, struct response *response, const struct words *scopes, const char *upstream)
 {
 	const struct token_options options = {.minimum_seconds = MINIMUM_S};
-	struct words wanted = provider_canonical_scopes(request->arena, request->provider, scopes);
+	struct words wanted = provider_canonical_scopes(request->task.arena, request->task.provider, scopes);
 	struct vended_token vended;
 	const struct error *error;
 
 	if (text_equal(request->gateway_code, error_provider_refused_token.code)) {
-		error = note_refused(app, request);
+		error = note_refused(request);
 		return error != NULL ? error : &error_provider_refused_token;
 	}
-	error = tokens_vend(app, request, &options, &wanted, &vended);
+	error = tokens_vend(&request->task, &options, &wanted, &vended);
 	return error != NULL ? error : write_permission(request, response, vended.credential.access_token, upstream);
 }
 
 const struct error *
-route_gateway_mcp(struct app *app, struct request *request, struct response *response)
+route_gateway_mcp(struct request *request, struct response *response)
 {
-	const struct provider_mcp *mcp = find_mcp(app, request);
+	const struct provider_mcp *mcp = find_mcp(request);
 
 	if (mcp == NULL)
 		return &error_route_not_found;
 	if (!session_has(request, mcp->mcp))
-		return access_forbid(app, request, "mcp");
-	return vend_token(app, request, response, &mcp->scopes, mcp->upstream);
+		return access_forbid(request, "mcp");
+	return vend_token(request, response, &mcp->scopes, mcp->upstream);
 }
 
 /*
@@ -156,9 +154,9 @@ is_allowed(const struct provider *provider, const char *path)
 }
 
 const struct error *
-route_gateway_proxy(struct app *app, struct request *request, struct response *response)
+route_gateway_proxy(struct request *request, struct response *response)
 {
-	const struct provider *provider = request->provider;
+	const struct provider *provider = request->task.provider;
 	const struct words none = {0};
 	const char *upstream;
 
@@ -170,24 +168,24 @@ route_gateway_proxy(struct app *app, struct request *request, struct response *r
 		return &error_caller_forbidden;
 	for (size_t i = 0; i < provider->mcp_count; i++) {
 		if (!session_has(request, provider->mcps[i].mcp))
-			return access_forbid(app, request, "mcp");
+			return access_forbid(request, "mcp");
 	}
-	upstream = arena_format(request->arena, "%s%s%s%s", provider->api_base, request->path_suffix,
+	upstream = arena_format(request->task.arena, "%s%s%s%s", provider->api_base, request->path_suffix,
 				request->query[0] != '\0' ? "?" : "", request->query);
-	return vend_token(app, request, response, &none, upstream);
+	return vend_token(request, response, &none, upstream);
 }
 
 /* nginx dropped an answer without a final status: it would have written the caller's answer, or another member's. */
 static void
-log_split_answer(struct app *app, const struct request *request)
+log_split_answer(const struct request *request)
 {
 	struct log_line line;
 
-	app_metrics_split_answer(app, request->mcp);
+	app_metrics_split_answer(request->task.app, request->mcp);
 	log_begin(&line, LOG_LEVEL_WARN, "gateway_split_answer");
-	log_text(&line, "request_id", request->request_id);
+	log_text(&line, "request_id", request->task.request_id);
 	log_text(&line, "mcp", request->mcp); /* or, of the proxy: */
-	log_text(&line, "service", request->connection_key.service);
+	log_text(&line, "service", request->task.connection_key.service);
 	log_text(&line, "message", "an upstream's answer has no final status; nginx dropped it");
 	log_text(
 	    &line, "action",
@@ -196,13 +194,13 @@ log_split_answer(struct app *app, const struct request *request)
 }
 
 const struct error *
-route_gateway_refusal(struct app *app, struct request *request, struct response *response)
+route_gateway_refusal(struct request *request, struct response *response)
 {
 	const struct error *error = error_find(request->gateway_code);
 
 	(void)response;
 	if (text_equal(request->gateway_code, "upstream_no_final_status")) {
-		log_split_answer(app, request);
+		log_split_answer(request);
 		return &error_provider_unreachable;
 	}
 	if (text_equal(request->gateway_code, "upstream_unreachable"))

@@ -16,9 +16,9 @@
 #define METRICS_MAX ((size_t)512 * 1024)
 
 const struct error *
-route_health_alive(struct app *app, struct request *request, struct response *response)
+route_health_alive(struct request *request, struct response *response)
 {
-	(void)app;
+	(void)request->task.app;
 	(void)request;
 	response->content_type = "text/plain";
 	response->body = "ok\n";
@@ -31,17 +31,19 @@ answers(struct request *request, struct redis *redis)
 {
 	struct redis_batch batch;
 
-	redis_batch_init(&batch, request->arena);
+	redis_batch_init(&batch, request->task.arena);
 	redis_add(&batch, "PING", NULL);
 	return redis_run(redis, &batch, true) == NULL;
 }
 
 const struct error *
-route_health_ready(struct app *app, struct request *request, struct response *response)
+route_health_ready(struct request *request, struct response *response)
 {
-	struct json_write *json = json_write_open(request->arena, 1024);
-	bool records = answers(request, app->redis);
-	bool sessions = app->sessions == app->redis ? records : answers(request, app->sessions);
+	struct json_write *json = json_write_open(request->task.arena, 1024);
+	bool records = answers(request, request->task.app->redis);
+	bool sessions = request->task.app->sessions == request->task.app->redis
+			    ? records
+			    : answers(request, request->task.app->sessions);
 
 	json_write_object(json, NULL);
 	json_write_string(json, "status", records && sessions ? "ready" : "not ready");
@@ -56,12 +58,12 @@ route_health_ready(struct app *app, struct request *request, struct response *re
 }
 
 const struct error *
-route_health_metrics(struct app *app, struct request *request, struct response *response)
+route_health_metrics(struct request *request, struct response *response)
 {
 	struct buf text;
 
-	buf_init(&text, request->arena, METRICS_MAX);
-	metrics_write(app->metrics, &text);
+	buf_init(&text, request->task.arena, METRICS_MAX);
+	metrics_write(request->task.app->metrics, &text);
 	if (buf_text(&text) == NULL)
 		return &error_internal;
 	response->content_type = "text/plain; version=0.0.4";

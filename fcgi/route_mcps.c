@@ -45,23 +45,23 @@ write_mcp(struct json_write *json, struct arena *arena, const struct provider *p
 }
 
 const struct error *
-route_mcps(struct app *app, struct request *request, struct response *response)
+route_mcps(struct request *request, struct response *response)
 {
-	struct arena *arena = request->arena;
+	struct arena *arena = request->task.arena;
 	struct json_write *json;
 	struct integration *integrations;
 	const struct error *error;
 	size_t count;
 
-	error = store_integration_list(app, arena, request->connection_key.organization, request->connection_key.user,
-				       &request->prefetched, &integrations, &count);
+	error = store_integration_list(&request->task, request->task.connection_key.organization,
+				       request->task.connection_key.user, &request->prefetched, &integrations, &count);
 	if (error != NULL)
 		return error;
 	json = json_write_open(arena, RESPONSE_BODY_MAX);
 	json_write_object(json, NULL);
 	json_write_array(json, "mcps");
-	for (size_t i = 0; i < app->config->provider_count; i++) {
-		const struct provider *provider = app->config->providers[i];
+	for (size_t i = 0; i < request->task.app->config->provider_count; i++) {
+		const struct provider *provider = request->task.app->config->providers[i];
 		const struct integration *record = find_record(integrations, count, provider->service);
 
 		for (size_t j = 0; j < provider->mcp_count; j++)

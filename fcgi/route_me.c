@@ -10,12 +10,12 @@
 #include "fcgi/store_session.h"
 
 const struct error *
-route_me(struct app *app, struct request *request, struct response *response)
+route_me(struct request *request, struct response *response)
 {
 	const struct session *session = &request->session;
-	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	struct json_write *json = json_write_open(request->task.arena, RESPONSE_BODY_MAX);
 
-	(void)app;
+	(void)request->task.app;
 	json_write_object(json, NULL);
 	json_write_string(json, "user_id", session->user);
 	json_write_string(json, "email", session->email);
@@ -54,14 +54,14 @@ write_service(struct json_write *json, const struct provider *provider)
 }
 
 const struct error *
-route_services(struct app *app, struct request *request, struct response *response)
+route_services(struct request *request, struct response *response)
 {
-	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	struct json_write *json = json_write_open(request->task.arena, RESPONSE_BODY_MAX);
 
 	json_write_object(json, NULL);
 	json_write_array(json, "services");
-	for (size_t i = 0; i < app->config->provider_count; i++)
-		write_service(json, app->config->providers[i]);
+	for (size_t i = 0; i < request->task.app->config->provider_count; i++)
+		write_service(json, request->task.app->config->providers[i]);
 	json_write_array_end(json);
 	json_write_object_end(json);
 	return response_json(response, json);

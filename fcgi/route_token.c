@@ -7,7 +7,6 @@
 #include "common/json_write.h"
 #include "fcgi/access.h"
 #include "fcgi/api_error.h"
-#include "fcgi/app.h"
 #include "fcgi/provider.h"
 #include "fcgi/request.h"
 #include "fcgi/response.h"
@@ -75,11 +74,11 @@ scopes_of_caller(struct request *request, const struct provider *provider)
 
 	for (size_t i = 0; i < provider->mcp_count; i++) {
 		if (access_caller_has(request, provider->mcps[i].mcp))
-			joined = arena_format(request->arena, "%s %s", joined,
-					      words_join(request->arena, &provider->mcps[i].scopes));
+			joined = arena_format(request->task.arena, "%s %s", joined,
+					      words_join(request->task.arena, &provider->mcps[i].scopes));
 	}
-	scopes = words_split(request->arena, joined);
-	return provider_canonical_scopes(request->arena, provider, &scopes);
+	scopes = words_split(request->task.arena, joined);
+	return provider_canonical_scopes(request->task.arena, provider, &scopes);
 }
 
 static bool
@@ -89,14 +88,14 @@ may_have(struct request *request, const struct words *wanted)
 
 	if (wanted->count == 0)
 		return true;
-	allowed = scopes_of_caller(request, request->provider);
-	return words_minus(request->arena, wanted, &allowed).count == 0;
+	allowed = scopes_of_caller(request, request->task.provider);
+	return words_minus(request->task.arena, wanted, &allowed).count == 0;
 }
 
 static const struct error *
 write_token(struct request *request, struct response *response, const struct vended_token *vended)
 {
-	struct json_write *json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	struct json_write *json = json_write_open(request->task.arena, RESPONSE_BODY_MAX);
 	char expires_at[CLOCK_RFC3339_SIZE];
 
 	clock_rfc3339(vended->credential.expires_at, expires_at);
@@ -113,7 +112,7 @@ write_token(struct request *request, struct response *response, const struct ven
 }
 
 const struct error *
-route_token(struct app *app, struct request *request, struct response *response)
+route_token(struct request *request, struct response *response)
 {
 	struct token_options options = {.minimum_seconds = MINIMUM_DEFAULT_S};
 	struct vended_token vended;
@@ -124,12 +123,12 @@ route_token(struct app *app, struct request *request, struct response *response)
 	if (error == NULL)
 		error = read_refused(request->json, &options);
 	if (error == NULL)
-		error = read_scopes(request->arena, request->json, &wanted);
+		error = read_scopes(request->task.arena, request->json, &wanted);
 	if (error != NULL)
 		return error;
-	wanted = provider_canonical_scopes(request->arena, request->provider, &wanted);
+	wanted = provider_canonical_scopes(request->task.arena, request->task.provider, &wanted);
 	if (!may_have(request, &wanted))
-		return access_forbid(app, request, "scope");
-	error = tokens_vend(app, request, &options, &wanted, &vended);
+		return access_forbid(request, "scope");
+	error = tokens_vend(&request->task, &options, &wanted, &vended);
 	return error != NULL ? error : write_token(request, response, &vended);
 }

@@ -12,25 +12,25 @@
 #include "fcgi/tokens_validate.h"
 
 const struct error *
-route_validate(struct app *app, struct request *request, struct response *response)
+route_validate(struct request *request, struct response *response)
 {
 	struct json_write *json;
 	struct integration record;
 	const struct error *error;
 	bool found = false;
 
-	error = store_limit_count(app, request->arena, "validate", &request->connection_key,
-				  app->config->limit_validate, &request->retry_after);
+	error = store_limit_count(&request->task, "validate", request->task.app->config->limit_validate,
+				  &request->retry_after);
 	if (error != NULL)
 		return error;
 	if (request->retry_after > 0)
 		return &error_rate_limited;
-	error = tokens_validate(app, request, &record, &found);
+	error = tokens_validate(&request->task, &record, &found);
 	if (error != NULL)
 		return error;
 	if (!found)
 		return &error_integration_not_found;
-	json = json_write_open(request->arena, RESPONSE_BODY_MAX);
+	json = json_write_open(request->task.arena, RESPONSE_BODY_MAX);
 	json_write_object(json, NULL);
 	json_write_bool(json, "is_valid", text_equal(record.status, "valid"));
 	response_record(json, "integration", &record);

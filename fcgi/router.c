@@ -165,7 +165,7 @@ find_route(struct request *request, size_t *index, struct captures *captures)
 		struct captures found;
 
 		if (routes[i].server != request->server || routes[i].run == NULL ||
-		    !match(request->arena, routes[i].pattern, request->path, &found))
+		    !match(request->task.arena, routes[i].pattern, request->path, &found))
 			continue;
 		*index = i;
 		*captures = found;
@@ -175,7 +175,7 @@ find_route(struct request *request, size_t *index, struct captures *captures)
 	}
 	if (methods == 0)
 		return &error_route_not_found;
-	request->allow = allowed(request->arena, methods);
+	request->allow = allowed(request->task.arena, methods);
 	return &error_method_not_allowed;
 }
 
@@ -200,78 +200,78 @@ read_body(struct request *request)
 		return request->broken;
 	if (request->body_len == 0)
 		return NULL;
-	request->json = json_read(request->arena, request->body, request->body_len);
+	request->json = json_read(request->task.arena, request->body, request->body_len);
 	if (request->json == NULL || request->json->type != JSON_OBJECT)
 		return &error_body_invalid;
 	return NULL;
 }
 
 static const struct error *
-check_credentials(struct app *app, struct request *request, const struct route *route, const struct captures *captures)
+check_credentials(struct request *request, const struct route *route, const struct captures *captures)
 {
 	switch (route->access) {
-	case ACCESS_USER: return access_user(app, request);
-	case ACCESS_MEMBER: return access_member(app, request, captures->organization, false);
-	case ACCESS_LIST: return access_member(app, request, captures->organization, true);
-	case ACCESS_CALLER: return access_caller(app, request, captures->organization);
-	case ACCESS_GATEWAY: return access_gateway(app, request, captures->organization);
+	case ACCESS_USER: return access_user(request);
+	case ACCESS_MEMBER: return access_member(request, captures->organization, false);
+	case ACCESS_LIST: return access_member(request, captures->organization, true);
+	case ACCESS_CALLER: return access_caller(request, captures->organization);
+	case ACCESS_GATEWAY: return access_gateway(request, captures->organization);
 	case ACCESS_ANYBODY: break;
 	}
 	return NULL;
 }
 
 static const struct error *
-check_origin(struct app *app, struct request *request, const struct route *route)
+check_origin(struct request *request, const struct route *route)
 {
 	if (route->access == ACCESS_GATEWAY)
-		return access_program_origin(app, request);
+		return access_program_origin(request);
 	if (!route->changes)
 		return NULL;
-	request->actor = arena_join(request->arena, "user:", request->connection_key.user, NULL);
-	return access_same_origin(app, request);
+	request->task.actor = arena_join(request->task.arena, "user:", request->task.connection_key.user, NULL);
+	return access_same_origin(request);
 }
 
 /* What the path names, once the caller is known. */
 static const struct error *
-check_target(struct app *app, struct request *request, const struct captures *captures)
+check_target(struct request *request, const struct captures *captures)
 {
 	request->mcp = captures->mcp;
 	request->path_suffix = captures->path_suffix;
 	if (captures->service == NULL)
 		return NULL;
-	request->provider = config_provider(app->config, captures->service);
-	if (request->provider == NULL)
+	request->task.provider = config_provider(request->task.app->config, captures->service);
+	if (request->task.provider == NULL)
 		return &error_service_not_found;
-	request->connection_key.service = request->provider->service;
+	request->task.connection_key.service = request->task.provider->service;
 	if (captures->user == NULL) /* a caller's route alone names one */
 		return NULL;
 	if (text_is_id(captures->user))
-		request->connection_key.user = captures->user;
-	if (!access_caller_serves(request, request->provider))
-		return access_forbid(app, request, "mcp");
-	return request->connection_key.user != NULL ? NULL : &error_integration_not_found;
+		request->task.connection_key.user = captures->user;
+	if (!access_caller_serves(request, request->task.provider))
+		return access_forbid(request, "mcp");
+	return request->task.connection_key.user != NULL ? NULL : &error_integration_not_found;
 }
 
 /* Everything before the route, in the order of refusals. */
 static const struct error *
-admit(struct app *app, struct request *request, const struct route *route, const struct captures *captures)
+admit(struct request *request, const struct route *route, const struct captures *captures)
 {
-	const struct error *error = check_credentials(app, request, route, captures);
+	const struct error *error = check_credentials(request, route, captures);
 
 	if (error == NULL)
-		error = check_origin(app, request, route);
+		error = check_origin(request, route);
 	if (error == NULL)
-		error = check_target(app, request, captures);
+		error = check_target(request, captures);
 	return error != NULL ? error : read_body(request);
 }
 
 static void
-write_problem(struct app *app, struct request *request, struct response *response, const struct error *error)
+write_problem(struct request *request, struct response *response, const struct error *error)
 {
 	request->error = error;
-	if (error == &error_unauthenticated && app->config->sign_in_url != NULL) {
+	if (error == &error_unauthenticated && request->task.app->config->sign_in_url != NULL) {
 		request->extension[0].name = "sign_in_url";
-		request->extension[0].value = app->config->sign_in_url;
+		request->extension[0].value = request->task.app->config->sign_in_url;
 	}
 	response_problem(response, request, error);
 	if (request->server == SERVER_GATEWAY && request->gateway_code == NULL) { /* to nginx's auth_request */
@@ -289,7 +289,7 @@ is_refusal(const struct request *request)
 }
 
 static const struct error *
-run_route(struct app *app, struct request *request, struct response *response, size_t *index)
+run_route(struct request *request, struct response *response, size_t *index)
 {
 	struct captures captures = {0};
 	const struct error *error = NULL;
@@ -297,25 +297,25 @@ run_route(struct app *app, struct request *request, struct response *response, s
 	if (is_refusal(request)) {
 		(void)find_route(request, index, &captures);
 		request->mcp = captures.mcp;
-		request->connection_key.service = captures.service;
-		return route_gateway_refusal(app, request, response);
+		request->task.connection_key.service = captures.service;
+		return route_gateway_refusal(request, response);
 	}
 	if (request->server != SERVER_INTERNAL)
-		error = access_host(app, request);
+		error = access_host(request);
 	if (error == NULL)
 		error = find_route(request, index, &captures);
 	if (error == NULL)
-		error = admit(app, request, &routes[*index], &captures);
-	return error != NULL ? error : routes[*index].run(app, request, response);
+		error = admit(request, &routes[*index], &captures);
+	return error != NULL ? error : routes[*index].run(request, response);
 }
 
 size_t
-router_run(struct app *app, struct request *request, struct response *response)
+router_run(struct request *request, struct response *response)
 {
 	size_t index = 0;
-	const struct error *error = run_route(app, request, response, &index);
+	const struct error *error = run_route(request, response, &index);
 
 	if (error != NULL)
-		write_problem(app, request, response, error);
+		write_problem(request, response, error);
 	return index;
 }

@@ -4,7 +4,6 @@
 
 #include <stddef.h>
 
-struct app;
 struct request;
 struct response;
 
@@ -15,6 +14,6 @@ size_t router_count(void);
 const char *router_name(size_t index);
 
 /* Answer `request`: find the route, check everything that stands before it, run it. Returns the route's index. */
-size_t router_run(struct app *app, struct request *request, struct response *response);
+size_t router_run(struct request *request, struct response *response);
 
 #endif

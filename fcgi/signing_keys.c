@@ -13,7 +13,7 @@
 #include "fcgi/config.h"
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
-#include "fcgi/request.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 
@@ -69,7 +69,7 @@ entry_of(struct app *app, const struct provider *provider)
 }
 
 static const struct error *
-fetch(struct app *app, struct request *request, struct entry *entry)
+fetch(struct task *task, struct entry *entry)
 {
 	struct http_request call = {.method = "GET", .url = entry->provider->jwks_uri};
 	struct http_response response;
@@ -77,32 +77,32 @@ fetch(struct app *app, struct request *request, struct entry *entry)
 	struct jwt_keys *keys;
 	int64_t keep;
 
-	error = provider_call(app, request, entry->provider, ENDPOINT_KEYS, &call, &response);
+	error = provider_call(task, ENDPOINT_KEYS, &call, &response);
 	if (error != NULL)
 		return error;
 	keys = response.status == 200 ? jwt_keys_open(response.body, response.len) : NULL;
 	if (keys == NULL) {
-		provider_complain(request, entry->provider, ENDPOINT_KEYS, response.status,
-				  "the provider sent no usable key set", "check jwks_uri in the provider file");
+		provider_complain(task, ENDPOINT_KEYS, response.status, "the provider sent no usable key set",
+				  "check jwks_uri in the provider file");
 		return &error_provider_unreachable;
 	}
 	keep = response.max_age < 0 ? KEEP_DEFAULT_S : response.max_age;
 	jwt_keys_close(entry->keys);
 	entry->keys = keys;
-	entry->fresh_until_ms = loop_now_ms(app->loop) + (keep > KEEP_LEAST_S ? keep : KEEP_LEAST_S) * 1000;
+	entry->fresh_until_ms = loop_now_ms(task->app->loop) + (keep > KEEP_LEAST_S ? keep : KEEP_LEAST_S) * 1000;
 	return NULL;
 }
 
 static const struct error *
-fetch_shared(struct app *app, struct request *request, struct entry *entry)
+fetch_shared(struct task *task, struct entry *entry)
 {
-	const char *key = arena_format(request->arena, "keys %s", entry->provider->service);
+	const char *key = arena_format(task->arena, "keys %s", entry->provider->service);
 	const struct error *error = NULL;
 	struct singleflight flight;
 
-	switch (singleflight_join(app->singleflights, &flight, key, request->deadline_ms, &error)) {
+	switch (singleflight_join(task->app->singleflights, &flight, key, task->deadline_ms, &error)) {
 	case SINGLEFLIGHT_LEADER:
-		error = fetch(app, request, entry);
+		error = fetch(task, entry);
 		singleflight_end(&flight, error);
 		return error;
 	case SINGLEFLIGHT_FOLLOWER: return error;
@@ -112,13 +112,13 @@ fetch_shared(struct app *app, struct request *request, struct entry *entry)
 }
 
 const struct error *
-signing_keys_need(struct app *app, struct request *request, const struct provider *provider)
+signing_keys_need(struct task *task)
 {
-	struct entry *entry = entry_of(app, provider);
+	struct entry *entry = entry_of(task->app, task->provider);
 
-	if (entry->keys != NULL && loop_now_ms(app->loop) < entry->fresh_until_ms)
+	if (entry->keys != NULL && loop_now_ms(task->app->loop) < entry->fresh_until_ms)
 		return NULL;
-	return fetch_shared(app, request, entry);
+	return fetch_shared(task, entry);
 }
 
 static const char *
@@ -133,27 +133,26 @@ complaint(enum jwt_result result)
 }
 
 const struct error *
-signing_keys_verify(struct app *app, struct request *request, const struct provider *provider, const char *token,
-		    const struct json **claims)
+signing_keys_verify(struct task *task, const char *token, const struct json **claims)
 {
-	struct entry *entry = entry_of(app, provider);
-	enum jwt_result result = jwt_verify(request->arena, entry->keys, &provider->id_token_algs, token, claims);
-	int64_t now = loop_now_ms(app->loop);
+	struct entry *entry = entry_of(task->app, task->provider);
+	enum jwt_result result = jwt_verify(task->arena, entry->keys, &task->provider->id_token_algs, token, claims);
+	int64_t now = loop_now_ms(task->app->loop);
 
 	if (result == JWT_UNKNOWN_KEY && (entry->refetched_ms == 0 || now - entry->refetched_ms >= REFETCH_MS)) {
-		const struct error *error = fetch_shared(app, request, entry);
+		const struct error *error = fetch_shared(task, entry);
 
 		/* Noted only now: a request that finds an unknown key meanwhile waits for the same fetch. */
-		entry->refetched_ms = loop_now_ms(app->loop);
+		entry->refetched_ms = loop_now_ms(task->app->loop);
 		if (error != NULL)
 			return error;
-		result = jwt_verify(request->arena, entry->keys, &provider->id_token_algs, token, claims);
+		result = jwt_verify(task->arena, entry->keys, &task->provider->id_token_algs, token, claims);
 	}
 	if (result == JWT_VALID)
 		return NULL;
 	if (result == JWT_NO_MEMORY)
 		return &error_overloaded;
-	provider_complain(request, provider, ENDPOINT_EXCHANGE, 200, complaint(result),
+	provider_complain(task, ENDPOINT_EXCHANGE, 200, complaint(result),
 			  "check jwks_uri and id_token_algs in the provider file");
 	return &error_identity_invalid;
 }

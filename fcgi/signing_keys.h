@@ -6,14 +6,11 @@
 
 #include <stdbool.h>
 
-struct app;
-struct arena;
 struct config;
 struct error;
 struct json;
-struct provider;
-struct request;
 struct signing_keys;
+struct task;
 
 struct signing_keys *signing_keys_open(const struct config *config);
 void signing_keys_close(struct signing_keys *keys);
@@ -22,13 +19,12 @@ void signing_keys_close(struct signing_keys *keys);
  * Have the provider's keys at hand, fetched now unless they are fresh; parks. Called before a code is sent, so that a
  * provider whose keys cannot be read costs no member a code. error_provider_unreachable.
  */
-const struct error *signing_keys_need(struct app *app, struct request *request, const struct provider *provider);
+const struct error *signing_keys_need(struct task *task);
 
 /*
  * Check `token`; an unknown key makes it fetch the keys once more, at most once a minute. error_identity_invalid, with
  * the reason logged, or error_provider_unreachable.
  */
-const struct error *signing_keys_verify(struct app *app, struct request *request, const struct provider *provider,
-					const char *token, const struct json **claims);
+const struct error *signing_keys_verify(struct task *task, const char *token, const struct json **claims);
 
 #endif

@@ -9,6 +9,8 @@
 #ifndef FCGI_STORE_H
 #define FCGI_STORE_H
 
+struct task;
+
 /* Whose connection: all three checked. */
 struct connection_key {
 	const char *organization;

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/resp.h"
 #include "fcgi/app.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,38 +50,38 @@ parse_caller(struct arena *arena, const struct redis_reply *reply, struct caller
 }
 
 const struct error *
-store_caller_read(struct app *app, struct arena *arena, const char *key, struct caller *out)
+store_caller_read(struct task *task, const char *key, struct caller *out)
 {
 	struct redis_batch batch;
 	const struct error *error;
-	const char *row_key = store_key_hashed(arena, "caller", key);
+	const char *row_key = store_key_hashed(task->arena, "caller", key);
 	bool good;
 
 	*out = (struct caller){0};
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	redis_add_hmget(&batch, row_key, &fields_tail);
-	error = redis_run_shared(app->redis, &batch); /* callers are few, and ask often */
+	error = redis_run_shared(task->app->redis, &batch); /* callers are few, and ask often */
 	if (error != NULL)
 		return error;
-	parse_caller(arena, batch.reply[0], out);
+	parse_caller(task->arena, batch.reply[0], out);
 	if (!out->found)
 		return NULL;
-	error = store_caller_check(app, arena, row_key, batch.reply[0], &good);
+	error = store_caller_check(task, row_key, batch.reply[0], &good);
 	out->found = good && !has_ended(batch.reply[0]);
 	return error;
 }
 
 const struct error *
-store_caller_write(struct app *app, struct arena *arena, const char *key, const struct caller *caller, int64_t ttl)
+store_caller_write(struct task *task, const char *key, const struct caller *caller, int64_t ttl)
 {
-	const char *const keys[] = {store_key_hashed(arena, "caller", key), NULL};
+	const char *const keys[] = {store_key_hashed(task->arena, "caller", key), NULL};
 	const struct store_caller_row row = {.key = keys[0],
 					     .name = caller->name,
-					     .mcps = words_join(arena, &caller->mcps),
-					     .organizations = words_join(arena, &caller->organizations),
-					     .expires_at = store_caller_end(arena, ttl)};
+					     .mcps = words_join(task->arena, &caller->mcps),
+					     .organizations = words_join(task->arena, &caller->organizations),
+					     .expires_at = store_caller_end(task->arena, ttl)};
 	const char *const arguments[] = {
-	    arena_format(arena, "%lld", (long long)ttl),
+	    arena_format(task->arena, "%lld", (long long)ttl),
 	    "name",
 	    row.name,
 	    "mcps",
@@ -90,12 +91,12 @@ store_caller_write(struct app *app, struct arena *arena, const char *key, const 
 	    "expires_at",
 	    row.expires_at,
 	    "mac",
-	    store_caller_mac(app, arena, &row),
+	    store_caller_mac(task, &row),
 	    NULL,
 	};
 	const struct error *error;
 
-	(void)store_run_script(app, arena, &write_script, keys, arguments, false, &error);
+	(void)store_run_script(task, &write_script, keys, arguments, false, &error);
 	return error;
 }
 
@@ -111,24 +112,23 @@ compare_names(const void *a, const void *b)
 
 /* Fields and remaining life of the callers [from, ...) of a page: two commands each. */
 static const struct error *
-read_some(struct app *app, struct arena *arena, const struct words *keys, size_t from, size_t count,
-	  struct caller_list *list)
+read_some(struct task *task, const struct words *keys, size_t from, size_t count, struct caller_list *list)
 {
 	struct redis_batch batch;
 	const struct error *error;
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	for (size_t i = from; i < from + count; i++) {
 		redis_add(&batch, "HMGET", keys->items[i], STORE_CALLER_FIELDS, NULL);
 		redis_add(&batch, "TTL", keys->items[i], NULL);
 	}
-	error = redis_run(app->redis, &batch, true);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	for (size_t i = 0; i < count; i++) {
 		struct caller_entry *entry = &list->items[list->count];
 
-		parse_caller(arena, batch.reply[2 * i], &entry->caller);
+		parse_caller(task->arena, batch.reply[2 * i], &entry->caller);
 		entry->key = keys->items[from + i];
 		entry->ttl = batch.reply[2 * i + 1]->integer;
 		entry->row = batch.reply[2 * i];
@@ -164,7 +164,7 @@ sort_unique(struct caller_list *list)
 }
 
 const struct error *
-store_caller_list(struct app *app, struct arena *arena, struct caller_list *list)
+store_caller_list(struct task *task, struct caller_list *list)
 {
 	const size_t most = REDIS_BATCH_MAX / 2;
 	char cursor[STORE_CURSOR_SIZE] = "0";
@@ -174,14 +174,14 @@ store_caller_list(struct app *app, struct arena *arena, struct caller_list *list
 	do {
 		struct words keys;
 
-		error = store_scan_page(app, arena, STORE_CALLER_PREFIX "*", cursor, &keys);
+		error = store_scan_page(task, STORE_CALLER_PREFIX "*", cursor, &keys);
 		if (error != NULL)
 			return error;
-		make_room(arena, list, keys.count);
+		make_room(task->arena, list, keys.count);
 		for (size_t from = 0; from < keys.count; from += most) {
 			size_t count = keys.count - from < most ? keys.count - from : most;
 
-			error = read_some(app, arena, &keys, from, count, list);
+			error = read_some(task, &keys, from, count, list);
 			if (error != NULL)
 				return error;
 		}
@@ -191,13 +191,13 @@ store_caller_list(struct app *app, struct arena *arena, struct caller_list *list
 }
 
 const struct error *
-store_caller_delete(struct app *app, struct arena *arena, const char *name, size_t *count)
+store_caller_delete(struct task *task, const char *name, size_t *count)
 {
 	struct caller_list list;
 	const struct error *error;
 
 	*count = 0;
-	error = store_caller_list(app, arena, &list);
+	error = store_caller_list(task, &list);
 	if (error != NULL)
 		return error;
 	for (size_t i = 0; i < list.count; i++) {
@@ -205,9 +205,9 @@ store_caller_delete(struct app *app, struct arena *arena, const char *name, size
 
 		if (!text_equal(list.items[i].caller.name, name))
 			continue;
-		redis_batch_init(&batch, arena);
+		redis_batch_init(&batch, task->arena);
 		redis_add(&batch, "DEL", list.items[i].key, NULL);
-		error = redis_run(app->redis, &batch, false);
+		error = redis_run(task->app->redis, &batch, false);
 		if (error != NULL)
 			return error;
 		(*count)++;

@@ -8,10 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct app;
-struct arena;
 struct error;
 struct redis_reply;
+struct task;
 
 struct caller {
 	bool found;
@@ -24,11 +23,10 @@ struct caller {
  * The caller whose key is `key`. Not found, too, when its row has ended or has a wrong MAC, or none where CALLER_MAC is
  * `required`; error_store_unavailable when the MAC is under a key that the ring lacks.
  */
-const struct error *store_caller_read(struct app *app, struct arena *arena, const char *key, struct caller *out);
+const struct error *store_caller_read(struct task *task, const char *key, struct caller *out);
 
 /* For the commands: store `caller` under `key` for `ttl` seconds, with a MAC. */
-const struct error *store_caller_write(struct app *app, struct arena *arena, const char *key,
-				       const struct caller *caller, int64_t ttl);
+const struct error *store_caller_write(struct task *task, const char *key, const struct caller *caller, int64_t ttl);
 
 struct caller_entry {
 	struct caller caller;
@@ -43,15 +41,14 @@ struct caller_list {
 };
 
 /* All callers, by scan. */
-const struct error *store_caller_list(struct app *app, struct arena *arena, struct caller_list *list);
+const struct error *store_caller_list(struct task *task, struct caller_list *list);
 
 bool store_caller_has_mac(const struct caller_entry *entry);
 
 /*
  * Give a row without a MAC one, and its end. *done is false when the row changed since it was listed.
  */
-const struct error *store_caller_sign(struct app *app, struct arena *arena, const struct caller_entry *entry,
-				      bool *done);
+const struct error *store_caller_sign(struct task *task, const struct caller_entry *entry, bool *done);
 
 struct caller_renewal {
 	size_t renewed;
@@ -62,9 +59,9 @@ struct caller_renewal {
 };
 
 /* Put every good MAC under the first key of the ring. */
-const struct error *store_caller_renew(struct app *app, struct arena *arena, struct caller_renewal *out);
+const struct error *store_caller_renew(struct task *task, struct caller_renewal *out);
 
 /* Delete every caller of this name; *count of them. */
-const struct error *store_caller_delete(struct app *app, struct arena *arena, const char *name, size_t *count);
+const struct error *store_caller_delete(struct task *task, const char *name, size_t *count);
 
 #endif

@@ -5,6 +5,8 @@
 #include "fcgi/store_caller.h"
 #include "fcgi/store_internal.h"
 
+struct task;
+
 #define STORE_CALLER_PREFIX "caller:"
 #define STORE_CALLER_FIELDS "name", "mcps", "organizations", "expires_at", "mac"
 
@@ -30,13 +32,12 @@ struct store_caller_row {
 const char *store_caller_text(const struct redis_reply *row, enum store_caller_field field);
 
 /* A new MAC. */
-char *store_caller_mac(const struct app *app, struct arena *arena, const struct store_caller_row *row);
+char *store_caller_mac(const struct task *task, const struct store_caller_row *row);
 
 /* The end of a row that has `ttl` seconds left. */
 char *store_caller_end(struct arena *arena, int64_t ttl);
 
 /* May a row be believed? */
-const struct error *store_caller_check(struct app *app, struct arena *arena, const char *key,
-				       const struct redis_reply *row, bool *good);
+const struct error *store_caller_check(struct task *task, const char *key, const struct redis_reply *row, bool *good);
 
 #endif

@@ -13,6 +13,7 @@
 #include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -65,27 +66,27 @@ mac_parts(const struct app *app, const struct store_caller_row *row, const char 
 }
 
 char *
-store_caller_mac(const struct app *app, struct arena *arena, const struct store_caller_row *row)
+store_caller_mac(const struct task *task, const struct store_caller_row *row)
 {
 	const char *parts[MAC_PARTS];
 
-	mac_parts(app, row, parts);
-	return seal_mac(arena, app->config->keys, parts, MAC_PARTS);
+	mac_parts(task->app, row, parts);
+	return seal_mac(task->arena, task->app->config->keys, parts, MAC_PARTS);
 }
 
 static enum seal_mac_result
-check_mac(const struct app *app, struct arena *arena, const char *key, const struct redis_reply *reply)
+check_mac(const struct task *task, const char *key, const struct redis_reply *reply)
 {
 	const struct store_caller_row row = row_of(key, reply);
-	const struct key_ring *ring = app->config->keys;
+	const struct key_ring *ring = task->app->config->keys;
 	const char *mac = store_caller_text(reply, STORE_CALLER_MAC);
 	const char *parts[MAC_PARTS];
 	enum seal_mac_result result;
 
-	mac_parts(app, &row, parts);
-	result = seal_mac_check(arena, ring, parts, MAC_PARTS, mac);
-	if (result == SEAL_MAC_UNKNOWN_KEY && config_learn_key(app->config, seal_key_id(arena, mac)))
-		result = seal_mac_check(arena, ring, parts, MAC_PARTS, mac);
+	mac_parts(task->app, &row, parts);
+	result = seal_mac_check(task->arena, ring, parts, MAC_PARTS, mac);
+	if (result == SEAL_MAC_UNKNOWN_KEY && config_learn_key(task->app->config, seal_key_id(task->arena, mac)))
+		result = seal_mac_check(task->arena, ring, parts, MAC_PARTS, mac);
 	return result;
 }
 
@@ -172,47 +173,47 @@ note_without_mac(struct app *app, const struct redis_reply *row)
 }
 
 static void
-note_refused(struct app *app, struct arena *arena, const struct redis_reply *row, const char *reason)
+note_refused(struct task *task, const struct redis_reply *row, const char *reason)
 {
 	struct log_line line;
 
-	if (!is_line_due(&app->callers.refused, REFUSED_MS))
+	if (!is_line_due(&task->app->callers.refused, REFUSED_MS))
 		return;
 	log_begin(&line, LOG_LEVEL_ERROR, "caller_refused");
 	log_text(&line, "reason", reason);
-	log_text(&line, "key", seal_key_id(arena, store_caller_text(row, STORE_CALLER_MAC)));
-	end_line(&line, &app->callers.refused, row,
+	log_text(&line, "key", seal_key_id(task->arena, store_caller_text(row, STORE_CALLER_MAC)));
+	end_line(&line, &task->app->callers.refused, row,
 		 "look who wrote this row into Redis; if its key was taken out of TOKEN_KEYS, put it back or revoke "
 		 "the caller and create it anew");
 }
 
 const struct error *
-store_caller_check(struct app *app, struct arena *arena, const char *key, const struct redis_reply *row, bool *good)
+store_caller_check(struct task *task, const char *key, const struct redis_reply *row, bool *good)
 {
-	char **slot = kept_slot(app, key);
+	char **slot = kept_slot(task->app, key);
 
 	*good = false;
 	if (store_caller_text(row, STORE_CALLER_MAC)[0] == '\0') {
-		*good = !app->config->caller_mac_required;
+		*good = !task->app->config->caller_mac_required;
 		if (*good)
-			note_without_mac(app, row);
+			note_without_mac(task->app, row);
 		else
-			note_refused(app, arena, row, "mac_missing");
+			note_refused(task, row, "mac_missing");
 		return NULL;
 	}
 	*good = is_kept(*slot, key, row);
 	if (*good)
 		return NULL;
-	switch (check_mac(app, arena, key, row)) {
+	switch (check_mac(task, key, row)) {
 	case SEAL_MAC_GOOD:
 		*good = true;
 		keep(slot, key, row);
 		return NULL;
-	case SEAL_MAC_WRONG: note_refused(app, arena, row, "mac_wrong"); return NULL;
+	case SEAL_MAC_WRONG: note_refused(task, row, "mac_wrong"); return NULL;
 	case SEAL_MAC_UNKNOWN_KEY: break;
 	}
 	/* Most likely one that this host has not been told of yet. */
-	note_refused(app, arena, row, "key_unknown");
+	note_refused(task, row, "key_unknown");
 	return &error_store_unavailable;
 }
 
@@ -223,7 +224,7 @@ store_caller_has_mac(const struct caller_entry *entry)
 }
 
 static const struct error *
-put_mac(struct app *app, struct arena *arena, const struct caller_entry *entry, const char *expires_at, bool *done)
+put_mac(struct task *task, const struct caller_entry *entry, const char *expires_at, bool *done)
 {
 	const char *const keys[] = {entry->key, NULL};
 	struct store_caller_row row = row_of(entry->key, entry->row);
@@ -235,26 +236,26 @@ put_mac(struct app *app, struct arena *arena, const struct caller_entry *entry, 
 		arguments[field] = store_caller_text(entry->row, field);
 	row.expires_at = expires_at;
 	arguments[STORE_CALLER_FIELD_COUNT] = expires_at;
-	arguments[STORE_CALLER_FIELD_COUNT + 1] = store_caller_mac(app, arena, &row);
-	reply = store_run_script(app, arena, &sign_script, keys, arguments, false, &error);
+	arguments[STORE_CALLER_FIELD_COUNT + 1] = store_caller_mac(task, &row);
+	reply = store_run_script(task, &sign_script, keys, arguments, false, &error);
 	*done = reply != NULL && reply->integer == 1;
 	return error;
 }
 
 const struct error *
-store_caller_sign(struct app *app, struct arena *arena, const struct caller_entry *entry, bool *done)
+store_caller_sign(struct task *task, const struct caller_entry *entry, bool *done)
 {
 	const char *expires_at = store_caller_text(entry->row, STORE_CALLER_EXPIRES_AT);
 
 	if (expires_at[0] == '\0' && entry->ttl >= 0)
-		expires_at = store_caller_end(arena, entry->ttl);
-	return put_mac(app, arena, entry, expires_at, done);
+		expires_at = store_caller_end(task->arena, entry->ttl);
+	return put_mac(task, entry, expires_at, done);
 }
 
 static const struct error *
-renew_one(struct app *app, struct arena *arena, const struct caller_entry *entry, struct caller_renewal *out)
+renew_one(struct task *task, const struct caller_entry *entry, struct caller_renewal *out)
 {
-	const char *id = seal_key_id(arena, store_caller_text(entry->row, STORE_CALLER_MAC));
+	const char *id = seal_key_id(task->arena, store_caller_text(entry->row, STORE_CALLER_MAC));
 	const struct error *error;
 	bool done;
 
@@ -262,15 +263,15 @@ renew_one(struct app *app, struct arena *arena, const struct caller_entry *entry
 		out->without_mac++;
 		return NULL;
 	}
-	if (check_mac(app, arena, entry->key, entry->row) != SEAL_MAC_GOOD) {
+	if (check_mac(task, entry->key, entry->row) != SEAL_MAC_GOOD) {
 		out->refused++;
 		return NULL;
 	}
-	if (text_equal(id, key_ring_first(app->config->keys))) {
+	if (text_equal(id, key_ring_first(task->app->config->keys))) {
 		out->current++;
 		return NULL;
 	}
-	error = put_mac(app, arena, entry, store_caller_text(entry->row, STORE_CALLER_EXPIRES_AT), &done);
+	error = put_mac(task, entry, store_caller_text(entry->row, STORE_CALLER_EXPIRES_AT), &done);
 	if (error == NULL && done)
 		out->renewed++;
 	else if (error == NULL)
@@ -279,14 +280,14 @@ renew_one(struct app *app, struct arena *arena, const struct caller_entry *entry
 }
 
 const struct error *
-store_caller_renew(struct app *app, struct arena *arena, struct caller_renewal *out)
+store_caller_renew(struct task *task, struct caller_renewal *out)
 {
 	struct caller_list list;
 	const struct error *error;
 
 	*out = (struct caller_renewal){0};
-	error = store_caller_list(app, arena, &list);
+	error = store_caller_list(task, &list);
 	for (size_t i = 0; error == NULL && i < list.count; i++)
-		error = renew_one(app, arena, &list.items[i], out);
+		error = renew_one(task, &list.items[i], out);
 	return error;
 }

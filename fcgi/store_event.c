@@ -11,6 +11,7 @@
 #include "fcgi/app.h"
 #include "fcgi/app_metrics.h"
 #include "fcgi/store_event_internal.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,44 +143,41 @@ store_event_send(const struct event_entry *entry, struct redis_batch *batch)
 
 /* `known`: only to a stream that is there. */
 static void
-append(struct app *app, struct arena *arena, bool known, const char *event, const char *actor,
-       const struct connection_key *connection, const char *outcome, const char *request_id)
+append(struct task *task, bool known, const char *event, const char *outcome)
 {
-	const struct event_entry entry = {.app = app,
+	const struct event_entry entry = {.app = task->app,
 					  .event = event,
-					  .actor = actor,
-					  .connection_key = *connection,
+					  .actor = task->actor,
+					  .connection_key = task->connection_key,
 					  .outcome = outcome,
-					  .request_id = request_id};
+					  .request_id = task->request_id};
 	struct redis_batch batch;
 	const char *argv[EVENT_ARGUMENTS_MAX] = {"XADD"};
 	int argc = 1;
 
-	argv[argc++] = store_event_key(arena, connection->organization, false);
+	argv[argc++] = store_event_key(task->arena, task->connection_key.organization, false);
 	if (known)
 		argv[argc++] = "NOMKSTREAM";
 	argv[argc++] = "MINID";
 	argv[argc++] = "~";
-	argv[argc++] = arena_format(arena, "%lld", (long long)(clock_wall_ms() - KEEP_MS));
+	argv[argc++] = arena_format(task->arena, "%lld", (long long)(clock_wall_ms() - KEEP_MS));
 	argv[argc++] = "*";
-	store_event_add_fields(arena, &entry, argv, &argc);
-	redis_batch_init(&batch, arena);
+	store_event_add_fields(task->arena, &entry, argv, &argc);
+	redis_batch_init(&batch, task->arena);
 	redis_add_argv(&batch, argc, argv);
 	store_event_send(&entry, &batch);
 }
 
 void
-store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
-		   const struct connection_key *connection, const char *outcome, const char *request_id)
+store_event_append(struct task *task, const char *event, const char *outcome)
 {
-	append(app, arena, false, event, actor, connection, outcome, request_id);
+	append(task, false, event, outcome);
 }
 
 void
-store_event_append_known(struct app *app, struct arena *arena, const char *event, const char *actor,
-			 const struct connection_key *connection, const char *outcome, const char *request_id)
+store_event_append_known(struct task *task, const char *event, const char *outcome)
 {
-	append(app, arena, true, event, actor, connection, outcome, request_id);
+	append(task, true, event, outcome);
 }
 
 static void
@@ -198,22 +196,23 @@ parse_entry(const struct redis_reply *entry, struct event *out)
 }
 
 const struct error *
-store_event_read(struct app *app, struct arena *arena, const char *organization, bool uses, const char *after,
-		 struct event **out, size_t *count)
+store_event_read(struct task *task, const char *organization, bool uses, const char *after, struct event **out,
+		 size_t *count)
 {
 	struct redis_batch batch;
 	const struct redis_reply *entries;
 	const struct error *error;
 
 	*count = 0;
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "XRANGE", store_event_key(arena, organization, uses), arena_format(arena, "(%s", after), "+",
-		  "COUNT", arena_format(arena, "%d", STORE_EVENTS_MAX), NULL);
-	error = redis_run(app->redis, &batch, true);
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "XRANGE", store_event_key(task->arena, organization, uses),
+		  arena_format(task->arena, "(%s", after), "+", "COUNT",
+		  arena_format(task->arena, "%d", STORE_EVENTS_MAX), NULL);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	entries = batch.reply[0];
-	*out = arena_alloc(arena, (entries->count + 1) * sizeof **out);
+	*out = arena_alloc(task->arena, (entries->count + 1) * sizeof **out);
 	for (size_t i = 0; i < entries->count; i++)
 		parse_entry(entries->items[i], &(*out)[i]);
 	*count = entries->count;

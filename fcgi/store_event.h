@@ -5,25 +5,21 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct app;
-struct arena;
-struct connection_key;
 struct error;
+struct task;
 
 /*
  * Append an audit entry without waiting; one that Redis does not take is counted and logged. `event`: connected,
  * reconnected, replaced, disconnected, refresh_failed, removed, state_refused, account_mismatch, caller_forbidden (kept
- * 90 days). `actor`: "user:<id>", "caller:<name>", "agent:<name> for user:<id>" or "operator".
+ * 90 days). Its actor, connection and request_id are the task's.
  */
-void store_event_append(struct app *app, struct arena *arena, const char *event, const char *actor,
-			const struct connection_key *connection, const char *outcome, const char *request_id);
+void store_event_append(struct task *task, const char *event, const char *outcome);
 
 /*
  * The same, but only where the organization has such a stream: for what names an organization that may be invented. A
  * stream has no expiry, so each would stay for ever.
  */
-void store_event_append_known(struct app *app, struct arena *arena, const char *event, const char *actor,
-			      const struct connection_key *connection, const char *outcome, const char *request_id);
+void store_event_append_known(struct task *task, const char *event, const char *outcome);
 
 /* An entry; absent fields are NULL. */
 struct event {
@@ -41,7 +37,7 @@ struct event {
 
 /* For the commands: at most STORE_EVENTS_MAX entries after id `after` ("0": all), of the stream of uses or of changes.
  */
-const struct error *store_event_read(struct app *app, struct arena *arena, const char *organization, bool uses,
-				     const char *after, struct event **out, size_t *count);
+const struct error *store_event_read(struct task *task, const char *organization, bool uses, const char *after,
+				     struct event **out, size_t *count);
 
 #endif

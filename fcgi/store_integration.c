@@ -15,6 +15,7 @@
 #include "fcgi/provider.h"
 #include "fcgi/store_internal.h"
 #include "fcgi/store_session.h"
+#include "fcgi/task.h"
 
 #include <string.h>
 
@@ -166,8 +167,8 @@ log_unreadable(const struct connection_key *connection)
 }
 
 static void
-open_tokens(const struct app *app, struct arena *arena, const struct integration *record,
-	    const struct redis_reply *reply, struct credential *out)
+open_tokens(const struct task *task, const struct integration *record, const struct redis_reply *reply,
+	    struct credential *out)
 {
 	struct store_token_place place = {.connection_key = record->connection_key,
 					  .field = STORE_ACCESS_TOKEN,
@@ -177,15 +178,14 @@ open_tokens(const struct app *app, struct arena *arena, const struct integration
 					  .client_id = out->client_id};
 
 	out->access_token =
-	    store_token_open(app, arena, &place, redis_item(reply, STORE_CREDENTIAL_ACCESS_TOKEN), &out->expires_at);
+	    store_token_open(task, &place, redis_item(reply, STORE_CREDENTIAL_ACCESS_TOKEN), &out->expires_at);
 	place.field = STORE_REFRESH_TOKEN;
-	out->refresh_token =
-	    store_token_open(app, arena, &place, redis_item(reply, STORE_CREDENTIAL_REFRESH_TOKEN), NULL);
+	out->refresh_token = store_token_open(task, &place, redis_item(reply, STORE_CREDENTIAL_REFRESH_TOKEN), NULL);
 }
 
 void
-store_credential_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-		       const struct integration *record, const struct redis_reply *reply, struct credential *out)
+store_credential_parse(const struct task *task, const struct provider *provider, const struct integration *record,
+		       const struct redis_reply *reply, struct credential *out)
 {
 	*out = (struct credential){
 	    .state = CREDENTIAL_UNREADABLE,
@@ -203,7 +203,7 @@ store_credential_parse(const struct app *app, struct arena *arena, const struct 
 			return;
 		}
 		if (!store_is_torn(record->generation, redis_item(reply, STORE_CREDENTIAL_GENERATION)))
-			open_tokens(app, arena, record, reply, out);
+			open_tokens(task, record, reply, out);
 	}
 	if (out->access_token != NULL && out->refresh_token != NULL)
 		out->state = CREDENTIAL_OPEN;
@@ -212,33 +212,32 @@ store_credential_parse(const struct app *app, struct arena *arena, const struct 
 }
 
 const struct error *
-store_integration_read(struct app *app, struct arena *arena, const struct connection_key *connection,
-		       struct integration *out, bool *found)
+store_integration_read(struct task *task, struct integration *out, bool *found)
 {
 	struct redis_batch batch;
 	const struct error *error;
 
 	*found = false;
-	redis_batch_init(&batch, arena);
-	store_record_add(&batch, connection);
-	error = redis_run(app->redis, &batch, true);
+	redis_batch_init(&batch, task->arena);
+	store_record_add(&batch, &task->connection_key);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
-	*found = store_record_parse(arena, connection, batch.reply[0], out);
+	*found = store_record_parse(task->arena, &task->connection_key, batch.reply[0], out);
 	return NULL;
 }
 
 const struct error *
-store_integration_changed(struct app *app, struct arena *arena, const struct integration *seen, bool *changed)
+store_integration_changed(struct task *task, const struct integration *seen, bool *changed)
 {
 	struct redis_batch batch;
 	const struct error *error;
 
 	*changed = false;
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "HMGET", store_key_connection(arena, "integration", &seen->connection_key), "generation",
-		  "status", NULL);
-	error = redis_run(app->redis, &batch, true);
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "HMGET", store_key_connection(task->arena, "integration", &seen->connection_key),
+		  "generation", "status", NULL);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	*changed = !text_equal(redis_item(batch.reply[0], 0), seen->generation) ||
@@ -265,17 +264,17 @@ is_torn(const struct stored *stored)
 
 /* Three plain reads cost Redis a quarter of a script; another request may write between two of them. */
 static const struct error *
-read_apart(struct app *app, struct arena *arena, const struct connection_key *connection, bool brief,
-	   struct stored *out)
+read_apart(struct task *task, bool brief, struct stored *out)
 {
 	struct redis_batch batch;
 	const struct error *error;
 
-	redis_batch_init(&batch, arena);
-	add_record(&batch, connection, brief ? &brief_tail : &record_tail);
-	redis_add_hmget(&batch, store_key_connection(arena, "credential", connection), &credential_tail);
-	redis_add(&batch, "EXISTS", store_key_member(arena, "removed", connection), NULL);
-	error = redis_run(app->redis, &batch, true);
+	redis_batch_init(&batch, task->arena);
+	add_record(&batch, &task->connection_key, brief ? &brief_tail : &record_tail);
+	redis_add_hmget(&batch, store_key_connection(task->arena, "credential", &task->connection_key),
+			&credential_tail);
+	redis_add(&batch, "EXISTS", store_key_member(task->arena, "removed", &task->connection_key), NULL);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	*out = (struct stored){
@@ -284,23 +283,21 @@ read_apart(struct app *app, struct arena *arena, const struct connection_key *co
 }
 
 static const struct error *
-read_together(struct app *app, struct arena *arena, const struct provider *provider,
-	      const struct connection_key *connection, const struct vend_condition *condition, struct stored *out)
+read_together(struct task *task, const struct vend_condition *condition, struct stored *out)
 {
-	const char *const keys[] = {store_key_connection(arena, "integration", connection),
-				    store_key_connection(arena, "credential", connection), NULL};
-	const char *arguments[6] = {store_key_member(arena, "removed", connection)};
+	const char *const keys[] = {store_key_connection(task->arena, "integration", &task->connection_key),
+				    store_key_connection(task->arena, "credential", &task->connection_key), NULL};
+	const char *arguments[6] = {store_key_member(task->arena, "removed", &task->connection_key)};
 	const struct redis_reply *reply;
 	const struct error *error;
 
 	if (condition != NULL) {
-		arguments[1] = arena_format(arena, "%lld", (long long)condition->expires_at);
-		arguments[2] = words_join(arena, condition->scopes);
-		arguments[3] = provider->issuer;
-		arguments[4] = provider->client.id;
+		arguments[1] = arena_format(task->arena, "%lld", (long long)condition->expires_at);
+		arguments[2] = words_join(task->arena, condition->scopes);
+		arguments[3] = task->provider->issuer;
+		arguments[4] = task->provider->client.id;
 	}
-	reply = store_run_script(app, arena, condition != NULL ? &vend_script : &read_script, keys, arguments, true,
-				 &error);
+	reply = store_run_script(task, condition != NULL ? &vend_script : &read_script, keys, arguments, true, &error);
 	if (reply == NULL)
 		return error;
 	*out = (struct stored){.record = reply->items[0],
@@ -318,41 +315,39 @@ is_known(const struct app *app, const char *key)
 }
 
 static const struct error *
-read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-	    const struct connection_key *connection, const struct vend_condition *condition, struct stored *out)
+read_tokens(struct task *task, const struct vend_condition *condition, struct stored *out)
 {
-	const char *key = store_key_connection(arena, "credential", connection);
-	bool apart = condition == NULL || is_known(app, key);
+	const char *key = store_key_connection(task->arena, "credential", &task->connection_key);
+	bool apart = condition == NULL || is_known(task->app, key);
 	const struct error *error;
 
 	if (apart) {
-		error = read_apart(app, arena, connection, condition != NULL && condition->brief, out);
+		error = read_apart(task, condition != NULL && condition->brief, out);
 		if (error != NULL || !is_torn(out))
 			return error;
 	}
-	error = read_together(app, arena, provider, connection, condition, out);
-	if (error == NULL && condition != NULL && app->hints != NULL)
-		hints_note_seen(app->hints, key);
+	error = read_together(task, condition, out);
+	if (error == NULL && condition != NULL && task->app->hints != NULL)
+		hints_note_seen(task->app->hints, key);
 	return error;
 }
 
 const struct error *
-store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-			      const struct connection_key *connection, const struct vend_condition *condition,
-			      struct integration *out, struct credential *credential, bool *found)
+store_integration_read_tokens(struct task *task, const struct vend_condition *condition, struct integration *out,
+			      struct credential *credential, bool *found)
 {
 	struct stored stored = {0};
 	const struct error *error;
 
 	*found = false;
-	error = read_tokens(app, arena, provider, connection, condition, &stored);
+	error = read_tokens(task, condition, &stored);
 	if (error != NULL)
 		return error;
-	*found = store_record_parse(arena, connection, stored.record, out);
+	*found = store_record_parse(task->arena, &task->connection_key, stored.record, out);
 	out->member_removed = stored.removed;
 	if (!*found)
 		return NULL;
-	store_credential_parse(app, arena, provider, out, stored.tokens, credential);
+	store_credential_parse(task, task->provider, out, stored.tokens, credential);
 	if (stored.noted)
 		credential->vended_until = credential->expires_at;
 	return NULL;
@@ -372,39 +367,39 @@ store_records_add(struct app *app, struct redis_batch *batch, const char *organi
 
 /* The records of the services from `from` on; *count grows by what is there. */
 static void
-parse_some(struct app *app, struct arena *arena, struct connection_key connection, size_t from,
-	   const struct redis_reply *const *replies, size_t reply_count, struct integration *out, size_t *count)
+parse_some(struct task *task, struct connection_key connection, size_t from, const struct redis_reply *const *replies,
+	   size_t reply_count, struct integration *out, size_t *count)
 {
 	for (size_t i = 0; i < reply_count; i++) {
-		connection.service = app->config->providers[from + i]->service;
-		if (store_record_parse(arena, &connection, replies[i], &out[*count]))
+		connection.service = task->app->config->providers[from + i]->service;
+		if (store_record_parse(task->arena, &connection, replies[i], &out[*count]))
 			(*count)++;
 	}
 }
 
 const struct error *
-store_integration_list(struct app *app, struct arena *arena, const char *organization, const char *user,
+store_integration_list(struct task *task, const char *organization, const char *user,
 		       const struct prefetched_records *prefetched, struct integration **out, size_t *count)
 {
 	const struct connection_key connection = {.organization = organization, .user = user};
-	size_t provider_count = app->config->provider_count;
+	size_t provider_count = task->app->config->provider_count;
 
 	*count = 0;
-	*out = arena_alloc(arena, (provider_count + 1) * sizeof **out);
+	*out = arena_alloc(task->arena, (provider_count + 1) * sizeof **out);
 	if (text_equal(prefetched->user, user)) {
-		parse_some(app, arena, connection, 0, prefetched->replies, provider_count, *out, count);
+		parse_some(task, connection, 0, prefetched->replies, provider_count, *out, count);
 		return NULL;
 	}
 	for (size_t i = 0; i < provider_count; i += REDIS_BATCH_MAX) {
 		struct redis_batch batch;
 		const struct error *error;
 
-		redis_batch_init(&batch, arena);
-		store_records_add(app, &batch, organization, user, i);
-		error = redis_run(app->redis, &batch, true);
+		redis_batch_init(&batch, task->arena);
+		store_records_add(task->app, &batch, organization, user, i);
+		error = redis_run(task->app->redis, &batch, true);
 		if (error != NULL)
 			return error;
-		parse_some(app, arena, connection, i, (const struct redis_reply *const *)batch.reply, batch.count, *out,
+		parse_some(task, connection, i, (const struct redis_reply *const *)batch.reply, batch.count, *out,
 			   count);
 	}
 	return NULL;

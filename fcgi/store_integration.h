@@ -9,11 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct app;
-struct arena;
 struct error;
 struct prefetched_records;
-struct provider;
 
 struct integration {
 	const char *id;
@@ -53,23 +50,18 @@ struct credential {
  * Note that the access token is handed to a program (until when DELETE cannot take access back). *noted is false when
  * the connection is gone: its token is not to be handed out any more.
  */
-const struct error *store_integration_vended(struct app *app, struct arena *arena,
-					     const struct integration *integration, const struct credential *credential,
-					     bool *noted);
+const struct error *store_integration_vended(struct task *task, const struct integration *integration,
+					     const struct credential *credential, bool *noted);
 
 /* Note that the provider refused the access token (forced_at is now): the next reader refreshes it. */
-const struct error *store_integration_refused(struct app *app, struct arena *arena,
-					      const struct integration *integration);
+const struct error *store_integration_refused(struct task *task, const struct integration *integration);
 
 /* One connection's record; *found is false when nothing is stored. */
-const struct error *store_integration_read(struct app *app, struct arena *arena,
-					   const struct connection_key *connection, struct integration *out,
-					   bool *found);
+const struct error *store_integration_read(struct task *task, struct integration *out, bool *found);
 
 /* Whether something else is stored now than `seen`: tokens, status, or nothing any more. A small read, for requests
  * that wait. */
-const struct error *store_integration_changed(struct app *app, struct arena *arena, const struct integration *seen,
-					      bool *changed);
+const struct error *store_integration_changed(struct task *task, const struct integration *seen, bool *changed);
 
 /* What an access token must have to be handed out as it is. */
 struct vend_condition {
@@ -83,18 +75,16 @@ struct vend_condition {
  * what it must have is in most cases noted as handed out in the same step, so that a DELETE comes either before it or
  * knows of it; else store_integration_vended does it.
  */
-const struct error *store_integration_read_tokens(struct app *app, struct arena *arena, const struct provider *provider,
-						  const struct connection_key *connection,
-						  const struct vend_condition *condition, struct integration *out,
-						  struct credential *credential, bool *found);
+const struct error *store_integration_read_tokens(struct task *task, const struct vend_condition *condition,
+						  struct integration *out, struct credential *credential, bool *found);
 
 /*
  * The user's records in an organization for all enabled services, sorted by service. `prefetched` is what was read for
  * this organization together with the session; it is used if it is this user's.
  */
-const struct error *store_integration_list(struct app *app, struct arena *arena, const char *organization,
-					   const char *user, const struct prefetched_records *prefetched,
-					   struct integration **out, size_t *count);
+const struct error *store_integration_list(struct task *task, const char *organization, const char *user,
+					   const struct prefetched_records *prefetched, struct integration **out,
+					   size_t *count);
 
 enum store_outcome {
 	STORE_CREATED,     /* there was none */
@@ -108,9 +98,9 @@ enum store_outcome {
  * Store a new grant in one atomic step: tombstone, comparison of accounts and write together. `integration` brings
  * account, scopes and a new id; connected_at, id and generation are settled here and filled in.
  */
-const struct error *store_integration_connect(struct app *app, struct arena *arena, const struct provider *provider,
-					      struct integration *integration, const struct credential *credential,
-					      bool replace, enum store_outcome *outcome, struct integration *old,
+const struct error *store_integration_connect(struct task *task, struct integration *integration,
+					      const struct credential *credential, bool replace,
+					      enum store_outcome *outcome, struct integration *old,
 					      struct credential *old_credential);
 
 /*
@@ -120,17 +110,16 @@ const struct error *store_integration_connect(struct app *app, struct arena *are
  * or is gone, or where `barred` is given (NULL: it does not matter) and the member was removed: *barred says so. On
  * success integration->generation is the new one.
  */
-const struct error *store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
-					      struct integration *integration, const struct credential *credential,
-					      const char *generation, bool account_verified, bool *barred,
-					      bool *stored);
+const struct error *store_integration_refresh(struct task *task, struct integration *integration,
+					      const struct credential *credential, const char *generation,
+					      bool account_verified, bool *barred, bool *stored);
 
 /*
  * Store status, status_reason, updated_at and, where `answered`, validated_at, if the generation is still
  * integration->generation; tokens stay as they are. *stored as above.
  */
-const struct error *store_integration_status(struct app *app, struct arena *arena, struct integration *integration,
-					     bool answered, bool *stored);
+const struct error *store_integration_status(struct task *task, struct integration *integration, bool answered,
+					     bool *stored);
 
 /* A connection that was deleted or replaced. */
 struct deleted_connection {
@@ -152,15 +141,14 @@ struct deletion {
  * (store_pending_revocation.c). `provider` is NULL for a service that is no longer enabled: its tokens are
  * CREDENTIAL_FOREIGN.
  */
-const struct error *store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
-					     const struct connection_key *connection, struct deletion *out);
+const struct error *store_integration_delete(struct task *task, struct deletion *out);
 
 /* For the commands: every record of an organization (of `user` only, unless NULL), by scan. */
-const struct error *store_integration_scan(struct app *app, struct arena *arena, const char *organization,
-					   const char *user, struct integration **out, size_t *count);
+const struct error *store_integration_scan(struct task *task, const char *organization, const char *user,
+					   struct integration **out, size_t *count);
 
 /* Likewise, for store_integration_delete: whose records there are, or whose grants that are still to be dealt with. */
-const struct error *store_deletable_scan(struct app *app, struct arena *arena, const char *organization,
-					 const char *user, struct connection_key **out, size_t *count);
+const struct error *store_deletable_scan(struct task *task, const char *organization, const char *user,
+					 struct connection_key **out, size_t *count);
 
 #endif

@@ -9,10 +9,10 @@
 #include "common/clock.h"
 #include "common/random.h"
 #include "fcgi/api_error.h"
-#include "fcgi/app.h"
 #include "fcgi/provider.h"
 #include "fcgi/store_integration.h"
 #include "fcgi/store_shared_grant.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +104,7 @@ add_record_state(struct pairs *pairs, struct arena *arena, const struct integrat
 /* Issuer and client id are the provider file's: it gave these tokens just now. The refresh token is sealed anew also
  * where it is the stored one, which was sealed for another generation. */
 static const struct error *
-add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, const struct provider *provider,
+add_credential(struct pairs *pairs, const struct task *task, const struct provider *provider,
 	       const struct integration *record, const struct credential *credential)
 {
 	struct store_token_place place = {.connection_key = record->connection_key,
@@ -113,19 +113,19 @@ add_credential(struct pairs *pairs, const struct app *app, struct arena *arena, 
 					  .generation = record->generation,
 					  .issuer = provider->issuer,
 					  .client_id = provider->client.id};
-	const char *access = store_token_seal(app, arena, &place, credential->access_token, credential->expires_at);
+	const char *access = store_token_seal(task, &place, credential->access_token, credential->expires_at);
 	const char *refresh;
 
 	place.field = STORE_REFRESH_TOKEN;
-	refresh = store_token_seal(app, arena, &place, credential->refresh_token, 0);
+	refresh = store_token_seal(task, &place, credential->refresh_token, 0);
 	if (access == NULL || refresh == NULL)
 		return &error_internal;
 	add_pair(pairs, "access_token", access);
 	add_pair(pairs, "refresh_token", refresh);
-	add_pair(pairs, "issued_at", number(arena, credential->issued_at));
-	add_pair(pairs, "expires_at", number(arena, credential->expires_at));
-	add_pair(pairs, "handed_out_until", number(arena, credential->vended_until));
-	add_pair(pairs, "forced_at", number(arena, credential->forced_at));
+	add_pair(pairs, "issued_at", number(task->arena, credential->issued_at));
+	add_pair(pairs, "expires_at", number(task->arena, credential->expires_at));
+	add_pair(pairs, "handed_out_until", number(task->arena, credential->vended_until));
+	add_pair(pairs, "forced_at", number(task->arena, credential->forced_at));
 	add_pair(pairs, "issuer", provider->issuer);
 	add_pair(pairs, "client_id", provider->client.id);
 	add_pair(pairs, "generation", record->generation);
@@ -164,9 +164,8 @@ outcome_parse(const char *text, enum store_outcome *outcome)
 }
 
 static const struct error *
-connect_answer(struct app *app, struct arena *arena, const struct provider *provider, struct integration *integration,
-	       const struct redis_reply *reply, enum store_outcome *outcome, struct integration *old,
-	       struct credential *old_credential)
+connect_answer(struct task *task, struct integration *integration, const struct redis_reply *reply,
+	       enum store_outcome *outcome, struct integration *old, struct credential *old_credential)
 {
 	const struct connection_key *connection = &integration->connection_key;
 
@@ -178,9 +177,9 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
 		integration->id = redis_item(reply, 1);
 		integration->connected_at = redis_item(reply, 2);
 	}
-	(void)store_record_parse(arena, connection, reply->items[3], old);
+	(void)store_record_parse(task->arena, connection, reply->items[3], old);
 	if (*outcome == STORE_REPLACED)
-		store_credential_parse(app, arena, provider, old, reply->items[4], old_credential);
+		store_credential_parse(task, task->provider, old, reply->items[4], old_credential);
 	return NULL;
 }
 
@@ -189,19 +188,18 @@ connect_answer(struct app *app, struct arena *arena, const struct provider *prov
  * before the record was there: named once more, it stays. Should this fail, the first time most likely still counts.
  */
 static void
-name_grant(struct app *app, struct arena *arena, const struct provider *provider, const struct integration *integration)
+name_grant(struct task *task, const struct integration *integration)
 {
-	(void)store_shared_grant_add(app, arena, provider->issuer, integration->oauth_user_id,
-				     &integration->connection_key);
+	(void)store_shared_grant_add(task, task->provider->issuer, integration->oauth_user_id);
 }
 
 const struct error *
-store_integration_connect(struct app *app, struct arena *arena, const struct provider *provider,
-			  struct integration *integration, const struct credential *credential, bool replace,
-			  enum store_outcome *outcome, struct integration *old, struct credential *old_credential)
+store_integration_connect(struct task *task, struct integration *integration, const struct credential *credential,
+			  bool replace, enum store_outcome *outcome, struct integration *old,
+			  struct credential *old_credential)
 {
 	const struct connection_key *connection = &integration->connection_key;
-	const char *const *keys = store_pending_revocation_keys(arena, connection);
+	const char *const *keys = store_pending_revocation_keys(task->arena, connection);
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
 	const struct redis_reply *reply;
@@ -209,48 +207,47 @@ store_integration_connect(struct app *app, struct arena *arena, const struct pro
 
 	*old = (struct integration){.connection_key = *connection};
 	*old_credential = (struct credential){.state = CREDENTIAL_UNREADABLE};
-	integration->generation = random_id(arena);
-	integration->updated_at = now_text(arena);
+	integration->generation = random_id(task->arena);
+	integration->updated_at = now_text(task->arena);
 	add_pair(&record, "organization_id", connection->organization);
 	add_pair(&record, "user_id", connection->user);
 	add_pair(&record, "service", connection->service);
 	add_pair(&record, "oauth_user_id", integration->oauth_user_id);
 	add_judgement(&record, integration);
-	add_record_state(&record, arena, integration);
-	error = add_credential(&tokens, app, arena, provider, integration, credential);
+	add_record_state(&record, task->arena, integration);
+	error = add_credential(&tokens, task, task->provider, integration, credential);
 	if (error != NULL)
 		return error;
 	const char *const head[] = {
-	    store_key_member(arena, "removed", connection),
+	    store_key_member(task->arena, "removed", connection),
 	    integration->oauth_user_id,
-	    provider->issuer,
+	    task->provider->issuer,
 	    replace ? "1" : "0",
 	    integration->id,
 	    integration->updated_at,
-	    number(arena, (int64_t)record.count),
+	    number(task->arena, (int64_t)record.count),
 	};
 
-	reply =
-	    store_run_script(app, arena, &connect_script, keys,
-			     arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &error);
+	reply = store_run_script(task, &connect_script, keys,
+				 arguments_of(task->arena, head, sizeof head / sizeof *head, &record, &tokens), false,
+				 &error);
 	if (reply == NULL)
 		return error;
-	error = connect_answer(app, arena, provider, integration, reply, outcome, old, old_credential);
+	error = connect_answer(task, integration, reply, outcome, old, old_credential);
 	if (error != NULL)
 		return error;
 	if (*outcome != STORE_MISMATCH && *outcome != STORE_REMOVED)
-		name_grant(app, arena, provider, integration);
+		name_grant(task, integration);
 	return NULL;
 }
 
 const struct error *
-store_integration_refresh(struct app *app, struct arena *arena, const struct provider *provider,
-			  struct integration *integration, const struct credential *credential, const char *generation,
-			  bool account_verified, bool *barred, bool *stored)
+store_integration_refresh(struct task *task, struct integration *integration, const struct credential *credential,
+			  const char *generation, bool account_verified, bool *barred, bool *stored)
 {
 	const struct connection_key *connection = &integration->connection_key;
-	const char *const keys[] = {store_key_connection(arena, "integration", connection),
-				    store_key_connection(arena, "credential", connection), NULL};
+	const char *const keys[] = {store_key_connection(task->arena, "integration", connection),
+				    store_key_connection(task->arena, "credential", connection), NULL};
 	struct integration changed = *integration;
 	struct pairs record = {.count = 0};
 	struct pairs tokens = {.count = 0};
@@ -258,20 +255,20 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 	const struct error *error;
 
 	*stored = false;
-	changed.generation = random_id(arena);
-	changed.updated_at = now_text(arena);
+	changed.generation = random_id(task->arena);
+	changed.updated_at = now_text(task->arena);
 	if (account_verified)
 		add_judgement(&record, &changed);
-	add_record_state(&record, arena, &changed);
-	error = add_credential(&tokens, app, arena, provider, &changed, credential);
+	add_record_state(&record, task->arena, &changed);
+	error = add_credential(&tokens, task, task->provider, &changed, credential);
 	if (error != NULL)
 		return error;
 	const char *const head[] = {generation, account_verified ? "1" : "0",
-				    barred != NULL ? store_key_member(arena, "removed", connection) : "",
-				    number(arena, (int64_t)record.count)};
-	reply =
-	    store_run_script(app, arena, &refresh_script, keys,
-			     arguments_of(arena, head, sizeof head / sizeof *head, &record, &tokens), false, &error);
+				    barred != NULL ? store_key_member(task->arena, "removed", connection) : "",
+				    number(task->arena, (int64_t)record.count)};
+	reply = store_run_script(task, &refresh_script, keys,
+				 arguments_of(task->arena, head, sizeof head / sizeof *head, &record, &tokens), false,
+				 &error);
 	if (reply == NULL)
 		return error;
 	*stored = reply->integer == 1;
@@ -283,11 +280,11 @@ store_integration_refresh(struct app *app, struct arena *arena, const struct pro
 }
 
 const struct error *
-store_integration_status(struct app *app, struct arena *arena, struct integration *integration, bool answered,
-			 bool *stored)
+store_integration_status(struct task *task, struct integration *integration, bool answered, bool *stored)
 {
-	const char *const keys[] = {store_key_connection(arena, "integration", &integration->connection_key), NULL};
-	const char *now = now_text(arena);
+	const char *const keys[] = {store_key_connection(task->arena, "integration", &integration->connection_key),
+				    NULL};
+	const char *now = now_text(task->arena);
 	struct pairs record = {.count = 0};
 	const struct redis_reply *reply;
 	const struct error *error;
@@ -297,8 +294,8 @@ store_integration_status(struct app *app, struct arena *arena, struct integratio
 	add_pair(&record, "status_reason", integration->status_reason);
 	add_pair(&record, "updated_at", now);
 	add_pair(&record, "validated_at", answered ? now : NULL);
-	reply = store_run_script(app, arena, &status_script, keys,
-				 arguments_of(arena, &integration->generation, 1, &record, NULL), false, &error);
+	reply = store_run_script(task, &status_script, keys,
+				 arguments_of(task->arena, &integration->generation, 1, &record, NULL), false, &error);
 	if (reply == NULL)
 		return error;
 	*stored = reply->integer == 1;
@@ -311,30 +308,29 @@ store_integration_status(struct app *app, struct arena *arena, struct integratio
 }
 
 const struct error *
-store_integration_delete(struct app *app, struct arena *arena, const struct provider *provider,
-			 const struct connection_key *connection, struct deletion *out)
+store_integration_delete(struct task *task, struct deletion *out)
 {
-	const char *const *keys = store_pending_revocation_keys(arena, connection);
+	const char *const *keys = store_pending_revocation_keys(task->arena, &task->connection_key);
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
 	const struct error *error;
 
 	*out = (struct deletion){.found = false};
-	reply = store_run_script(app, arena, &delete_script, keys, arguments, false, &error);
+	reply = store_run_script(task, &delete_script, keys, arguments, false, &error);
 	if (reply == NULL)
 		return error;
-	out->found = store_record_parse(arena, connection, reply->items[0], &out->connection.record);
+	out->found = store_record_parse(task->arena, &task->connection_key, reply->items[0], &out->connection.record);
 	if (out->found)
-		store_credential_parse(app, arena, provider, &out->connection.record, reply->items[1],
+		store_credential_parse(task, task->provider, &out->connection.record, reply->items[1],
 				       &out->connection.credential);
-	store_pending_revocation_parse(app, arena, provider, connection, reply->items[2], out);
+	store_pending_revocation_parse(task, reply->items[2], out);
 	out->busy = reply->items[3]->integer != 0;
 	return NULL;
 }
 
 const struct error *
-store_integration_vended(struct app *app, struct arena *arena, const struct integration *integration,
-			 const struct credential *credential, bool *noted)
+store_integration_vended(struct task *task, const struct integration *integration, const struct credential *credential,
+			 bool *noted)
 {
 	const struct connection_key *connection = &integration->connection_key;
 	const char *keys[3] = {0};
@@ -345,25 +341,25 @@ store_integration_vended(struct app *app, struct arena *arena, const struct inte
 	*noted = credential->vended_until >= credential->expires_at;
 	if (*noted)
 		return NULL;
-	keys[0] = store_key_connection(arena, "integration", connection);
-	keys[1] = store_key_connection(arena, "credential", connection);
-	arguments[0] = number(arena, credential->expires_at);
-	arguments[1] = store_key_member(arena, "removed", connection);
+	keys[0] = store_key_connection(task->arena, "integration", connection);
+	keys[1] = store_key_connection(task->arena, "credential", connection);
+	arguments[0] = number(task->arena, credential->expires_at);
+	arguments[1] = store_key_member(task->arena, "removed", connection);
 	arguments[2] = integration->id;
-	reply = store_run_script(app, arena, &vended_script, keys, arguments, false, &error);
+	reply = store_run_script(task, &vended_script, keys, arguments, false, &error);
 	*noted = reply != NULL && reply->integer == 1;
 	return error;
 }
 
 const struct error *
-store_integration_refused(struct app *app, struct arena *arena, const struct integration *integration)
+store_integration_refused(struct task *task, const struct integration *integration)
 {
 	const struct connection_key *connection = &integration->connection_key;
-	const char *const keys[] = {store_key_connection(arena, "integration", connection),
-				    store_key_connection(arena, "credential", connection), NULL};
-	const char *const arguments[] = {integration->generation, number(arena, clock_wall()), NULL};
+	const char *const keys[] = {store_key_connection(task->arena, "integration", connection),
+				    store_key_connection(task->arena, "credential", connection), NULL};
+	const char *const arguments[] = {integration->generation, number(task->arena, clock_wall()), NULL};
 	const struct error *error;
 
-	(void)store_run_script(app, arena, &refused_script, keys, arguments, false, &error);
+	(void)store_run_script(task, &refused_script, keys, arguments, false, &error);
 	return error;
 }

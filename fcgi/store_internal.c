@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/task.h"
 
 #include <string.h>
 
@@ -69,23 +70,23 @@ store_seal_context(const struct app *app, const struct connection_key *connectio
 }
 
 const char *
-store_seal_open(const struct app *app, struct arena *arena, const struct seal_context *context, const char *sealed)
+store_seal_open(const struct task *task, const struct seal_context *context, const char *sealed)
 {
-	const char *plain = seal_open(arena, app->config->keys, context, sealed);
+	const char *plain = seal_open(task->arena, task->app->config->keys, context, sealed);
 
-	if (plain == NULL && config_learn_key(app->config, seal_key_id(arena, sealed)))
-		plain = seal_open(arena, app->config->keys, context, sealed);
+	if (plain == NULL && config_learn_key(task->app->config, seal_key_id(task->arena, sealed)))
+		plain = seal_open(task->arena, task->app->config->keys, context, sealed);
 	return plain;
 }
 
 const struct redis_reply *
-store_run_script(struct app *app, struct arena *arena, const struct redis_script *script, const char *const *keys,
+store_run_script(struct task *task, const struct redis_script *script, const char *const *keys,
 		 const char *const *arguments, bool reads, const struct error **error)
 {
 	struct redis_batch batch;
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	redis_add_script(&batch, script, keys, arguments);
-	*error = redis_run(app->redis, &batch, reads);
+	*error = redis_run(task->app->redis, &batch, reads);
 	return *error == NULL ? batch.reply[0] : NULL;
 }

@@ -35,8 +35,7 @@ struct seal_context store_seal_context(const struct app *app, const struct conne
 				       const char *field, const char *issuer, const char *client_id);
 
 /* As seal_open; a key that was put into the key ring's file since the start is looked for there. */
-const char *store_seal_open(const struct app *app, struct arena *arena, const struct seal_context *context,
-			    const char *sealed);
+const char *store_seal_open(const struct task *task, const struct seal_context *context, const char *sealed);
 
 #define STORE_ACCESS_TOKEN "credential.access_token"
 #define STORE_REFRESH_TOKEN "credential.refresh_token"
@@ -52,13 +51,13 @@ struct store_token_place {
 };
 
 /* In the form that SEAL_VERSION says; `expires_at` is the access token's. NULL when seal() gives that. */
-const char *store_token_seal(const struct app *app, struct arena *arena, const struct store_token_place *place,
-			     const char *token, int64_t expires_at);
+const char *store_token_seal(const struct task *task, const struct store_token_place *place, const char *token,
+			     int64_t expires_at);
 
 /* NULL when it does not open there, or has a form that is not accepted. *expires_at of an access token is put forward
  * where the sealed one is earlier. */
-const char *store_token_open(const struct app *app, struct arena *arena, const struct store_token_place *place,
-			     const char *sealed, int64_t *expires_at);
+const char *store_token_open(const struct task *task, const struct store_token_place *place, const char *sealed,
+			     int64_t *expires_at);
 
 /* Are record and credential of different writes? Credentials of long ago, and damaged records, have no generation. */
 bool store_is_torn(const char *record_generation, const char *credential_generation);
@@ -132,9 +131,7 @@ enum store_credential_field {
 const char *const *store_pending_revocation_keys(struct arena *arena, const struct connection_key *connection);
 
 /* The pending revocations, from the reply to HGETALL. */
-void store_pending_revocation_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-				    const struct connection_key *connection, const struct redis_reply *reply,
-				    struct deletion *out);
+void store_pending_revocation_parse(const struct task *task, const struct redis_reply *reply, struct deletion *out);
 
 /* Add the read of a record. */
 void store_record_add(struct redis_batch *batch, const struct connection_key *connection);
@@ -152,31 +149,30 @@ bool store_record_parse(struct arena *arena, const struct connection_key *connec
 
 /* Its tokens from the reply to theirs; what is not stored, or of another write than the record, is
  * CREDENTIAL_UNREADABLE. */
-void store_credential_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-			    const struct integration *record, const struct redis_reply *reply, struct credential *out);
+void store_credential_parse(const struct task *task, const struct provider *provider, const struct integration *record,
+			    const struct redis_reply *reply, struct credential *out);
 
 /* Run one script; its reply, or NULL with *error. */
-const struct redis_reply *store_run_script(struct app *app, struct arena *arena, const struct redis_script *script,
+const struct redis_reply *store_run_script(struct task *task, const struct redis_script *script,
 					   const char *const *keys, const char *const *arguments, bool reads,
 					   const struct error **error);
 
 /* Count against `limit` a minute under `key`; where `removed_key` is not NULL and exists: *removed, and no count. */
-const struct error *store_limit_run(struct app *app, struct arena *arena, const char *key, const char *removed_key,
-				    unsigned limit, int64_t *retry_after, bool *removed);
+const struct error *store_limit_run(struct task *task, const char *key, const char *removed_key, unsigned limit,
+				    int64_t *retry_after, bool *removed);
 
 /*
  * One page of a scan for `pattern`: *keys, perhaps none. `cursor` begins as "0" and is "0" again after the last page.
  */
-const struct error *store_scan_page(struct app *app, struct arena *arena, const char *pattern,
-				    char cursor[STORE_CURSOR_SIZE], struct words *keys);
+const struct error *store_scan_page(struct task *task, const char *pattern, char cursor[STORE_CURSOR_SIZE],
+				    struct words *keys);
 
 /*
  * A scan for `pattern` from its beginning to its end: fn(arg, page, keys) for each page that found any. `page` is
  * memory that is used again for the next one; it is as large as `arena` may become, which holds nothing of it.
  */
 typedef void store_page_function(void *arg, struct arena *page, const struct words *keys);
-const struct error *store_scan(struct app *app, struct arena *arena, const char *pattern, store_page_function *fn,
-			       void *arg);
+const struct error *store_scan(struct task *task, const char *pattern, store_page_function *fn, void *arg);
 
 /* What store_key_connection has put together; false for any other key. */
 bool store_key_parse(struct arena *arena, const char *kind, const char *key, struct connection_key *out);

@@ -15,6 +15,7 @@
 #include "common/random.h"
 #include "fcgi/app.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,12 +109,11 @@ lease_open(struct app *app, const char *key, const char *owner)
 }
 
 const struct error *
-store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, const struct connection_key *connection,
-		 struct lease **lease)
+store_lease_take(struct task *task, enum lease_kind kind, struct lease **lease)
 {
 	const char *name = kind == LEASE_REFRESH ? "refresh_lease" : "integrations:validate_lease";
-	const char *key = store_key_connection(arena, name, connection);
-	struct lease *mine = lease_open(app, key, random_id(arena));
+	const char *key = store_key_connection(task->arena, name, &task->connection_key);
+	struct lease *mine = lease_open(task->app, key, random_id(task->arena));
 	struct redis_batch batch;
 	const struct error *error;
 
@@ -121,9 +121,9 @@ store_lease_take(struct app *app, struct arena *arena, enum lease_kind kind, con
 	if (mine == NULL)
 		return &error_overloaded;
 	fiber_on_abandon(&mine->cleanup, give_back, mine);
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "SET", key, mine->owner, "NX", "PX", arena_format(arena, "%d", STORE_LEASE_MS), NULL);
-	error = redis_run(app->redis, &batch, false);
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "SET", key, mine->owner, "NX", "PX", arena_format(task->arena, "%d", STORE_LEASE_MS), NULL);
+	error = redis_run(task->app->redis, &batch, false);
 	if (error != NULL || batch.reply[0]->type != REDIS_STRING) {
 		fiber_forget(&mine->cleanup);
 		lease_close(mine);

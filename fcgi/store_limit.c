@@ -7,6 +7,7 @@
 
 #include "common/arena.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #define WINDOW_SECONDS 60
 
@@ -16,18 +17,18 @@ static const struct redis_script count_script = {
 };
 
 const struct error *
-store_limit_run(struct app *app, struct arena *arena, const char *key, const char *removed_key, unsigned limit,
-		int64_t *retry_after, bool *removed)
+store_limit_run(struct task *task, const char *key, const char *removed_key, unsigned limit, int64_t *retry_after,
+		bool *removed)
 {
 	const char *const keys[] = {key, NULL};
-	const char *const arguments[] = {arena_format(arena, "%u", limit), arena_format(arena, "%d", WINDOW_SECONDS),
-					 removed_key, NULL};
+	const char *const arguments[] = {arena_format(task->arena, "%u", limit),
+					 arena_format(task->arena, "%d", WINDOW_SECONDS), removed_key, NULL};
 	const struct error *error;
 	const struct redis_reply *reply;
 
 	*retry_after = 0;
 	*removed = false;
-	reply = store_run_script(app, arena, &count_script, keys, arguments, false, &error);
+	reply = store_run_script(task, &count_script, keys, arguments, false, &error);
 	if (reply == NULL)
 		return error;
 	*removed = reply->integer < 0;
@@ -37,25 +38,23 @@ store_limit_run(struct app *app, struct arena *arena, const char *key, const cha
 }
 
 const struct error *
-store_limit_count(struct app *app, struct arena *arena, const char *what, const struct connection_key *connection,
-		  unsigned limit, int64_t *retry_after)
+store_limit_count(struct task *task, const char *what, unsigned limit, int64_t *retry_after)
 {
-	const char *kind = arena_format(arena, "integrations:limit:%s", what);
+	const char *kind = arena_format(task->arena, "integrations:limit:%s", what);
 	bool removed;
 
 	*retry_after = 0;
 	if (limit == 0)
 		return NULL;
-	return store_limit_run(app, arena, store_key_member(arena, kind, connection), NULL, limit, retry_after,
-			       &removed);
+	return store_limit_run(task, store_key_member(task->arena, kind, &task->connection_key), NULL, limit,
+			       retry_after, &removed);
 }
 
 const struct error *
-store_limit_count_caller(struct app *app, struct arena *arena, const char *what, const char *key, unsigned limit,
-			 int64_t *retry_after)
+store_limit_count_caller(struct task *task, const char *what, const char *key, unsigned limit, int64_t *retry_after)
 {
-	const char *kind = arena_format(arena, "integrations:limit:%s", what);
+	const char *kind = arena_format(task->arena, "integrations:limit:%s", what);
 	bool removed;
 
-	return store_limit_run(app, arena, store_key_hashed(arena, kind, key), NULL, limit, retry_after, &removed);
+	return store_limit_run(task, store_key_hashed(task->arena, kind, key), NULL, limit, retry_after, &removed);
 }

@@ -4,17 +4,14 @@
 
 #include <stdint.h>
 
-struct app;
-struct arena;
-struct connection_key;
 struct error;
+struct task;
 
 /* Count one use of `what` against `limit` a minute (0: off). *retry_after > 0: the limit is reached. */
-const struct error *store_limit_count(struct app *app, struct arena *arena, const char *what,
-				      const struct connection_key *connection, unsigned limit, int64_t *retry_after);
+const struct error *store_limit_count(struct task *task, const char *what, unsigned limit, int64_t *retry_after);
 
 /* The same for a program, by its caller's key. */
-const struct error *store_limit_count_caller(struct app *app, struct arena *arena, const char *what, const char *key,
-					     unsigned limit, int64_t *retry_after);
+const struct error *store_limit_count_caller(struct task *task, const char *what, const char *key, unsigned limit,
+					     int64_t *retry_after);
 
 #endif

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "fcgi/app.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,7 @@ struct members {
 };
 
 const struct error *
-store_member_remove(struct app *app, struct arena *arena, const char *organization, const char *user, bool *set)
+store_member_remove(struct task *task, const char *organization, const char *user, bool *set)
 {
 	const struct connection_key connection = {.organization = organization, .user = user};
 	char now[CLOCK_RFC3339_SIZE];
@@ -30,9 +31,9 @@ store_member_remove(struct app *app, struct arena *arena, const char *organizati
 
 	*set = false;
 	clock_rfc3339(clock_wall(), now);
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "SET", store_key_member(arena, "removed", &connection), now, "NX", NULL);
-	error = redis_run(app->redis, &batch, false);
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "SET", store_key_member(task->arena, "removed", &connection), now, "NX", NULL);
+	error = redis_run(task->app->redis, &batch, false);
 	if (error != NULL)
 		return error;
 	*set = batch.reply[0]->type != REDIS_NIL;
@@ -40,16 +41,16 @@ store_member_remove(struct app *app, struct arena *arena, const char *organizati
 }
 
 const struct error *
-store_member_restore(struct app *app, struct arena *arena, const char *organization, const char *user, bool *existed)
+store_member_restore(struct task *task, const char *organization, const char *user, bool *existed)
 {
 	const struct connection_key connection = {.organization = organization, .user = user};
 	struct redis_batch batch;
 	const struct error *error;
 
 	*existed = false;
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "DEL", store_key_member(arena, "removed", &connection), NULL);
-	error = redis_run(app->redis, &batch, false);
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "DEL", store_key_member(task->arena, "removed", &connection), NULL);
+	error = redis_run(task->app->redis, &batch, false);
 	if (error != NULL)
 		return error;
 	*existed = batch.reply[0]->integer > 0;
@@ -123,11 +124,11 @@ put_page(void *arg, struct arena *page, const struct words *keys)
 
 /* Any key with the members' hash tag counts: a member in the middle of a consent flow has no record yet. */
 const struct error *
-store_member_list(struct app *app, struct arena *arena, const char *organization, struct words *users)
+store_member_list(struct task *task, const char *organization, struct words *users)
 {
-	struct members members = {.arena = arena, .tag = arena_format(arena, "{%s:", organization)};
+	struct members members = {.arena = task->arena, .tag = arena_format(task->arena, "{%s:", organization)};
 	const struct error *error =
-	    store_scan(app, arena, arena_format(arena, "*{%s:*}*", organization), put_page, &members);
+	    store_scan(task, arena_format(task->arena, "*{%s:*}*", organization), put_page, &members);
 
 	sort_unique(&members.users);
 	*users = members.users;

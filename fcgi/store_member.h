@@ -4,21 +4,17 @@
 
 #include <stdbool.h>
 
-struct app;
-struct arena;
 struct error;
+struct task;
 struct words;
 
 /* Set the tombstone; one that stands already stays as it is. *set tells whether it was set now. */
-const struct error *store_member_remove(struct app *app, struct arena *arena, const char *organization,
-					const char *user, bool *set);
+const struct error *store_member_remove(struct task *task, const char *organization, const char *user, bool *set);
 
 /* Lift it; *existed tells whether there was one. */
-const struct error *store_member_restore(struct app *app, struct arena *arena, const char *organization,
-					 const char *user, bool *existed);
+const struct error *store_member_restore(struct task *task, const char *organization, const char *user, bool *existed);
 
 /* All users of whom something is stored in this organization, sorted, by scan. */
-const struct error *store_member_list(struct app *app, struct arena *arena, const char *organization,
-				      struct words *users);
+const struct error *store_member_list(struct task *task, const char *organization, struct words *users);
 
 #endif

@@ -11,10 +11,10 @@
 
 #include "common/arena.h"
 #include "common/log.h"
-#include "fcgi/app.h"
 #include "fcgi/provider.h"
 #include "fcgi/store_integration.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #include <string.h>
 
@@ -81,78 +81,73 @@ log_unreadable(const struct connection_key *connection)
 }
 
 static void
-parse_one(const struct app *app, struct arena *arena, const struct provider *provider,
-	  const struct connection_key *connection, const char *generation, const char *text,
-	  struct deleted_connection *out)
+parse_one(const struct task *task, const char *generation, const char *text, struct deleted_connection *out)
 {
 	struct credential *credential = &out->credential;
 	struct store_token_place place;
 	uint64_t vended_until;
 	const char *sealed;
 
-	*out = (struct deleted_connection){.record = {.connection_key = *connection, .generation = generation},
+	*out = (struct deleted_connection){.record = {.connection_key = task->connection_key, .generation = generation},
 					   .credential = {.state = CREDENTIAL_FOREIGN}};
-	credential->client_id = next_line(arena, &text);
-	credential->issuer = next_line(arena, &text);
-	if (text_to_number(next_line(arena, &text), INT64_MAX / 1000, &vended_until))
+	credential->client_id = next_line(task->arena, &text);
+	credential->issuer = next_line(task->arena, &text);
+	if (text_to_number(next_line(task->arena, &text), INT64_MAX / 1000, &vended_until))
 		credential->vended_until = (int64_t)vended_until;
-	sealed = next_line(arena, &text);
+	sealed = next_line(task->arena, &text);
 	out->record.oauth_user_id = text;
-	if (provider == NULL || !text_equal(credential->issuer, provider->issuer) ||
-	    !text_equal(credential->client_id, provider->client.id))
+	if (task->provider == NULL || !text_equal(credential->issuer, task->provider->issuer) ||
+	    !text_equal(credential->client_id, task->provider->client.id))
 		return;
-	place = (struct store_token_place){.connection_key = *connection,
+	place = (struct store_token_place){.connection_key = task->connection_key,
 					   .field = STORE_REFRESH_TOKEN,
 					   .account = out->record.oauth_user_id,
 					   .generation = generation,
 					   .issuer = credential->issuer,
 					   .client_id = credential->client_id};
-	credential->refresh_token = store_token_open(app, arena, &place, sealed, NULL);
+	credential->refresh_token = store_token_open(task, &place, sealed, NULL);
 	credential->state = credential->refresh_token != NULL ? CREDENTIAL_OPEN : CREDENTIAL_UNREADABLE;
 	if (credential->state == CREDENTIAL_UNREADABLE)
-		log_unreadable(connection);
+		log_unreadable(&task->connection_key);
 }
 
 void
-store_pending_revocation_parse(const struct app *app, struct arena *arena, const struct provider *provider,
-			       const struct connection_key *connection, const struct redis_reply *reply,
-			       struct deletion *out)
+store_pending_revocation_parse(const struct task *task, const struct redis_reply *reply, struct deletion *out)
 {
-	out->pending = arena_alloc(arena, (reply->count / 2 + 1) * sizeof *out->pending);
+	out->pending = arena_alloc(task->arena, (reply->count / 2 + 1) * sizeof *out->pending);
 	out->pending_count = 0;
 	for (size_t i = 0; i + 1 < reply->count; i += 2) {
 		const char *generation = redis_item(reply, i);
 		const char *text = redis_item(reply, i + 1);
 
 		if (generation != NULL && text != NULL)
-			parse_one(app, arena, provider, connection, generation, text,
-				  &out->pending[out->pending_count++]);
+			parse_one(task, generation, text, &out->pending[out->pending_count++]);
 	}
 }
 
 const struct error *
-store_pending_revocation_take(struct app *app, struct arena *arena, const struct provider *provider,
-			      const struct connection_key *connection, struct deletion *out)
+store_pending_revocation_take(struct task *task, struct deletion *out)
 {
 	const char *const arguments[] = {NULL};
 	const struct redis_reply *reply;
 	const struct error *error;
 
 	*out = (struct deletion){.found = false};
-	reply = store_run_script(app, arena, &take_script, own_keys(arena, connection), arguments, false, &error);
+	reply = store_run_script(task, &take_script, own_keys(task->arena, &task->connection_key), arguments, false,
+				 &error);
 	if (reply == NULL)
 		return error;
-	store_pending_revocation_parse(app, arena, provider, connection, reply->items[0], out);
+	store_pending_revocation_parse(task, reply->items[0], out);
 	out->busy = reply->items[1]->integer != 0;
 	return NULL;
 }
 
 void
-store_pending_revocation_done(struct app *app, struct arena *arena, const struct integration *record)
+store_pending_revocation_done(struct task *task, const struct integration *record)
 {
 	const char *const arguments[] = {record->generation, NULL};
 	const struct error *error;
 
-	(void)store_run_script(app, arena, &done_script, own_keys(arena, &record->connection_key), arguments, false,
+	(void)store_run_script(task, &done_script, own_keys(task->arena, &record->connection_key), arguments, false,
 			       &error);
 }

@@ -2,19 +2,15 @@
 #ifndef FCGI_STORE_PENDING_REVOCATION_H
 #define FCGI_STORE_PENDING_REVOCATION_H
 
-struct app;
-struct arena;
-struct connection_key;
 struct deletion;
 struct error;
 struct integration;
-struct provider;
+struct task;
 
 /* What was deleted before, as store_integration_delete gives it, and no connection: it is never `found`. */
-const struct error *store_pending_revocation_take(struct app *app, struct arena *arena, const struct provider *provider,
-						  const struct connection_key *connection, struct deletion *out);
+const struct error *store_pending_revocation_take(struct task *task, struct deletion *out);
 
 /* The grant of a deleted or replaced connection has been dealt with. Should Redis not hear of it, it is done again. */
-void store_pending_revocation_done(struct app *app, struct arena *arena, const struct integration *record);
+void store_pending_revocation_done(struct task *task, const struct integration *record);
 
 #endif

@@ -10,6 +10,7 @@
 #include "fcgi/app.h"
 #include "fcgi/store_integration.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #include <string.h>
 
@@ -17,20 +18,19 @@
 #define RESULT_MAX 64
 
 void
-store_refresh_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result,
-			   int64_t ms)
+store_refresh_failure_note(struct task *task, const struct integration *record, int result, int64_t ms)
 {
 	struct redis_batch batch;
 
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "SET", store_key_connection(arena, KIND, &record->connection_key),
-		  arena_format(arena, "%s %d", record->generation, result), "PX",
-		  arena_format(arena, "%lld", (long long)ms), NULL);
-	(void)redis_send(app->redis, &batch, "memory of a failed refresh");
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "SET", store_key_connection(task->arena, KIND, &record->connection_key),
+		  arena_format(task->arena, "%s %d", record->generation, result), "PX",
+		  arena_format(task->arena, "%lld", (long long)ms), NULL);
+	(void)redis_send(task->app->redis, &batch, "memory of a failed refresh");
 }
 
 const struct error *
-store_refresh_failure_read(struct app *app, struct arena *arena, const struct integration *record, int *result)
+store_refresh_failure_read(struct task *task, const struct integration *record, int *result)
 {
 	struct redis_batch batch;
 	const struct error *error;
@@ -39,9 +39,9 @@ store_refresh_failure_read(struct app *app, struct arena *arena, const struct in
 	uint64_t number;
 
 	*result = 0;
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "GET", store_key_connection(arena, KIND, &record->connection_key), NULL);
-	error = redis_run(app->redis, &batch, true);
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "GET", store_key_connection(task->arena, KIND, &record->connection_key), NULL);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL || batch.reply[0]->type != REDIS_STRING)
 		return error;
 	text = batch.reply[0]->text;

@@ -4,17 +4,14 @@
 
 #include <stdint.h>
 
-struct app;
-struct arena;
 struct error;
 struct integration;
+struct task;
 
 /* Remember for `ms` that a refresh of this generation ended with `result` (an enum token_result); does not wait. */
-void store_refresh_failure_note(struct app *app, struct arena *arena, const struct integration *record, int result,
-				int64_t ms);
+void store_refresh_failure_note(struct task *task, const struct integration *record, int result, int64_t ms);
 
 /* The remembered result for this generation, or 0. A client that can write to Redis may have made it up. */
-const struct error *store_refresh_failure_read(struct app *app, struct arena *arena, const struct integration *record,
-					       int *result);
+const struct error *store_refresh_failure_read(struct task *task, const struct integration *record, int *result);
 
 #endif

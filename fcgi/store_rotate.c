@@ -6,10 +6,10 @@
  */
 #include "fcgi/store_rotate.h"
 
-#include "common/arena.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -32,16 +32,15 @@ struct sealed {
 };
 
 static const char *
-seal_again(const struct app *app, struct arena *arena, const struct sealed *sealed, const char *field,
-	   const char *value)
+seal_again(const struct task *task, const struct sealed *sealed, const char *field, const char *value)
 {
 	struct store_token_place place = sealed->place;
 	int64_t expires_at = sealed->expires_at;
 	const char *plain;
 
 	place.field = field;
-	plain = store_token_open(app, arena, &place, value, &expires_at);
-	return plain != NULL ? store_token_seal(app, arena, &place, plain, expires_at) : NULL;
+	plain = store_token_open(task, &place, value, &expires_at);
+	return plain != NULL ? store_token_seal(task, &place, plain, expires_at) : NULL;
 }
 
 static void
@@ -63,45 +62,45 @@ count_key(struct rotation *rotation, const char *id)
 }
 
 static bool
-is_current(const struct app *app, struct arena *arena, const struct sealed *sealed)
+is_current(const struct task *task, const struct sealed *sealed)
 {
-	const char *first = key_ring_first(app->config->keys);
-	bool second = app->config->seal_second;
+	const char *first = key_ring_first(task->app->config->keys);
+	bool second = task->app->config->seal_second;
 
-	return text_equal(seal_key_id(arena, sealed->access), first) &&
-	       text_equal(seal_key_id(arena, sealed->refresh), first) && seal_is_second(sealed->access) == second &&
-	       seal_is_second(sealed->refresh) == second;
+	return text_equal(seal_key_id(task->arena, sealed->access), first) &&
+	       text_equal(seal_key_id(task->arena, sealed->refresh), first) &&
+	       seal_is_second(sealed->access) == second && seal_is_second(sealed->refresh) == second;
 }
 
 static const struct error *
-rotate_one(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation, bool *changed)
+rotate_one(struct task *task, const struct sealed *sealed, struct rotation *rotation, bool *changed)
 {
-	const char *const keys[] = {store_key_connection(arena, "credential", &sealed->place.connection_key), NULL};
-	const char *access = seal_again(app, arena, sealed, STORE_ACCESS_TOKEN, sealed->access);
-	const char *refresh = seal_again(app, arena, sealed, STORE_REFRESH_TOKEN, sealed->refresh);
+	const char *const keys[] = {store_key_connection(task->arena, "credential", &sealed->place.connection_key),
+				    NULL};
+	const char *access = seal_again(task, sealed, STORE_ACCESS_TOKEN, sealed->access);
+	const char *refresh = seal_again(task, sealed, STORE_REFRESH_TOKEN, sealed->refresh);
 	const struct redis_reply *reply;
 	const struct error *error;
 
 	if (access == NULL || refresh == NULL) {
 		rotation->unreadable++;
-		count_key(rotation, seal_key_id(arena, access == NULL ? sealed->access : sealed->refresh));
+		count_key(rotation, seal_key_id(task->arena, access == NULL ? sealed->access : sealed->refresh));
 		return NULL;
 	}
 	const char *const arguments[] = {sealed->access, sealed->refresh, access, refresh, NULL};
-	reply = store_run_script(app, arena, &exchange_script, keys, arguments, false, &error);
+	reply = store_run_script(task, &exchange_script, keys, arguments, false, &error);
 	if (reply == NULL)
 		return error;
 	*changed = reply->integer != 1;
 	if (*changed)
 		return NULL;
 	rotation->sealed_anew++;
-	count_key(rotation, key_ring_first(app->config->keys));
+	count_key(rotation, key_ring_first(task->app->config->keys));
 	return NULL;
 }
 
 static const struct error *
-assess_sealed(struct app *app, struct arena *arena, const struct sealed *sealed, struct rotation *rotation,
-	      bool *changed)
+assess_sealed(struct task *task, const struct sealed *sealed, struct rotation *rotation, bool *changed)
 {
 	*changed = false;
 	if (sealed->access == NULL && sealed->refresh == NULL)
@@ -112,13 +111,13 @@ assess_sealed(struct app *app, struct arena *arena, const struct sealed *sealed,
 		count_key(rotation, NULL);
 		return NULL;
 	}
-	if (is_current(app, arena, sealed)) {
+	if (is_current(task, sealed)) {
 		rotation->current++;
-		count_key(rotation, key_ring_first(app->config->keys));
+		count_key(rotation, key_ring_first(task->app->config->keys));
 		return NULL;
 	}
 	*changed = store_is_torn(sealed->place.generation, sealed->generation);
-	return *changed ? NULL : rotate_one(app, arena, sealed, rotation, changed);
+	return *changed ? NULL : rotate_one(task, sealed, rotation, changed);
 }
 
 /* Two reads: another client may write between them, and then the generations differ. */
@@ -151,7 +150,7 @@ sealed_parse(const struct redis_reply *const *replies, struct sealed *out)
 
 /* Until it is sealed anew, or needs not be. */
 static const struct error *
-settle(struct app *app, struct arena *arena, struct sealed *sealed, struct rotation *rotation)
+settle(struct task *task, struct sealed *sealed, struct rotation *rotation)
 {
 	struct redis_batch batch;
 	const struct error *error;
@@ -160,21 +159,21 @@ settle(struct app *app, struct arena *arena, struct sealed *sealed, struct rotat
 	if (sealed->access != NULL || sealed->refresh != NULL)
 		rotation->seen++;
 	for (int attempt = 1;; attempt++) {
-		error = assess_sealed(app, arena, sealed, rotation, &changed);
+		error = assess_sealed(task, sealed, rotation, &changed);
 		if (error != NULL || !changed)
 			return error;
 		if (attempt == ATTEMPTS)
 			break;
-		redis_batch_init(&batch, arena);
+		redis_batch_init(&batch, task->arena);
 		add_sealed(&batch, &sealed->place.connection_key);
-		error = redis_run(app->redis, &batch, true);
+		error = redis_run(task->app->redis, &batch, true);
 		if (error != NULL)
 			return error;
 		sealed_parse((const struct redis_reply *const *)batch.reply, sealed);
 	}
 	if (store_is_torn(sealed->place.generation, sealed->generation)) {
 		rotation->unreadable++;
-		count_key(rotation, seal_key_id(arena, sealed->access));
+		count_key(rotation, seal_key_id(task->arena, sealed->access));
 	} else {
 		rotation->changed++;
 	}
@@ -183,26 +182,26 @@ settle(struct app *app, struct arena *arena, struct sealed *sealed, struct rotat
 
 /* The credentials [from, from + AT_ONCE) of a page: read in one round, then one exchange each. */
 static const struct error *
-rotate_some(struct app *app, struct arena *arena, const struct words *keys, size_t from, struct rotation *rotation)
+rotate_some(struct task *task, const struct words *keys, size_t from, struct rotation *rotation)
 {
 	struct sealed sealed[AT_ONCE];
 	struct redis_batch batch;
 	const struct error *error;
 	size_t count = 0;
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	for (size_t i = from; i < keys->count && i < from + AT_ONCE; i++) {
-		if (store_key_parse(arena, "credential", keys->items[i], &sealed[count].place.connection_key))
+		if (store_key_parse(task->arena, "credential", keys->items[i], &sealed[count].place.connection_key))
 			add_sealed(&batch, &sealed[count++].place.connection_key);
 	}
 	if (count == 0)
 		return NULL;
-	error = redis_run(app->redis, &batch, true);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	for (size_t i = 0; i < count; i++) {
 		sealed_parse((const struct redis_reply *const *)batch.reply + 2 * i, &sealed[i]);
-		error = settle(app, arena, &sealed[i], rotation);
+		error = settle(task, &sealed[i], rotation);
 		if (error != NULL)
 			return error;
 	}
@@ -224,18 +223,18 @@ done(const char *cursor)
 }
 
 const struct error *
-store_rotate_page(struct app *app, struct arena *arena, struct rotation *rotation)
+store_rotate_page(struct task *task, struct rotation *rotation)
 {
 	struct words keys;
 	const struct error *error;
 
 	if (rotation->cursor[0] == '\0')
 		snprintf(rotation->cursor, sizeof rotation->cursor, "0");
-	error = store_scan_page(app, arena, "credential:{*}:*", rotation->cursor, &keys);
+	error = store_scan_page(task, "credential:{*}:*", rotation->cursor, &keys);
 	if (error != NULL)
 		return error;
 	for (size_t from = 0; from < keys.count; from += AT_ONCE) {
-		error = rotate_some(app, arena, &keys, from, rotation);
+		error = rotate_some(task, &keys, from, rotation);
 		if (error != NULL)
 			return error;
 	}

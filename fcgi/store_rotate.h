@@ -5,9 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct app;
-struct arena;
 struct error;
+struct task;
 
 #define STORE_CURSOR_SIZE 24
 #define ROTATION_KEYS_MAX 64
@@ -30,6 +29,6 @@ struct rotation {
 };
 
 /* Look at the next page of credentials. */
-const struct error *store_rotate_page(struct app *app, struct arena *arena, struct rotation *rotation);
+const struct error *store_rotate_page(struct task *task, struct rotation *rotation);
 
 #endif

@@ -8,6 +8,7 @@
 #include "fcgi/app.h"
 #include "fcgi/store_integration.h"
 #include "fcgi/store_rotate.h"
+#include "fcgi/task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 
 /* Connections of these kinds found so far; grows by doubling, the arena's limit is the bound. */
 struct found {
-	struct arena *arena;
+	struct task *task;
 	const char *const *kinds;
 	const char *organization;
 	struct connection_key *items;
@@ -27,41 +28,40 @@ struct found {
 };
 
 const struct error *
-store_scan_page(struct app *app, struct arena *arena, const char *pattern, char cursor[STORE_CURSOR_SIZE],
-		struct words *keys)
+store_scan_page(struct task *task, const char *pattern, char cursor[STORE_CURSOR_SIZE], struct words *keys)
 {
 	const struct redis_reply *page;
 	struct redis_batch batch;
 	const struct error *error;
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	redis_add(&batch, "SCAN", cursor, "MATCH", pattern, "COUNT", KEYS_AT_ONCE, NULL);
-	error = redis_run(app->redis, &batch, true);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	snprintf(cursor, STORE_CURSOR_SIZE, "%s", redis_item(batch.reply[0], 0));
 	page = batch.reply[0]->items[1];
-	*keys = (struct words){.items = arena_alloc(arena, (page->count + 1) * sizeof *keys->items)};
+	*keys = (struct words){.items = arena_alloc(task->arena, (page->count + 1) * sizeof *keys->items)};
 	for (size_t i = 0; i < page->count; i++)
 		keys->items[keys->count++] = redis_item(page, i);
 	return NULL;
 }
 
 const struct error *
-store_scan(struct app *app, struct arena *arena, const char *pattern, store_page_function *fn, void *arg)
+store_scan(struct task *task, const char *pattern, store_page_function *fn, void *arg)
 {
-	struct arena *page = arena_open_like(arena, PAGE_FIRST);
+	struct task page = {.app = task->app, .arena = arena_open_like(task->arena, PAGE_FIRST)};
 	char cursor[STORE_CURSOR_SIZE] = "0";
 	const struct error *error;
 	struct words keys;
 
 	do {
-		error = store_scan_page(app, page, pattern, cursor, &keys);
+		error = store_scan_page(&page, pattern, cursor, &keys);
 		if (error == NULL && keys.count > 0)
-			fn(arg, page, &keys);
-		arena_reset(page);
+			fn(arg, page.arena, &keys);
+		arena_reset(page.arena);
 	} while (error == NULL && strcmp(cursor, "0") != 0);
-	arena_close(page);
+	arena_close(page.arena);
 	return error;
 }
 
@@ -88,7 +88,7 @@ store_key_parse(struct arena *arena, const char *kind, const char *key, struct c
 static void
 put_connection(struct found *found, const struct connection_key *connection)
 {
-	struct arena *arena = found->arena;
+	struct arena *arena = found->task->arena;
 
 	if (found->count == found->size) {
 		size_t size = found->size > 0 ? 2 * found->size : 64;
@@ -145,40 +145,40 @@ sort_unique(struct found *found)
 
 /* Of all whose keys match "<kinds>:{organization:user}:*". */
 static const struct error *
-scan(struct app *app, const char *kinds, const char *user, struct found *found)
+scan(const char *kinds, const char *user, struct found *found)
 {
 	const char *pattern =
-	    arena_format(found->arena, "%s:{%s:%s}:*", kinds, found->organization, user != NULL ? user : "*");
-	const struct error *error = store_scan(app, found->arena, pattern, put_page, found);
+	    arena_format(found->task->arena, "%s:{%s:%s}:*", kinds, found->organization, user != NULL ? user : "*");
+	const struct error *error = store_scan(found->task, pattern, put_page, found);
 
 	sort_unique(found);
 	return error;
 }
 
 const struct error *
-store_integration_scan(struct app *app, struct arena *arena, const char *organization, const char *user,
-		       struct integration **out, size_t *count)
+store_integration_scan(struct task *task, const char *organization, const char *user, struct integration **out,
+		       size_t *count)
 {
 	static const char *const kinds[] = {"integration", NULL};
-	struct found found = {.arena = arena, .kinds = kinds, .organization = organization};
+	struct found found = {.task = task, .kinds = kinds, .organization = organization};
 	const struct error *error;
 
 	*count = 0;
-	error = scan(app, kinds[0], user, &found);
+	error = scan(kinds[0], user, &found);
 	if (error != NULL)
 		return error;
-	*out = arena_alloc(arena, (found.count + 1) * sizeof **out);
+	*out = arena_alloc(task->arena, (found.count + 1) * sizeof **out);
 	for (size_t from = 0; from < found.count; from += REDIS_BATCH_MAX) {
 		struct redis_batch batch;
 
-		redis_batch_init(&batch, arena);
+		redis_batch_init(&batch, task->arena);
 		for (size_t i = from; i < found.count && i < from + REDIS_BATCH_MAX; i++)
 			store_record_add(&batch, &found.items[i]);
-		error = redis_run(app->redis, &batch, true);
+		error = redis_run(task->app->redis, &batch, true);
 		if (error != NULL)
 			return error;
 		for (size_t i = 0; i < batch.count; i++) {
-			if (store_record_parse(arena, &found.items[from + i], batch.reply[i], &(*out)[*count]))
+			if (store_record_parse(task->arena, &found.items[from + i], batch.reply[i], &(*out)[*count]))
 				(*count)++;
 		}
 	}
@@ -187,12 +187,12 @@ store_integration_scan(struct app *app, struct arena *arena, const char *organiz
 
 /* Both kinds in one scan: it takes as long as Redis has keys, whatever it looks for. */
 const struct error *
-store_deletable_scan(struct app *app, struct arena *arena, const char *organization, const char *user,
-		     struct connection_key **out, size_t *count)
+store_deletable_scan(struct task *task, const char *organization, const char *user, struct connection_key **out,
+		     size_t *count)
 {
 	static const char *const kinds[] = {"integration", "integrations:unrevoked", NULL};
-	struct found found = {.arena = arena, .kinds = kinds, .organization = organization};
-	const struct error *error = scan(app, "integration*", user, &found);
+	struct found found = {.task = task, .kinds = kinds, .organization = organization};
+	const struct error *error = scan("integration*", user, &found);
 
 	*out = found.items;
 	*count = found.count;

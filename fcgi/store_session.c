@@ -11,6 +11,7 @@
 #include "fcgi/config.h"
 #include "fcgi/hints.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -112,30 +113,30 @@ use_prefetched(struct arena *arena, const struct redis_batch *batch, const char 
 }
 
 const struct error *
-store_session_read(struct app *app, struct arena *arena, const char *token, const char *organization,
-		   struct session *out, struct prefetched_records *prefetched)
+store_session_read(struct task *task, const char *token, const char *organization, struct session *out,
+		   struct prefetched_records *prefetched)
 {
 	struct redis_batch batch;
 	const struct error *error;
-	const char *key = store_key_hashed(arena, "session", token);
-	const char *hinted = arena_text(arena, hint_of_user(app, key, organization, prefetched));
+	const char *key = store_key_hashed(task->arena, "session", token);
+	const char *hinted = arena_text(task->arena, hint_of_user(task->app, key, organization, prefetched));
 	const char *role_field = NULL;
 
 	*out = (struct session){0};
 	if (organization != NULL)
-		role_field = arena_join(arena, ORGANIZATION_PREFIX, organization, NULL);
-	redis_batch_init(&batch, arena);
+		role_field = arena_join(task->arena, ORGANIZATION_PREFIX, organization, NULL);
+	redis_batch_init(&batch, task->arena);
 	add_fields(&batch, key, role_field);
 	if (hinted != NULL)
-		store_records_add(app, &batch, organization, hinted, 0);
-	error = redis_run(app->sessions, &batch, true);
+		store_records_add(task->app, &batch, organization, hinted, 0);
+	error = redis_run(task->app->sessions, &batch, true);
 	if (error != NULL)
 		return error;
-	fill(arena, key, batch.reply[0], out);
+	fill(task->arena, key, batch.reply[0], out);
 	if (hinted != NULL)
-		use_prefetched(arena, &batch, hinted, prefetched);
-	if (out->found && prefetched != NULL && app->hints != NULL)
-		hints_note(app->hints, key, out->user);
+		use_prefetched(task->arena, &batch, hinted, prefetched);
+	if (out->found && prefetched != NULL && task->app->hints != NULL)
+		hints_note(task->app->hints, key, out->user);
 	return NULL;
 }
 
@@ -170,20 +171,20 @@ read_organizations(struct arena *arena, const struct redis_reply *reply, struct 
 }
 
 const struct error *
-store_session_read_all(struct app *app, struct arena *arena, const char *token, struct session *out)
+store_session_read_all(struct task *task, const char *token, struct session *out)
 {
 	struct redis_batch batch;
 	const struct error *error;
-	const char *key = store_key_hashed(arena, "session", token);
+	const char *key = store_key_hashed(task->arena, "session", token);
 
 	*out = (struct session){0};
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	add_fields(&batch, key, NULL);
 	redis_add(&batch, "HGETALL", key, NULL);
-	error = redis_run(app->sessions, &batch, true);
+	error = redis_run(task->app->sessions, &batch, true);
 	if (error != NULL)
 		return error;
-	fill(arena, key, batch.reply[0], out);
+	fill(task->arena, key, batch.reply[0], out);
 	if (!out->found)
 		return NULL;
 	/* Two replies that contradict each other are not a session: it has just ended, or Redis is not well. */
@@ -191,39 +192,39 @@ store_session_read_all(struct app *app, struct arena *arena, const char *token, 
 		return &error_store_unavailable;
 	out->email = shown(redis_field(batch.reply[1], "email"));
 	out->name = shown(redis_field(batch.reply[1], "name"));
-	read_organizations(arena, batch.reply[1], out);
+	read_organizations(task->arena, batch.reply[1], out);
 	return NULL;
 }
 
 const struct error *
-store_session_write(struct app *app, struct arena *arena, const char *token, const char *const *fields, int64_t ttl)
+store_session_write(struct task *task, const char *token, const char *const *fields, int64_t ttl)
 {
 	struct redis_batch batch;
-	const char *const keys[] = {store_key_hashed(arena, "session", token), NULL};
+	const char *const keys[] = {store_key_hashed(task->arena, "session", token), NULL};
 	const char **arguments;
 	size_t count = 0;
 
 	while (fields[count] != NULL)
 		count++;
-	arguments = arena_alloc(arena, (count + 2) * sizeof *arguments);
-	arguments[0] = arena_format(arena, "%lld", (long long)ttl);
+	arguments = arena_alloc(task->arena, (count + 2) * sizeof *arguments);
+	arguments[0] = arena_format(task->arena, "%lld", (long long)ttl);
 	for (size_t i = 0; i < count; i++)
 		arguments[i + 1] = fields[i];
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	redis_add_script(&batch, &write_script, keys, arguments);
-	return redis_run(app->sessions, &batch, false);
+	return redis_run(task->app->sessions, &batch, false);
 }
 
 const struct error *
-store_session_delete(struct app *app, struct arena *arena, const char *token, bool *existed)
+store_session_delete(struct task *task, const char *token, bool *existed)
 {
 	struct redis_batch batch;
 	const struct error *error;
 
 	*existed = false;
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "DEL", store_key_hashed(arena, "session", token), NULL);
-	error = redis_run(app->sessions, &batch, false);
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "DEL", store_key_hashed(task->arena, "session", token), NULL);
+	error = redis_run(task->app->sessions, &batch, false);
 	if (error != NULL)
 		return error;
 	*existed = batch.reply[0]->integer > 0;

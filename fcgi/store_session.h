@@ -6,10 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct app;
-struct arena;
 struct error;
 struct redis_reply;
+struct task;
 
 #define STORE_SESSION_ORGANIZATIONS_MAX 1000 /* what store_session_read_all finds of them */
 
@@ -43,17 +42,14 @@ struct prefetched_records {
  * The session of `token`, with its role in `organization` (NULL: none asked for); without email and name. Where
  * `prefetched` is not NULL the user's records in that organization may come with it.
  */
-const struct error *store_session_read(struct app *app, struct arena *arena, const char *token,
-				       const char *organization, struct session *out,
-				       struct prefetched_records *prefetched);
+const struct error *store_session_read(struct task *task, const char *token, const char *organization,
+				       struct session *out, struct prefetched_records *prefetched);
 /* With everything, and all organizations. */
-const struct error *store_session_read_all(struct app *app, struct arena *arena, const char *token,
-					   struct session *out);
+const struct error *store_session_read_all(struct task *task, const char *token, struct session *out);
 
 /* For the commands: store `token` with these fields (pairs of name and value, NULL at the end) for `ttl` seconds. */
-const struct error *store_session_write(struct app *app, struct arena *arena, const char *token,
-					const char *const *fields, int64_t ttl);
+const struct error *store_session_write(struct task *task, const char *token, const char *const *fields, int64_t ttl);
 /* *existed tells whether there was one. */
-const struct error *store_session_delete(struct app *app, struct arena *arena, const char *token, bool *existed);
+const struct error *store_session_delete(struct task *task, const char *token, bool *existed);
 
 #endif

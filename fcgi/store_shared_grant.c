@@ -20,6 +20,7 @@
 #include "common/random.h"
 #include "fcgi/app.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #include <string.h>
 
@@ -115,27 +116,27 @@ is_holding(const struct holding *holding, const char *issuer, const char *accoun
 }
 
 static const struct error *
-change_holders(struct app *app, struct arena *arena, const char *command, const char *key, const char *name)
+change_holders(struct task *task, const char *command, const char *key, const char *name)
 {
 	struct redis_batch batch;
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	redis_add(&batch, command, key, name, NULL);
-	return redis_run(app->redis, &batch, false);
+	return redis_run(task->app->redis, &batch, false);
 }
 
 static const struct error *
-is_holder(struct app *app, struct arena *arena, const char *issuer, const char *account,
-	  const struct connection_key *connection, bool *held)
+is_holder(struct task *task, const char *issuer, const char *account, const struct connection_key *connection,
+	  bool *held)
 {
 	struct holding holding;
 	struct redis_batch batch;
 	const struct error *error;
 
 	*held = true;
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	add_holding(&batch, connection);
-	error = redis_run(app->redis, &batch, true);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	holding_parse(&batch, 0, &holding);
@@ -148,50 +149,48 @@ is_holder(struct app *app, struct arena *arena, const char *issuer, const char *
  * a name that was stored long ago from being out even for a moment.
  */
 static const struct error *
-take_out(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
+take_out(struct task *task, const char *key, const char *issuer, const char *account,
 	 const struct connection_key *connection)
 {
-	const char *name = member_name(arena, connection);
+	const char *name = member_name(task->arena, connection);
 	const struct error *error;
 	bool held;
 
-	error = is_holder(app, arena, issuer, account, connection, &held);
+	error = is_holder(task, issuer, account, connection, &held);
 	if (error != NULL || held)
 		return error;
-	error = change_holders(app, arena, "SREM", key, name);
+	error = change_holders(task, "SREM", key, name);
 	if (error != NULL)
 		return error;
-	if (is_holder(app, arena, issuer, account, connection, &held) != NULL || held)
-		return change_holders(app, arena, "SADD", key, name);
+	if (is_holder(task, issuer, account, connection, &held) != NULL || held)
+		return change_holders(task, "SADD", key, name);
 	return NULL;
 }
 
 const struct error *
-store_shared_grant_add(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		       const struct connection_key *connection)
+store_shared_grant_add(struct task *task, const char *issuer, const char *account)
 {
-	return change_holders(app, arena, "SADD", grant_key(arena, "grant", issuer, account),
-			      member_name(arena, connection));
+	return change_holders(task, "SADD", grant_key(task->arena, "grant", issuer, account),
+			      member_name(task->arena, &task->connection_key));
 }
 
 const struct error *
-store_shared_grant_remove(struct app *app, struct arena *arena, const char *issuer, const char *account,
-			  const struct connection_key *connection)
+store_shared_grant_remove(struct task *task, const char *issuer, const char *account)
 {
-	return take_out(app, arena, grant_key(arena, "grant", issuer, account), issuer, account, connection);
+	return take_out(task, grant_key(task->arena, "grant", issuer, account), issuer, account, &task->connection_key);
 }
 
 /* What the members [from, from + count) hold, one round. */
 static const struct error *
-read_holdings(struct app *app, struct arena *arena, struct holding *holdings, size_t count)
+read_holdings(struct task *task, struct holding *holdings, size_t count)
 {
 	struct redis_batch batch;
 	const struct error *error;
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	for (size_t i = 0; i < count; i++)
 		add_holding(&batch, &holdings[i].connection_key);
-	error = redis_run(app->redis, &batch, true);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	for (size_t i = 0; i < count; i++)
@@ -201,22 +200,22 @@ read_holdings(struct app *app, struct arena *arena, struct holding *holdings, si
 
 /* The members of the set, as holdings still to be looked up. */
 static const struct error *
-read_holders(struct app *app, struct arena *arena, const char *key, struct holding **out, size_t *count)
+read_holders(struct task *task, const char *key, struct holding **out, size_t *count)
 {
 	struct redis_batch batch;
 	const struct error *error;
 
 	*count = 0;
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	redis_add(&batch, "SMEMBERS", key, NULL);
-	error = redis_run(app->redis, &batch, true);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
-	*out = arena_alloc(arena, (batch.reply[0]->count + 1) * sizeof **out);
+	*out = arena_alloc(task->arena, (batch.reply[0]->count + 1) * sizeof **out);
 	for (size_t i = 0; i < batch.reply[0]->count; i++) {
 		struct holding *holding = &(*out)[*count];
 
-		if (member_parse(arena, redis_item(batch.reply[0], i), &holding->connection_key))
+		if (member_parse(task->arena, redis_item(batch.reply[0], i), &holding->connection_key))
 			(*count)++;
 	}
 	return NULL;
@@ -224,11 +223,11 @@ read_holders(struct app *app, struct arena *arena, const char *key, struct holdi
 
 /* What one holding says about the grant; names without anything stored are taken out of the set. */
 static const struct error *
-assess_holding(struct app *app, struct arena *arena, const char *key, const char *issuer, const char *account,
+assess_holding(struct task *task, const char *key, const char *issuer, const char *account,
 	       const struct connection_key *connection, const struct holding *holding, enum grant_use *use)
 {
 	if (holding->empty)
-		return take_out(app, arena, key, issuer, account, &holding->connection_key);
+		return take_out(task, key, issuer, account, &holding->connection_key);
 	if (!is_holding(holding, issuer, account))
 		return NULL;
 	if (text_equal(holding->connection_key.user, connection->user))
@@ -239,26 +238,25 @@ assess_holding(struct app *app, struct arena *arena, const char *key, const char
 }
 
 const struct error *
-store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer, const char *account,
-		       const struct connection_key *connection, enum grant_use *use)
+store_shared_grant_use(struct task *task, const char *issuer, const char *account, enum grant_use *use)
 {
-	const char *key = grant_key(arena, "grant", issuer, account);
+	const char *key = grant_key(task->arena, "grant", issuer, account);
 	struct holding *holdings;
 	const struct error *error;
 	size_t count;
 
 	*use = GRANT_FREE;
-	error = read_holders(app, arena, key, &holdings, &count);
+	error = read_holders(task, key, &holdings, &count);
 	if (error != NULL)
 		return error;
 	for (size_t from = 0; from < count && *use != GRANT_SAME_USER; from += MEMBERS_AT_ONCE) {
 		size_t some = count - from < MEMBERS_AT_ONCE ? count - from : MEMBERS_AT_ONCE;
 
-		error = read_holdings(app, arena, holdings + from, some);
+		error = read_holdings(task, holdings + from, some);
 		if (error != NULL)
 			return error;
 		for (size_t i = from; i < from + some; i++) {
-			error = assess_holding(app, arena, key, issuer, account, connection, &holdings[i], use);
+			error = assess_holding(task, key, issuer, account, &task->connection_key, &holdings[i], use);
 			if (error != NULL)
 				return error;
 		}
@@ -269,45 +267,42 @@ store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer,
 /* ---- revocations under way ---- */
 
 const struct error *
-store_shared_grant_revoking(struct app *app, struct arena *arena, const char *issuer, const char *account,
-			    const char **owner)
+store_shared_grant_revoking(struct task *task, const char *issuer, const char *account, const char **owner)
 {
-	const char *const keys[] = {grant_key(arena, KIND, issuer, account), NULL};
-	const char *mine = random_id(arena);
-	const char *const arguments[] = {mine, arena_format(arena, "%d", KEEP_MS), NULL};
+	const char *const keys[] = {grant_key(task->arena, KIND, issuer, account), NULL};
+	const char *mine = random_id(task->arena);
+	const char *const arguments[] = {mine, arena_format(task->arena, "%d", KEEP_MS), NULL};
 	const struct error *error;
 
 	*owner = mine;
-	(void)store_run_script(app, arena, &begin_script, keys, arguments, false, &error);
+	(void)store_run_script(task, &begin_script, keys, arguments, false, &error);
 	return error;
 }
 
 void
-store_shared_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
-				 const char *owner)
+store_shared_grant_revoking_over(struct task *task, const char *issuer, const char *account, const char *owner)
 {
-	const char *const keys[] = {grant_key(arena, KIND, issuer, account), NULL};
-	const char *const arguments[] = {owner, OVER, arena_format(arena, "%d", KEEP_MS), NULL};
+	const char *const keys[] = {grant_key(task->arena, KIND, issuer, account), NULL};
+	const char *const arguments[] = {owner, OVER, arena_format(task->arena, "%d", KEEP_MS), NULL};
 	struct redis_batch batch;
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	redis_add_script(&batch, &over_script, keys, arguments);
-	(void)redis_send(app->redis, &batch, "end of a revocation");
+	(void)redis_send(task->app->redis, &batch, "end of a revocation");
 }
 
 const struct error *
-store_shared_grant_revocation(struct app *app, struct arena *arena, const char *issuer, const char *account,
-			      struct grant_revocation *out)
+store_shared_grant_revocation(struct task *task, const char *issuer, const char *account, struct grant_revocation *out)
 {
-	const char *key = grant_key(arena, KIND, issuer, account);
+	const char *key = grant_key(task->arena, KIND, issuer, account);
 	struct redis_batch batch;
 	const struct error *error;
 
 	*out = (struct grant_revocation){0};
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	redis_add(&batch, "GET", key, NULL);
 	redis_add(&batch, "PTTL", key, NULL);
-	error = redis_run(app->redis, &batch, true);
+	error = redis_run(task->app->redis, &batch, true);
 	if (error != NULL)
 		return error;
 	out->known = batch.reply[0]->type == REDIS_STRING && batch.reply[1]->integer >= 0;

@@ -5,18 +5,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct app;
-struct arena;
-struct connection_key;
 struct error;
+struct task;
 
 /* Say that the connection uses this grant: before it is stored. */
-const struct error *store_shared_grant_add(struct app *app, struct arena *arena, const char *issuer,
-					   const char *account, const struct connection_key *connection);
+const struct error *store_shared_grant_add(struct task *task, const char *issuer, const char *account);
 
 /* And that it does no longer: after it is deleted. */
-const struct error *store_shared_grant_remove(struct app *app, struct arena *arena, const char *issuer,
-					      const char *account, const struct connection_key *connection);
+const struct error *store_shared_grant_remove(struct task *task, const char *issuer, const char *account);
 
 enum grant_use { GRANT_FREE, GRANT_SAME_USER, GRANT_OTHERS };
 
@@ -24,21 +20,19 @@ enum grant_use { GRANT_FREE, GRANT_SAME_USER, GRANT_OTHERS };
  * Who uses the grant: stored connections with this issuer and account. GRANT_SAME_USER where the user of `connection`
  * is among them, in any organization.
  */
-const struct error *store_shared_grant_use(struct app *app, struct arena *arena, const char *issuer,
-					   const char *account, const struct connection_key *connection,
+const struct error *store_shared_grant_use(struct task *task, const char *issuer, const char *account,
 					   enum grant_use *use);
 
 /*
  * Say that the grant may be about to be revoked: before asking who uses it, so that a connection that is stored after
  * that answer sees it. *owner is for the end.
  */
-const struct error *store_shared_grant_revoking(struct app *app, struct arena *arena, const char *issuer,
-						const char *account, const char **owner);
+const struct error *store_shared_grant_revoking(struct task *task, const char *issuer, const char *account,
+						const char **owner);
 
 /* And that this one is over, one way or the other; does not wait. Not where the provider gave no answer: the revocation
  * may still come about. */
-void store_shared_grant_revoking_over(struct app *app, struct arena *arena, const char *issuer, const char *account,
-				      const char *owner);
+void store_shared_grant_revoking_over(struct task *task, const char *issuer, const char *account, const char *owner);
 
 struct grant_revocation {
 	bool known;     /* there was one lately, or there is */
@@ -47,7 +41,7 @@ struct grant_revocation {
 };
 
 /* The last revocations of the grant: after a connection is stored. */
-const struct error *store_shared_grant_revocation(struct app *app, struct arena *arena, const char *issuer,
-						  const char *account, struct grant_revocation *out);
+const struct error *store_shared_grant_revocation(struct task *task, const char *issuer, const char *account,
+						  struct grant_revocation *out);
 
 #endif

@@ -13,6 +13,7 @@
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/store_internal.h"
+#include "fcgi/task.h"
 
 #include <string.h>
 
@@ -60,31 +61,30 @@ static const struct redis_script live_script = {
 };
 
 const struct error *
-store_state_admit(struct app *app, struct arena *arena, const struct connection_key *connection, unsigned limit,
-		  int64_t *retry_after, bool *removed)
+store_state_admit(struct task *task, unsigned limit, int64_t *retry_after, bool *removed)
 {
-	const char *key = store_key_member(arena, "integrations:limit:auth_link", connection);
+	const char *key = store_key_member(task->arena, "integrations:limit:auth_link", &task->connection_key);
 
-	return store_limit_run(app, arena, key, store_key_member(arena, "removed", connection), limit, retry_after,
-			       removed);
+	return store_limit_run(task, key, store_key_member(task->arena, "removed", &task->connection_key), limit,
+			       retry_after, removed);
 }
 
 static const char *
-seal_field(const struct app *app, struct arena *arena, const struct oauth_state *row, const char *field,
-	   const char *plain)
+seal_field(const struct task *task, const struct oauth_state *row, const char *field, const char *plain)
 {
-	struct seal_context context = store_seal_context(app, &row->connection_key, field, row->issuer, row->client_id);
+	struct seal_context context =
+	    store_seal_context(task->app, &row->connection_key, field, row->issuer, row->client_id);
 
-	return seal(arena, app->config->keys, &context, plain);
+	return seal(task->arena, task->app->config->keys, &context, plain);
 }
 
 static const char *
-open_field(const struct app *app, struct arena *arena, const struct oauth_state *row, const char *field,
-	   const char *sealed)
+open_field(const struct task *task, const struct oauth_state *row, const char *field, const char *sealed)
 {
-	struct seal_context context = store_seal_context(app, &row->connection_key, field, row->issuer, row->client_id);
+	struct seal_context context =
+	    store_seal_context(task->app, &row->connection_key, field, row->issuer, row->client_id);
 
-	return store_seal_open(app, arena, &context, sealed);
+	return store_seal_open(task, &context, sealed);
 }
 
 static void
@@ -106,16 +106,16 @@ add_live(struct redis_batch *batch, struct arena *arena, const struct connection
 }
 
 static const struct error *
-add_row(struct redis_batch *batch, struct app *app, struct arena *arena, const char *key, const struct oauth_state *row)
+add_row(struct redis_batch *batch, struct task *task, const char *key, const struct oauth_state *row)
 {
 	const char *const keys[] = {key, NULL};
-	const char *verifier = seal_field(app, arena, row, "oauth_state.code_verifier", row->code_verifier);
-	const char *nonce = seal_field(app, arena, row, "oauth_state.nonce", row->nonce);
+	const char *verifier = seal_field(task, row, "oauth_state.code_verifier", row->code_verifier);
+	const char *nonce = seal_field(task, row, "oauth_state.nonce", row->nonce);
 
 	if (verifier == NULL || nonce == NULL)
 		return &error_internal;
 	const char *const arguments[] = {
-	    arena_format(arena, "%d", STORE_STATE_SECONDS),
+	    arena_format(task->arena, "%d", STORE_STATE_SECONDS),
 	    "organization",
 	    row->connection_key.organization,
 	    "user",
@@ -154,40 +154,40 @@ is_row_name(const char *name)
 
 /* The rows of those that made room: no callback can end these flows any more. */
 static const struct error *
-drop_rows(struct app *app, struct arena *arena, const struct redis_reply *names)
+drop_rows(struct task *task, const struct redis_reply *names)
 {
 	struct redis_batch batch;
 
-	redis_batch_init(&batch, arena);
+	redis_batch_init(&batch, task->arena);
 	for (size_t i = 0; i < names->count && batch.count < REDIS_BATCH_MAX; i++) {
 		const char *name = redis_item(names, i);
 
 		if (is_row_name(name))
-			redis_add(&batch, "DEL", arena_format(arena, "oauth_state:%s", name), NULL);
+			redis_add(&batch, "DEL", arena_format(task->arena, "oauth_state:%s", name), NULL);
 	}
-	return batch.count > 0 ? redis_run(app->redis, &batch, false) : NULL;
+	return batch.count > 0 ? redis_run(task->app->redis, &batch, false) : NULL;
 }
 
 const struct error *
-store_state_write(struct app *app, struct arena *arena, const char *state, const struct oauth_state *row)
+store_state_write(struct task *task, const char *state, const struct oauth_state *row)
 {
 	struct redis_batch batch;
 	const struct error *error;
-	const char *key = store_key_hashed(arena, "oauth_state", state);
+	const char *key = store_key_hashed(task->arena, "oauth_state", state);
 
-	redis_batch_init(&batch, arena);
-	add_live(&batch, arena, &row->connection_key, key + strlen("oauth_state:"));
-	error = add_row(&batch, app, arena, key, row);
+	redis_batch_init(&batch, task->arena);
+	add_live(&batch, task->arena, &row->connection_key, key + strlen("oauth_state:"));
+	error = add_row(&batch, task, key, row);
 	if (error != NULL)
 		return error;
-	error = redis_run(app->redis, &batch, false);
+	error = redis_run(task->app->redis, &batch, false);
 	if (error != NULL)
 		return error;
-	return drop_rows(app, arena, batch.reply[0]);
+	return drop_rows(task, batch.reply[0]);
 }
 
 static bool
-parse_state(const struct app *app, struct arena *arena, const struct redis_reply *row, struct oauth_state *out)
+parse_state(const struct task *task, const struct redis_reply *row, struct oauth_state *out)
 {
 	const char *verifier = redis_item(row, STATE_CODE_VERIFIER);
 	const char *nonce = redis_item(row, STATE_NONCE);
@@ -207,27 +207,27 @@ parse_state(const struct app *app, struct arena *arena, const struct redis_reply
 	if (out->binding == NULL || out->credential == NULL || out->issuer == NULL || out->client_id == NULL ||
 	    verifier == NULL || nonce == NULL)
 		return false;
-	out->code_verifier = open_field(app, arena, out, "oauth_state.code_verifier", verifier);
+	out->code_verifier = open_field(task, out, "oauth_state.code_verifier", verifier);
 	/* One without it, which is none of ours, would leave the id_token's nonce unchecked. */
-	out->nonce = open_field(app, arena, out, "oauth_state.nonce", nonce);
+	out->nonce = open_field(task, out, "oauth_state.nonce", nonce);
 	return out->code_verifier != NULL && out->nonce != NULL;
 }
 
 /* Its place in the list is free again; a lost command only leaves it taken until it expires. */
 static void
-forget_live(struct app *app, struct arena *arena, const struct connection_key *connection, const char *name)
+forget_live(struct task *task, const struct connection_key *connection, const char *name)
 {
 	struct redis_batch batch;
 
-	redis_batch_init(&batch, arena);
-	redis_add(&batch, "ZREM", store_key_member(arena, "integrations:states", connection), name, NULL);
-	(void)redis_send(app->redis, &batch, "state list");
+	redis_batch_init(&batch, task->arena);
+	redis_add(&batch, "ZREM", store_key_member(task->arena, "integrations:states", connection), name, NULL);
+	(void)redis_send(task->app->redis, &batch, "state list");
 }
 
 const struct error *
-store_state_take(struct app *app, struct arena *arena, const char *state, struct oauth_state *out, bool *found)
+store_state_take(struct task *task, const char *state, struct oauth_state *out, bool *found)
 {
-	const char *key = store_key_hashed(arena, "oauth_state", state);
+	const char *key = store_key_hashed(task->arena, "oauth_state", state);
 	const char *const keys[] = {key, NULL};
 	static const char *const arguments[] = {STATE_FIELDS(FIELD_NAME) NULL};
 	const struct redis_reply *reply;
@@ -235,14 +235,14 @@ store_state_take(struct app *app, struct arena *arena, const char *state, struct
 
 	*out = (struct oauth_state){0};
 	*found = false;
-	reply = store_run_script(app, arena, &take_script, keys, arguments, false, &error);
+	reply = store_run_script(task, &take_script, keys, arguments, false, &error);
 	if (reply == NULL)
 		return error;
 	if (reply->type != REDIS_ARRAY)
 		return NULL;
-	*found = parse_state(app, arena, reply, out);
+	*found = parse_state(task, reply, out);
 	if (*found)
-		forget_live(app, arena, &out->connection_key, key + strlen("oauth_state:"));
+		forget_live(task, &out->connection_key, key + strlen("oauth_state:"));
 	else
 		log_message(LOG_LEVEL_ERROR, "state_unreadable", "a stored state of a consent flow does not open",
 			    "check that TOKEN_KEYS still holds every key in use and that ENVIRONMENT is unchanged");

@@ -7,8 +7,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct app;
-struct arena;
 struct error;
 
 struct oauth_state {
@@ -30,18 +28,15 @@ struct oauth_state {
  * Admission of a new flow, in one step: counts it against `limit` a minute (0: off) and tells whether the member was
  * removed. *retry_after > 0: the limit is reached; *removed: tombstone.
  */
-const struct error *store_state_admit(struct app *app, struct arena *arena, const struct connection_key *connection,
-				      unsigned limit, int64_t *retry_after, bool *removed);
+const struct error *store_state_admit(struct task *task, unsigned limit, int64_t *retry_after, bool *removed);
 
 /* Store `state` (the whole text) for STORE_STATE_SECONDS, verifier and nonce sealed. */
-const struct error *store_state_write(struct app *app, struct arena *arena, const char *state,
-				      const struct oauth_state *row);
+const struct error *store_state_write(struct task *task, const char *state, const struct oauth_state *row);
 
 /*
  * Read and delete in one atomic step: of any number of callers one gets it. *found is false when there is none, or its
  * secrets do not open (then it is gone, too).
  */
-const struct error *store_state_take(struct app *app, struct arena *arena, const char *state, struct oauth_state *out,
-				     bool *found);
+const struct error *store_state_take(struct task *task, const char *state, struct oauth_state *out, bool *found);
 
 #endif

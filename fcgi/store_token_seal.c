@@ -9,6 +9,7 @@
 #include "common/arena.h"
 #include "fcgi/app.h"
 #include "fcgi/config.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -31,31 +32,30 @@ has_expiry(const struct store_token_place *place)
 }
 
 const char *
-store_token_seal(const struct app *app, struct arena *arena, const struct store_token_place *place, const char *token,
-		 int64_t expires_at)
+store_token_seal(const struct task *task, const struct store_token_place *place, const char *token, int64_t expires_at)
 {
-	struct seal_context context = token_context(app, place);
+	struct seal_context context = token_context(task->app, place);
 
-	if (!app->config->seal_second)
+	if (!task->app->config->seal_second)
 		context.generation = NULL;
 	else if (has_expiry(place))
-		token = arena_format(arena, "%lld %s", (long long)expires_at, token);
-	return seal(arena, app->config->keys, &context, token);
+		token = arena_format(task->arena, "%lld %s", (long long)expires_at, token);
+	return seal(task->arena, task->app->config->keys, &context, token);
 }
 
 const char *
-store_token_open(const struct app *app, struct arena *arena, const struct store_token_place *place, const char *sealed,
+store_token_open(const struct task *task, const struct store_token_place *place, const char *sealed,
 		 int64_t *expires_at)
 {
-	const struct seal_context context = token_context(app, place);
+	const struct seal_context context = token_context(task->app, place);
 	bool second = seal_is_second(sealed);
 	const char *token;
 	char *space;
 	int64_t sealed_end;
 
-	if (sealed == NULL || (!second && !app->config->seal_accept_first))
+	if (sealed == NULL || (!second && !task->app->config->seal_accept_first))
 		return NULL;
-	token = store_seal_open(app, arena, &context, sealed);
+	token = store_seal_open(task, &context, sealed);
 	if (token == NULL || !second || !has_expiry(place))
 		return token;
 	sealed_end = strtoll(token, &space, 10);

@@ -14,6 +14,7 @@
 #include "fcgi/app.h"
 #include "fcgi/config.h"
 #include "fcgi/store_event_internal.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 
@@ -223,17 +224,16 @@ end_minutes(void *arg)
 }
 
 void
-store_event_use(struct app *app, struct arena *arena, const char *event, const char *actor,
-		const struct connection_key *connection, const char *outcome, const char *request_id)
+store_event_use(struct task *task, const char *event, const char *outcome)
 {
-	const struct event_entry entry = {.app = app,
+	const struct event_entry entry = {.app = task->app,
 					  .taken = take_answer,
 					  .event = event,
-					  .actor = actor,
-					  .connection_key = *connection,
+					  .actor = task->actor,
+					  .connection_key = task->connection_key,
 					  .outcome = outcome,
-					  .request_id = request_id};
-	struct uses *uses = app->uses;
+					  .request_id = task->request_id};
+	struct uses *uses = task->app->uses;
 	uint64_t mark = mark_of_use(&entry);
 
 	if (uses != NULL && !uses->direct) {
@@ -247,7 +247,7 @@ store_event_use(struct app *app, struct arena *arena, const char *event, const c
 			end_oldest_row(uses);
 		begin_row(uses, find_row(uses, mark, &entry), mark, &entry);
 	}
-	write_use(arena, &entry);
+	write_use(task->arena, &entry);
 }
 
 /* ---- life ---- */

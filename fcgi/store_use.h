@@ -5,8 +5,7 @@
 #include <stdint.h>
 
 struct app;
-struct arena;
-struct connection_key;
+struct task;
 struct uses;
 
 /*
@@ -14,8 +13,7 @@ struct uses;
  * which AUDIT_USES are kept. Repeated within a minute it only raises a counter of `app->uses`; where that is NULL
  * (commands) every use is an entry.
  */
-void store_event_use(struct app *app, struct arena *arena, const char *event, const char *actor,
-		     const struct connection_key *connection, const char *outcome, const char *request_id);
+void store_event_use(struct task *task, const char *event, const char *outcome);
 
 #define STORE_USES_MINUTE_MS 60000
 

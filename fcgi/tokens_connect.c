@@ -12,11 +12,11 @@
 #include "fcgi/api_error.h"
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
-#include "fcgi/request.h"
 #include "fcgi/store_event.h"
 #include "fcgi/store_integration.h"
 #include "fcgi/store_shared_grant.h"
 #include "fcgi/store_state.h"
+#include "fcgi/task.h"
 #include "fcgi/tokens_exchange.h"
 #include "fcgi/tokens_refresh_once.h"
 #include "fcgi/tokens_revoke.h"
@@ -26,29 +26,22 @@
 #define POLL_MS 50
 #define RESERVE_MS 1000 /* of a request's time, for the steps after waiting */
 
-static void
-note_event(struct app *app, struct request *request, const char *event, const char *outcome)
-{
-	store_event_append(app, request->arena, event, request->actor, &request->connection_key, outcome,
-			   request->request_id);
-}
-
 enum life { ALIVE, ASK_THE_PROVIDER, CANNOT_TELL };
 
 /* What is known of a grant that was given for the code sent at exchange->sent_us, when no revocation is under way. */
 static const struct error *
-wait_out(struct app *app, struct request *request, const struct exchange_result *exchange, enum life *life)
+wait_out(struct task *task, const struct exchange_result *exchange, enum life *life)
 {
-	const struct provider *provider = request->provider;
-	int64_t deadline_ms = loop_now_ms(app->loop) + TOKENS_REVOKE_MS + RESERVE_MS;
+	const struct provider *provider = task->provider;
+	int64_t deadline_ms = loop_now_ms(task->app->loop) + TOKENS_REVOKE_MS + RESERVE_MS;
 	struct grant_revocation last;
 	const struct error *error;
 
-	if (deadline_ms > request->deadline_ms - RESERVE_MS)
-		deadline_ms = request->deadline_ms - RESERVE_MS;
+	if (deadline_ms > task->deadline_ms - RESERVE_MS)
+		deadline_ms = task->deadline_ms - RESERVE_MS;
 	for (;;) {
-		error = store_shared_grant_revocation(app, request->arena, provider->issuer, exchange->account, &last);
-		if (error != NULL || !last.under_way || loop_now_ms(app->loop) >= deadline_ms)
+		error = store_shared_grant_revocation(task, provider->issuer, exchange->account, &last);
+		if (error != NULL || !last.under_way || loop_now_ms(task->app->loop) >= deadline_ms)
 			break;
 		fiber_sleep(POLL_MS);
 	}
@@ -67,8 +60,7 @@ wait_out(struct app *app, struct request *request, const struct exchange_result 
  * error; where that is not known, it is stored as `unknown`.
  */
 static const struct error *
-recheck_grant(struct app *app, struct request *request, const struct exchange_result *exchange,
-	      struct integration *record)
+recheck_grant(struct task *task, const struct exchange_result *exchange, struct integration *record)
 {
 	const struct token_options options = {.force = true, .ask_again = true};
 	enum token_result result = TOKEN_UNREACHABLE;
@@ -77,21 +69,20 @@ recheck_grant(struct app *app, struct request *request, const struct exchange_re
 	enum life life;
 	bool stored;
 
-	error = wait_out(app, request, exchange, &life);
+	error = wait_out(task, exchange, &life);
 	if (error != NULL || life == ALIVE)
 		return error;
 	/* A request that took this connection's name out, before it was stored, may not have put it back. */
-	error = store_shared_grant_add(app, request->arena, request->provider->issuer, exchange->account,
-				       &request->connection_key);
+	error = store_shared_grant_add(task, task->provider->issuer, exchange->account);
 	if (error == NULL && life == ASK_THE_PROVIDER)
-		error = tokens_fresh(app, request, &options, record, &credential, &result);
+		error = tokens_fresh(task, &options, record, &credential, &result);
 	if (error != NULL || result == TOKEN_GOOD || result == TOKEN_GONE) /* gone: disconnected after we stored it */
 		return error;
 	if (result != TOKEN_UNREACHABLE && result != TOKEN_CLIENT && result != TOKEN_POLICY)
 		return tokens_result_info(result)->error;
 	record->status = tokens_result_info(result)->status;
 	record->status_reason = tokens_result_info(result)->reason;
-	return store_integration_status(app, request->arena, record, false, &stored);
+	return store_integration_status(task, record, false, &stored);
 }
 
 /* May this account take the place of the stored one? */
@@ -101,41 +92,12 @@ may_replace(const struct oauth_state *row, const struct exchange_result *exchang
 	return row->replace || text_equal(row->replace_with, exchange->account);
 }
 
-/* Both accounts are named to the user whose they are, so that the choice is clear. */
-static const struct error *
-refuse_account(struct app *app, struct request *request, const struct integration *old,
-	       const struct exchange_result *exchange)
-{
-	const char *stored = old->oauth_email != NULL ? old->oauth_email : old->oauth_user_id;
-	const char *chosen = exchange->email != NULL ? exchange->email : exchange->account;
-
-	request->detail =
-	    arena_format(request->arena,
-			 "You chose %s, but this connection is for %s: choose that account, or replace the "
-			 "connection.",
-			 chosen, stored);
-	request->extension[0].name = "stored_account";
-	request->extension[0].value = stored;
-	request->extension[1].name = "chosen_account";
-	request->extension[1].value = chosen;
-	request->account[0].name = "stored";
-	request->account[0].oauth_user_id = old->oauth_user_id;
-	request->account[0].oauth_email = old->oauth_email;
-	request->account[1].name = "offered";
-	request->account[1].oauth_user_id = exchange->account;
-	request->account[1].oauth_email = exchange->email;
-	note_event(app, request, "account_mismatch", "refused");
-	return &error_account_mismatch;
-}
-
 /* The provider gave no refresh token: the stored one serves on, if it is the same account's and works now. */
 static const struct error *
-keep_refresh_token(struct app *app, struct request *request, const struct oauth_state *row,
-		   const struct exchange_result *exchange, struct integration *integration,
-		   struct credential *credential)
+keep_refresh_token(struct task *task, const struct oauth_state *row, const struct exchange_result *exchange,
+		   struct integration *integration, struct credential *credential, struct integration *old)
 {
 	const struct token_options options = {.force = true, .ask_again = true, .leave_record = true};
-	struct integration record;
 	struct credential stored;
 	enum token_result result;
 	const struct error *error;
@@ -144,26 +106,25 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 	bool done = false;
 
 	/* Another account's connection is not touched, not even to refresh it. */
-	error = store_integration_read(app, request->arena, &request->connection_key, &record, &found);
+	error = store_integration_read(task, old, &found);
 	if (error != NULL)
 		return error;
-	if (found && !may_replace(row, exchange) && !text_equal(record.oauth_user_id, exchange->account))
-		return refuse_account(app, request, &record, exchange);
-	if (!found || !text_equal(record.oauth_user_id, exchange->account))
+	if (found && !may_replace(row, exchange) && !text_equal(old->oauth_user_id, exchange->account))
+		return &error_account_mismatch;
+	if (!found || !text_equal(old->oauth_user_id, exchange->account))
 		return &error_offline_access_missing;
-	error = tokens_fresh(app, request, &options, &record, &stored, &result);
+	error = tokens_fresh(task, &options, old, &stored, &result);
 	if (error != NULL)
 		return error;
 	if (result == TOKEN_REMOVED)
 		return tokens_result_info(result)->error;
-	if (result != TOKEN_GOOD || !text_equal(record.oauth_user_id, exchange->account))
+	if (result != TOKEN_GOOD || !text_equal(old->oauth_user_id, exchange->account))
 		return &error_offline_access_missing;
-	integration->id = record.id;
-	integration->connected_at = record.connected_at;
+	integration->id = old->id;
+	integration->connected_at = old->connected_at;
 	credential->refresh_token = stored.refresh_token;
 	credential->vended_until = stored.vended_until;
-	error = store_integration_refresh(app, request->arena, request->provider, integration, credential,
-					  record.generation, true, &barred, &done);
+	error = store_integration_refresh(task, integration, credential, old->generation, true, &barred, &done);
 	if (error == NULL && barred)
 		return &error_organization_forbidden;
 	if (error == NULL && !done) /* another request changed the connection at this moment */
@@ -172,44 +133,42 @@ keep_refresh_token(struct app *app, struct request *request, const struct oauth_
 }
 
 static const struct error *
-connect_account(struct app *app, struct request *request, const struct oauth_state *row,
-		const struct exchange_result *exchange, struct integration *integration, struct credential *credential)
+connect_account(struct task *task, const struct oauth_state *row, const struct exchange_result *exchange,
+		struct integration *integration, struct credential *credential, struct integration *old)
 {
-	const struct provider *provider = request->provider;
-	struct integration old;
+	const struct provider *provider = task->provider;
 	struct credential old_credential;
 	enum store_outcome outcome;
 	enum grant_use use;
 	const struct error *error;
 	bool revoked;
 
-	error =
-	    store_shared_grant_add(app, request->arena, provider->issuer, exchange->account, &request->connection_key);
+	error = store_shared_grant_add(task, provider->issuer, exchange->account);
 	if (error != NULL)
 		return error;
-	error = store_integration_connect(app, request->arena, provider, integration, credential,
-					  may_replace(row, exchange), &outcome, &old, &old_credential);
+	error = store_integration_connect(task, integration, credential, may_replace(row, exchange), &outcome, old,
+					  &old_credential);
 	if (error != NULL)
 		return error;
 	switch (outcome) {
-	case STORE_CREATED: note_event(app, request, "connected", "ok"); break;
-	case STORE_RECONNECTED: note_event(app, request, "reconnected", "ok"); break;
+	case STORE_CREATED: store_event_append(task, "connected", "ok"); break;
+	case STORE_RECONNECTED: store_event_append(task, "reconnected", "ok"); break;
 	case STORE_REPLACED:
 		/* The new connection stands, whatever becomes of the old grant. */
-		(void)tokens_grant_release(app, request, &old, &old_credential, &use, &revoked);
-		note_event(app, request, "replaced", tokens_revocation(revoked, use));
+		(void)tokens_grant_release(task, old, &old_credential, &use, &revoked);
+		store_event_append(task, "replaced", tokens_revocation(revoked, use));
 		break;
-	case STORE_MISMATCH: return refuse_account(app, request, &old, exchange);
+	case STORE_MISMATCH: return &error_account_mismatch;
 	case STORE_REMOVED: return &error_organization_forbidden;
 	}
-	return recheck_grant(app, request, exchange, integration);
+	return recheck_grant(task, exchange, integration);
 }
 
 const struct error *
-tokens_connect(struct app *app, struct request *request, const struct oauth_state *row,
-	       const struct exchange_result *exchange, struct integration *integration)
+tokens_connect(struct task *task, const struct oauth_state *row, const struct exchange_result *exchange,
+	       struct integration *integration, struct integration *old)
 {
-	const struct provider *provider = request->provider;
+	const struct provider *provider = task->provider;
 	char now[CLOCK_RFC3339_SIZE];
 	struct credential credential = {.state = CREDENTIAL_OPEN,
 					.access_token = exchange->tokens.access_token,
@@ -221,21 +180,21 @@ tokens_connect(struct app *app, struct request *request, const struct oauth_stat
 	const struct error *error;
 
 	clock_rfc3339(clock_wall(), now);
-	*integration = (struct integration){.id = random_id(request->arena),
-					    .connection_key = request->connection_key,
+	*integration = (struct integration){.id = random_id(task->arena),
+					    .connection_key = task->connection_key,
 					    .status = "valid",
 					    .oauth_user_id = exchange->account,
 					    .oauth_email = exchange->email,
 					    .scopes = exchange->scopes,
-					    .connected_at = arena_text(request->arena, now),
-					    .validated_at = arena_text(request->arena, now)};
-	integration->missing_scopes = provider_missing_scopes(request->arena, provider, &exchange->scopes);
+					    .connected_at = arena_text(task->arena, now),
+					    .validated_at = arena_text(task->arena, now)};
+	integration->missing_scopes = provider_missing_scopes(task->arena, provider, &exchange->scopes);
 	if (provider->mcp_scopes.count > 0 && integration->missing_scopes.count == provider->mcp_scopes.count)
 		return &error_scopes_missing;
 	if (exchange->tokens.refresh_token != NULL)
-		return connect_account(app, request, row, exchange, integration, &credential);
-	error = keep_refresh_token(app, request, row, exchange, integration, &credential);
+		return connect_account(task, row, exchange, integration, &credential, old);
+	error = keep_refresh_token(task, row, exchange, integration, &credential, old);
 	if (error == NULL)
-		note_event(app, request, "reconnected", "ok");
+		store_event_append(task, "reconnected", "ok");
 	return error;
 }

@@ -9,9 +9,8 @@
 
 #include <stdbool.h>
 
-struct app;
 struct error;
-struct request;
+struct task;
 
 /* What became of a connection that a caller wanted to disconnect. */
 struct disconnect_result {
@@ -25,8 +24,8 @@ struct disconnect_result {
 
 /*
  * Delete the connection, then deal with its grant and with those that an interrupted try has left. Errors: nothing is
- * deleted. request->provider is NULL for a service that is no longer enabled: nothing is revoked.
+ * deleted. task->provider is NULL for a service that is no longer enabled: nothing is revoked.
  */
-const struct error *tokens_disconnect(struct app *app, struct request *request, struct disconnect_result *out);
+const struct error *tokens_disconnect(struct task *task, struct disconnect_result *out);
 
 #endif

@@ -9,10 +9,9 @@
 
 #include <stdint.h>
 
-struct app;
 struct error;
 struct oauth_state;
-struct request;
+struct task;
 
 /* What the provider gave for a code. */
 struct exchange_result {
@@ -29,7 +28,7 @@ struct exchange_result {
  * provider's keys are at hand before the code is sent. Where tokens came but were not acceptable, exchange->tokens
  * tells, so that the caller can discard them.
  */
-const struct error *tokens_exchange(struct app *app, struct request *request, const struct oauth_state *state,
-				    const char *code, struct exchange_result *exchange);
+const struct error *tokens_exchange(struct task *task, const struct oauth_state *state, const char *code,
+				    struct exchange_result *exchange);
 
 #endif

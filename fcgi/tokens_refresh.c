@@ -15,10 +15,10 @@
 #include "fcgi/app.h"
 #include "fcgi/provider.h"
 #include "fcgi/provider_call.h"
-#include "fcgi/request.h"
 #include "fcgi/store_event.h"
 #include "fcgi/store_refresh_failure.h"
 #include "fcgi/store_use.h"
+#include "fcgi/task.h"
 #include "fcgi/tokens_exchange.h"
 #include "fcgi/tokens_revoke.h"
 
@@ -49,24 +49,21 @@ tokens_is_refused(const struct credential *credential, const struct token_option
 }
 
 static enum token_result
-refresh_result(struct request *request, enum oauth2_failure failure, const struct http_response *response,
-	       const char *code)
+refresh_result(struct task *task, enum oauth2_failure failure, const struct http_response *response, const char *code)
 {
-	const struct provider *provider = request->provider;
-
 	switch (failure) {
 	case OAUTH2_OK: return TOKEN_GOOD;
 	case OAUTH2_INVALID_GRANT: return TOKEN_DEAD;
 	case OAUTH2_POLICY:
-		provider_complain(request, provider, ENDPOINT_REFRESH, response->status, code,
+		provider_complain(task, ENDPOINT_REFRESH, response->status, code,
 				  "an administrator of the user's account at the provider must allow this application");
 		return TOKEN_POLICY;
 	case OAUTH2_CLIENT:
-		provider_complain(request, provider, ENDPOINT_REFRESH, response->status, code,
+		provider_complain(task, ENDPOINT_REFRESH, response->status, code,
 				  "check the client id and its secret; stored tokens are kept");
 		return TOKEN_CLIENT;
 	case OAUTH2_TRANSIENT:
-		provider_complain(request, provider, ENDPOINT_REFRESH, response->status, code,
+		provider_complain(task, ENDPOINT_REFRESH, response->status, code,
 				  "look at the provider's status page; stored tokens are kept");
 		break;
 	}
@@ -82,17 +79,17 @@ static enum token_result
 judge_account(const struct token_attempt *attempt, const struct http_response *response,
 	      const struct oauth2_tokens *tokens, bool *account_verified)
 {
-	struct request *request = attempt->request;
-	const struct provider *provider = request->provider;
+	struct task *task = attempt->task;
+	const struct provider *provider = task->provider;
 	const struct json *claims;
 
 	*account_verified = false;
 	if (tokens->id_token == NULL || provider->jwks_uri == NULL)
 		return TOKEN_GOOD;
-	claims = jwt_claims_unverified(request->arena, tokens->id_token);
+	claims = jwt_claims_unverified(task->arena, tokens->id_token);
 	if (claims == NULL) {
 		provider_complain(
-		    request, provider, ENDPOINT_REFRESH, response->status, "id_token",
+		    task, ENDPOINT_REFRESH, response->status, "id_token",
 		    "the id_token cannot be read: look at the provider's status page; stored tokens are kept");
 		return TOKEN_UNREACHABLE;
 	}
@@ -106,7 +103,7 @@ judge_account(const struct token_attempt *attempt, const struct http_response *r
 static void
 take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, int64_t issued_at, bool account_verified)
 {
-	struct request *request = attempt->request;
+	struct task *task = attempt->task;
 	struct integration *record = attempt->record;
 	struct credential *credential = attempt->credential;
 
@@ -118,10 +115,10 @@ take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, i
 	credential->issued_at = issued_at;
 	credential->expires_at = issued_at + tokens->expires_in;
 	if (tokens->scope != NULL) {
-		struct words scopes = words_split(request->arena, tokens->scope);
+		struct words scopes = words_split(task->arena, tokens->scope);
 
-		record->scopes = provider_canonical_scopes(request->arena, request->provider, &scopes);
-		record->missing_scopes = provider_missing_scopes(request->arena, request->provider, &record->scopes);
+		record->scopes = provider_canonical_scopes(task->arena, task->provider, &scopes);
+		record->missing_scopes = provider_missing_scopes(task->arena, task->provider, &record->scopes);
 	}
 	if (account_verified) {
 		char now[CLOCK_RFC3339_SIZE];
@@ -129,7 +126,7 @@ take_tokens(struct token_attempt *attempt, const struct oauth2_tokens *tokens, i
 		clock_rfc3339(clock_wall(), now);
 		record->status = "valid";
 		record->status_reason = NULL;
-		record->validated_at = arena_text(request->arena, now);
+		record->validated_at = arena_text(task->arena, now);
 	}
 }
 
@@ -156,24 +153,20 @@ take_refresh_token(struct token_attempt *attempt, const struct oauth2_tokens *to
 static const struct error *
 store_tokens(struct token_attempt *attempt, const char *generation, bool account_verified, bool *stored)
 {
-	struct app *app = attempt->app;
-	struct request *request = attempt->request;
+	struct task *task = attempt->task;
 	const struct credential sent = *attempt->credential;
 	int64_t again_ms = STORE_AGAIN_MS; /* rarer and rarer: each time takes memory of the request */
 	bool failed_before = false;
 
 	for (;;) {
-		const struct error *error =
-		    store_integration_refresh(app, request->arena, request->provider, attempt->record,
-					      attempt->credential, generation, account_verified, NULL, stored);
+		const struct error *error = store_integration_refresh(task, attempt->record, attempt->credential,
+								      generation, account_verified, NULL, stored);
 		struct integration record;
 		struct credential credential;
 		bool found;
 
 		if (error == NULL && !*stored && failed_before) {
-			error =
-			    store_integration_read_tokens(app, request->arena, request->provider,
-							  &request->connection_key, NULL, &record, &credential, &found);
+			error = store_integration_read_tokens(task, NULL, &record, &credential, &found);
 			if (error == NULL && found && text_equal(credential.access_token, sent.access_token) &&
 			    text_equal(credential.refresh_token, sent.refresh_token)) {
 				*attempt->record = record;
@@ -183,7 +176,7 @@ store_tokens(struct token_attempt *attempt, const char *generation, bool account
 		if (error == NULL)
 			return NULL;
 		failed_before = true;
-		if (loop_now_ms(app->loop) + again_ms >= request->deadline_ms)
+		if (loop_now_ms(task->app->loop) + again_ms >= task->deadline_ms)
 			return error;
 		fiber_sleep(again_ms);
 		again_ms = again_ms < STORE_AGAIN_MOST_MS ? 2 * again_ms : STORE_AGAIN_MOST_MS;
@@ -203,33 +196,30 @@ remember_ms(const struct http_response *response)
 static const struct error *
 note_failure(struct token_attempt *attempt, enum token_result result, const struct http_response *response, bool *again)
 {
-	struct app *app = attempt->app;
-	struct request *request = attempt->request;
+	struct task *task = attempt->task;
 	const struct error *error = NULL;
 	bool stored = true;
 
 	if (result == TOKEN_DEAD && !attempt->options->leave_record) {
 		attempt->record->status = tokens_result_info(result)->status;
 		attempt->record->status_reason = tokens_result_info(result)->reason;
-		error = store_integration_status(app, request->arena, attempt->record, true, &stored);
+		error = store_integration_status(task, attempt->record, true, &stored);
 	}
 	*again = error == NULL && !stored;
 	if (*again) {
 		attempt->overtaken = attempt->record->generation;
 		return NULL;
 	}
-	store_event_append(app, request->arena, "refresh_failed", request->actor, &request->connection_key,
-			   tokens_result_info(result)->reason, request->request_id);
-	store_refresh_failure_note(app, request->arena, attempt->record, (int)result, remember_ms(response));
+	store_event_append(task, "refresh_failed", tokens_result_info(result)->reason);
+	store_refresh_failure_note(task, attempt->record, (int)result, remember_ms(response));
 	return error;
 }
 
 const struct error *
 tokens_refresh(struct token_attempt *attempt, enum token_result *result, bool *again)
 {
-	struct app *app = attempt->app;
-	struct request *request = attempt->request;
-	const struct provider *provider = request->provider;
+	struct task *task = attempt->task;
+	const struct provider *provider = task->provider;
 	const char *generation = attempt->record->generation;
 	struct http_request call = {.method = "POST", .url = provider->token_endpoint};
 	struct http_response response;
@@ -239,17 +229,17 @@ tokens_refresh(struct token_attempt *attempt, enum token_result *result, bool *a
 	bool account_verified = false;
 	bool stored;
 
-	arena_reserve(request->arena, PROVIDER_ANSWER_MEMORY);
-	call.body = oauth2_refresh_request(request->arena, &provider->client, attempt->credential->refresh_token,
+	arena_reserve(task->arena, PROVIDER_ANSWER_MEMORY);
+	call.body = oauth2_refresh_request(task->arena, &provider->client, attempt->credential->refresh_token,
 					   &call.authorization);
-	if (provider_call(app, request, provider, ENDPOINT_REFRESH, &call, &response) != NULL) {
+	if (provider_call(task, ENDPOINT_REFRESH, &call, &response) != NULL) {
 		*result = TOKEN_UNREACHABLE;
 	} else {
 		const char *code;
 		enum oauth2_failure failure =
-		    oauth2_refresh_answer(request->arena, response.status, response.body, response.len, &tokens, &code);
+		    oauth2_refresh_answer(task->arena, response.status, response.body, response.len, &tokens, &code);
 
-		*result = refresh_result(request, failure, &response, code);
+		*result = refresh_result(task, failure, &response, code);
 	}
 	if (*result == TOKEN_GOOD || tokens.refresh_token != NULL) {
 		enum token_result account = judge_account(attempt, &response, &tokens, &account_verified);
@@ -271,14 +261,13 @@ tokens_refresh(struct token_attempt *attempt, enum token_result *result, bool *a
 	if (stored && *result != TOKEN_GOOD)
 		return note_failure(attempt, *result, &response, again);
 	if (stored) {
-		store_event_use(app, request->arena, "refreshed", request->actor, &request->connection_key, "ok",
-				request->request_id);
+		store_event_use(task, "refreshed", "ok");
 	} else if (tokens.refresh_token != NULL) {
 		/* A member who disconnected meanwhile could revoke the old refresh token only: the new one must not
 		 * live on. */
 		const struct exchange_result late = {.tokens = tokens, .account = attempt->record->oauth_user_id};
 
-		tokens_discard(app, request, &late);
+		tokens_discard(task, &late);
 	}
 	return NULL;
 }

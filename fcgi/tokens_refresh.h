@@ -11,9 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct app;
 struct error;
-struct request;
 struct words;
 
 #define TOKENS_REFUSED_COOLDOWN_S 60 /* a program, or an upstream, that keeps refusing costs one refresh a minute */
@@ -34,8 +32,7 @@ struct token_options {
 
 /* One attempt to have a fresh token, with what it works on. */
 struct token_attempt {
-	struct app *app;
-	struct request *request;
+	struct task *task;
 	const struct token_options *options;
 	struct integration *record;
 	struct credential *credential;

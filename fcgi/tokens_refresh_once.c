@@ -16,9 +16,9 @@
 #include "common/singleflight.h"
 #include "fcgi/api_error.h"
 #include "fcgi/app.h"
-#include "fcgi/request.h"
 #include "fcgi/store_lease.h"
 #include "fcgi/store_refresh_failure.h"
+#include "fcgi/task.h"
 #include "fcgi/waits.h"
 
 #include <stddef.h>
@@ -71,7 +71,7 @@ is_due(const struct token_attempt *attempt)
 static const struct error *
 look_at_stored(struct token_attempt *attempt, enum token_result *result, bool *settled)
 {
-	struct request *request = attempt->request;
+	struct task *task = attempt->task;
 	const struct token_options *options = attempt->options;
 	const struct vend_condition condition = {.expires_at = clock_wall() + options->minimum_seconds,
 						 .scopes = options->scopes,
@@ -79,8 +79,7 @@ look_at_stored(struct token_attempt *attempt, enum token_result *result, bool *s
 	const struct error *error;
 	bool found;
 
-	error = store_integration_read_tokens(attempt->app, request->arena, request->provider, &request->connection_key,
-					      options->scopes != NULL ? &condition : NULL, attempt->record,
+	error = store_integration_read_tokens(task, options->scopes != NULL ? &condition : NULL, attempt->record,
 					      attempt->credential, &found);
 	*settled = true;
 	if (error != NULL)
@@ -115,7 +114,7 @@ remembered_failure(struct token_attempt *attempt, enum token_result *result, boo
 	const struct error *error;
 	int number;
 
-	error = store_refresh_failure_read(attempt->app, attempt->request->arena, attempt->record, &number);
+	error = store_refresh_failure_read(attempt->task, attempt->record, &number);
 	*known = error == NULL && number > TOKEN_GOOD && number < TOKEN_CROWDED; /* which is never stored */
 	if (*known)
 		*result = (enum token_result)number;
@@ -130,16 +129,16 @@ remembered_failure(struct token_attempt *attempt, enum token_result *result, boo
 static const struct error *
 wait_for_owner(struct token_attempt *attempt, int64_t *poll_ms, bool *changed, bool *over)
 {
-	struct loop *loop = attempt->app->loop;
-	struct request *request = attempt->request;
+	struct loop *loop = attempt->task->app->loop;
+	struct task *task = attempt->task;
 
 	attempt->waited = true;
-	*over = loop_now_ms(loop) + 2 * *poll_ms >= request->deadline_ms;
+	*over = loop_now_ms(loop) + 2 * *poll_ms >= task->deadline_ms;
 	if (*over)
 		return NULL;
 	fiber_sleep(*poll_ms + (int64_t)random_below((uint32_t)*poll_ms));
 	*poll_ms = *poll_ms * 3 / 2 < POLL_MOST_MS ? *poll_ms * 3 / 2 : POLL_MOST_MS;
-	return store_integration_changed(attempt->app, request->arena, attempt->record, changed);
+	return store_integration_changed(task, attempt->record, changed);
 }
 
 /* With the lease: look once more, and refresh where that is still due. *again: the record changed meanwhile. */
@@ -153,7 +152,7 @@ look_and_refresh(struct token_attempt *attempt, enum token_result *result, bool 
 	if (error != NULL || settled)
 		return error;
 	*result = TOKEN_UNREACHABLE;
-	if (loop_now_ms(attempt->app->loop) + CALL_LEAST_MS >= attempt->request->deadline_ms)
+	if (loop_now_ms(attempt->task->app->loop) + CALL_LEAST_MS >= attempt->task->deadline_ms)
 		return NULL;
 	return tokens_refresh(attempt, result, again);
 }
@@ -162,8 +161,7 @@ look_and_refresh(struct token_attempt *attempt, enum token_result *result, bool 
 static const struct error *
 lead_refresh(struct token_attempt *attempt, enum token_result *result)
 {
-	struct app *app = attempt->app;
-	struct request *request = attempt->request;
+	struct task *task = attempt->task;
 	int64_t poll_ms = POLL_MS;
 	bool over = false;
 
@@ -177,7 +175,7 @@ lead_refresh(struct token_attempt *attempt, enum token_result *result)
 			if (error != NULL || over)
 				return error;
 		}
-		error = store_lease_take(app, request->arena, LEASE_REFRESH, &request->connection_key, &lease);
+		error = store_lease_take(task, LEASE_REFRESH, &lease);
 		if (error == NULL && lease != NULL) {
 			error = look_and_refresh(attempt, result, &changed);
 			store_lease_release(lease);
@@ -198,12 +196,12 @@ lead_refresh(struct token_attempt *attempt, enum token_result *result)
 static const struct error *
 join_refresh(struct token_attempt *attempt, const char *key, enum token_result *result, bool *over)
 {
-	struct request *request = attempt->request;
+	struct task *task = attempt->task;
 	const struct error *error = NULL;
 	struct singleflight flight;
 
 	*over = true;
-	switch (singleflight_join(attempt->app->singleflights, &flight, key, request->deadline_ms, &error)) {
+	switch (singleflight_join(attempt->task->app->singleflights, &flight, key, task->deadline_ms, &error)) {
 	case SINGLEFLIGHT_LEADER:
 		error = lead_refresh(attempt, result);
 		singleflight_end(&flight, error);
@@ -220,25 +218,24 @@ join_refresh(struct token_attempt *attempt, const char *key, enum token_result *
 }
 
 const struct error *
-tokens_fresh(struct app *app, struct request *request, const struct token_options *options, struct integration *record,
+tokens_fresh(struct task *task, const struct token_options *options, struct integration *record,
 	     struct credential *credential, enum token_result *result)
 {
-	struct token_attempt attempt = {
-	    .app = app, .request = request, .options = options, .record = record, .credential = credential};
-	const struct connection_key *connection = &request->connection_key;
-	const char *key = arena_join(request->arena, "refresh ", connection->organization, " ", connection->user, " ",
+	struct token_attempt attempt = {.task = task, .options = options, .record = record, .credential = credential};
+	const struct connection_key *connection = &task->connection_key;
+	const char *key = arena_join(task->arena, "refresh ", connection->organization, " ", connection->user, " ",
 				     connection->service, NULL);
 	const struct error *error;
 	bool over;
 
 	error = look_at_stored(&attempt, result, &over);
-	if (error == NULL && !over && waits_begin(app, request) != NULL) {
+	if (error == NULL && !over && waits_begin(task) != NULL) {
 		*result = TOKEN_CROWDED;
 		return NULL;
 	}
 	while (error == NULL && !over) {
 		*result = TOKEN_UNREACHABLE;
-		if (loop_now_ms(app->loop) >= request->deadline_ms)
+		if (loop_now_ms(task->app->loop) >= task->deadline_ms)
 			return NULL;
 		error = join_refresh(&attempt, key, result, &over);
 	}

@@ -1,7 +1,7 @@
 /*
  * What became of a connection's tokens when the provider was asked. What a provider says is a result, not an error: the
  * errors that tokens_*.h return are those of our own store and limits. All of their functions work for
- * request->connection_key, within request->deadline_ms, and park the fiber.
+ * task->connection_key, within task->deadline_ms, and park the fiber.
  */
 #ifndef FCGI_TOKENS_RESULT_H
 #define FCGI_TOKENS_RESULT_H

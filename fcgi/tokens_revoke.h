@@ -9,21 +9,20 @@
 
 #include <stdbool.h>
 
-struct app;
 struct error;
 struct exchange_result;
-struct request;
+struct task;
 
 #define TOKENS_REVOKE_MS 3000
 
 /* Revoke `token` of `account` at the provider, within TOKENS_REVOKE_MS, unless a stored connection shares its grant. */
-void tokens_revoke(struct app *app, struct request *request, const char *account, const char *token);
+void tokens_revoke(struct task *task, const char *account, const char *token);
 
 /*
  * A connection was deleted or replaced: forget that it used its grant, and revoke the grant where no other connection
  * uses it. `use` tells which do; *revoked whether it is dead now.
  */
-const struct error *tokens_grant_release(struct app *app, struct request *request, const struct integration *record,
+const struct error *tokens_grant_release(struct task *task, const struct integration *record,
 					 const struct credential *credential, enum grant_use *use, bool *revoked);
 
 /*
@@ -36,6 +35,6 @@ const char *tokens_revocation(bool revoked, enum grant_use use);
  * Revoke the tokens of an exchange that is refused, unless a stored connection may share their grant. Where their
  * account is not known, they are left, and the log says so.
  */
-void tokens_discard(struct app *app, struct request *request, const struct exchange_result *exchange);
+void tokens_discard(struct task *task, const struct exchange_result *exchange);
 
 #endif

@@ -14,10 +14,10 @@
 #include "common/singleflight.h"
 #include "fcgi/app.h"
 #include "fcgi/provider_userinfo.h"
-#include "fcgi/request.h"
 #include "fcgi/store_lease.h"
 #include "fcgi/store_use.h"
 #include "fcgi/store_validation.h"
+#include "fcgi/task.h"
 #include "fcgi/tokens_refresh_once.h"
 #include "fcgi/waits.h"
 
@@ -28,12 +28,12 @@
 
 /* Does the provider take the token, and for the account that is stored? TOKEN_DEAD: it refuses the token. */
 static enum token_result
-ask_userinfo(struct app *app, struct request *request, const char *access_token, const struct integration *record)
+ask_userinfo(struct task *task, const char *access_token, const struct integration *record)
 {
 	const char *account = NULL;
 	const char *email = NULL;
 
-	switch (provider_userinfo(app, request, access_token, &account, &email)) {
+	switch (provider_userinfo(task, access_token, &account, &email)) {
 	case USERINFO_GOOD: return text_equal(account, record->oauth_user_id) ? TOKEN_GOOD : TOKEN_IDENTITY;
 	case USERINFO_REFUSED: return TOKEN_DEAD;
 	case USERINFO_FORBIDDEN: return TOKEN_POLICY;
@@ -44,18 +44,18 @@ ask_userinfo(struct app *app, struct request *request, const char *access_token,
 
 /* Refresh where due, then ask who the token belongs to. A refused token is refreshed and asked about once more. */
 static const struct error *
-ask_provider(struct app *app, struct request *request, struct integration *record, enum token_result *result)
+ask_provider(struct task *task, struct integration *record, enum token_result *result)
 {
 	struct token_options options = {.minimum_seconds = MINIMUM_SECONDS, .ask_again = true};
 	struct credential credential;
 	char refused[CRYPTO_SHA256_HEX];
 
 	for (int round = 0; round < 2; round++) {
-		const struct error *error = tokens_fresh(app, request, &options, record, &credential, result);
+		const struct error *error = tokens_fresh(task, &options, record, &credential, result);
 
 		if (error != NULL || *result != TOKEN_GOOD)
 			return error;
-		*result = ask_userinfo(app, request, credential.access_token, record);
+		*result = ask_userinfo(task, credential.access_token, record);
 		if (*result != TOKEN_DEAD)
 			return NULL;
 		crypto_sha256_hex(credential.access_token, refused);
@@ -67,14 +67,14 @@ ask_provider(struct app *app, struct request *request, struct integration *recor
 }
 
 static const struct error *
-validate_connection(struct app *app, struct request *request, struct integration *record, bool *found)
+validate_connection(struct task *task, struct integration *record, bool *found)
 {
 	enum token_result result = TOKEN_UNREACHABLE;
 	const struct token_result_info *info;
 	const struct error *error;
 	bool stored = false;
 
-	error = ask_provider(app, request, record, &result);
+	error = ask_provider(task, record, &result);
 	*found = result != TOKEN_GONE;
 	if (error == NULL && result == TOKEN_REMOVED)
 		error = tokens_result_info(result)->error;
@@ -83,42 +83,40 @@ validate_connection(struct app *app, struct request *request, struct integration
 	info = tokens_result_info(result);
 	record->status = info->status;
 	record->status_reason = info->reason;
-	error = store_integration_status(app, request->arena, record, info->answered, &stored);
+	error = store_integration_status(task, record, info->answered, &stored);
 	if (error == NULL && !stored) /* reconnected or disconnected meanwhile: what is there now counts */
-		error = store_integration_read(app, request->arena, &request->connection_key, record, found);
+		error = store_integration_read(task, record, found);
 	if (error == NULL)
-		store_event_use(app, request->arena, "validated", request->actor, &request->connection_key,
-				record->status, request->request_id);
+		store_event_use(task, "validated", record->status);
 	return error;
 }
 
 /* As the leader of this process: validate, or wait for the process that does. */
 static const struct error *
-lead_validation(struct app *app, struct request *request, struct integration *record, bool *found)
+lead_validation(struct task *task, struct integration *record, bool *found)
 {
-	struct arena *arena = request->arena;
 	const char *before;
-	const struct error *error = store_validation_read(app, arena, &request->connection_key, &before);
+	const struct error *error = store_validation_read(task, &before);
 
 	while (error == NULL) {
 		struct lease *lease;
 		const char *mark;
 
-		error = store_lease_take(app, arena, LEASE_VALIDATE, &request->connection_key, &lease);
+		error = store_lease_take(task, LEASE_VALIDATE, &lease);
 		if (error == NULL)
-			error = store_validation_read(app, arena, &request->connection_key, &mark);
+			error = store_validation_read(task, &mark);
 		if (error == NULL && !text_equal(mark, before))
-			error = store_integration_read(app, arena, &request->connection_key, record, found);
+			error = store_integration_read(task, record, found);
 		else if (error == NULL && lease != NULL)
-			error = validate_connection(app, request, record, found);
-		else if (error == NULL && loop_now_ms(app->loop) + 2 * POLL_MS < request->deadline_ms) {
+			error = validate_connection(task, record, found);
+		else if (error == NULL && loop_now_ms(task->app->loop) + 2 * POLL_MS < task->deadline_ms) {
 			fiber_sleep(POLL_MS + (int64_t)random_below(POLL_MS));
 			continue;
 		} else if (error == NULL)
 			error = &error_overloaded;
 		if (lease != NULL) {
 			if (error == NULL)
-				store_validation_mark(app, arena, &request->connection_key);
+				store_validation_mark(task);
 			store_lease_release(lease);
 		}
 		break;
@@ -127,23 +125,23 @@ lead_validation(struct app *app, struct request *request, struct integration *re
 }
 
 const struct error *
-tokens_validate(struct app *app, struct request *request, struct integration *record, bool *found)
+tokens_validate(struct task *task, struct integration *record, bool *found)
 {
-	const struct connection_key *connection = &request->connection_key;
-	const char *key = arena_join(request->arena, "validate ", connection->organization, " ", connection->user, " ",
+	const struct connection_key *connection = &task->connection_key;
+	const char *key = arena_join(task->arena, "validate ", connection->organization, " ", connection->user, " ",
 				     connection->service, NULL);
-	const struct error *error = waits_begin(app, request);
+	const struct error *error = waits_begin(task);
 	struct singleflight flight;
 
 	if (error != NULL)
 		return error;
-	switch (singleflight_join(app->singleflights, &flight, key, request->deadline_ms, &error)) {
+	switch (singleflight_join(task->app->singleflights, &flight, key, task->deadline_ms, &error)) {
 	case SINGLEFLIGHT_LEADER:
-		error = lead_validation(app, request, record, found);
+		error = lead_validation(task, record, found);
 		singleflight_end(&flight, error);
 		return error;
 	case SINGLEFLIGHT_TIMEOUT: return &error_overloaded;
 	case SINGLEFLIGHT_FOLLOWER: break;
 	}
-	return error != NULL ? error : store_integration_read(app, request->arena, connection, record, found);
+	return error != NULL ? error : store_integration_read(task, record, found);
 }

@@ -8,14 +8,13 @@
 
 #include <stdbool.h>
 
-struct app;
 struct error;
-struct request;
+struct task;
 
 /*
  * Ask the provider about the connection, refreshing first where due, and store the new status. Concurrent calls for one
  * connection, on all workers and hosts, share one. *found is false when nothing is stored.
  */
-const struct error *tokens_validate(struct app *app, struct request *request, struct integration *record, bool *found);
+const struct error *tokens_validate(struct task *task, struct integration *record, bool *found);
 
 #endif

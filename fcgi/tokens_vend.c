@@ -7,9 +7,8 @@
 #include "common/clock.h"
 #include "common/crypto.h"
 #include "fcgi/api_error.h"
-#include "fcgi/app.h"
-#include "fcgi/request.h"
 #include "fcgi/store_use.h"
+#include "fcgi/task.h"
 #include "fcgi/tokens_refresh_once.h"
 
 /* A stored token that is still good is handed out, although the provider fails or too many wait for it. */
@@ -28,15 +27,14 @@ is_still_usable(const struct credential *credential, const struct token_options 
 
 /* A call that failed has taken its time: is the connection still the one that was read before, and good? */
 static const struct error *
-is_still_stored(struct app *app, struct request *request, const struct integration *read, bool *still)
+is_still_stored(struct task *task, const struct integration *read, bool *still)
 {
 	struct integration record;
 	struct credential credential;
 	const struct error *error;
 	bool found;
 
-	error = store_integration_read_tokens(app, request->arena, request->provider, &request->connection_key, NULL,
-					      &record, &credential, &found);
+	error = store_integration_read_tokens(task, NULL, &record, &credential, &found);
 	*still = error == NULL && found && !record.member_removed && text_equal(record.generation, read->generation) &&
 		 !text_equal(record.status, "invalid") && !tokens_are_of_another(&record);
 	return error;
@@ -44,15 +42,14 @@ is_still_stored(struct app *app, struct request *request, const struct integrati
 
 /* One attempt; *noted is false when the connection went away, or became another, before the token was noted. */
 static const struct error *
-vend_once(struct app *app, struct request *request, const struct token_options *options, struct vended_token *out,
-	  bool *noted)
+vend_once(struct task *task, const struct token_options *options, struct vended_token *out, bool *noted)
 {
 	const struct error *error;
 	enum token_result result;
 	struct words missing;
 
 	out->warning = NULL;
-	error = tokens_fresh(app, request, options, &out->record, &out->credential, &result);
+	error = tokens_fresh(task, options, &out->record, &out->credential, &result);
 	if (error != NULL)
 		return error;
 	if (result != TOKEN_GOOD) {
@@ -60,19 +57,19 @@ vend_once(struct app *app, struct request *request, const struct token_options *
 
 		if (!is_still_usable(&out->credential, options, result))
 			return tokens_result_info(result)->error;
-		error = is_still_stored(app, request, &out->record, &still);
+		error = is_still_stored(task, &out->record, &still);
 		if (error != NULL || !still)
 			return error;
 		out->warning = tokens_result_info(result)->reason;
 	}
-	missing = words_minus(request->arena, options->scopes, &out->record.scopes);
+	missing = words_minus(task->arena, options->scopes, &out->record.scopes);
 	if (missing.count > 0)
 		return &error_scopes_missing;
-	return store_integration_vended(app, request->arena, &out->record, &out->credential, noted);
+	return store_integration_vended(task, &out->record, &out->credential, noted);
 }
 
 const struct error *
-tokens_vend(struct app *app, struct request *request, const struct token_options *options, const struct words *scopes,
+tokens_vend(struct task *task, const struct token_options *options, const struct words *scopes,
 	    struct vended_token *out)
 {
 	struct token_options whole = *options;
@@ -80,13 +77,12 @@ tokens_vend(struct app *app, struct request *request, const struct token_options
 	bool noted = false;
 
 	whole.scopes = scopes;
-	error = vend_once(app, request, &whole, out, &noted);
+	error = vend_once(task, &whole, out, &noted);
 	if (error == NULL && !noted) /* disconnected at this moment, and perhaps connected again */
-		error = vend_once(app, request, &whole, out, &noted);
+		error = vend_once(task, &whole, out, &noted);
 	if (error == NULL && !noted)
 		error = &error_integration_not_found;
 	if (error == NULL)
-		store_event_use(app, request->arena, "token_issued", request->actor, &request->connection_key,
-				out->warning != NULL ? out->warning : "ok", request->request_id);
+		store_event_use(task, "token_issued", out->warning != NULL ? out->warning : "ok");
 	return error;
 }

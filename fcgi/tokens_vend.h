@@ -7,6 +7,8 @@
 #include "fcgi/store_integration.h"
 #include "fcgi/tokens_refresh.h"
 
+struct task;
+
 struct vended_token {
 	struct integration record;
 	struct credential credential;
@@ -17,7 +19,7 @@ struct vended_token {
  * A fresh access token for a program, if every one of `scopes` (after aliases) is granted. Errors: nothing stored, dead
  * or unreadable, a scope missing, the member removed, or the provider failing while no stored token is left.
  */
-const struct error *tokens_vend(struct app *app, struct request *request, const struct token_options *options,
-				const struct words *scopes, struct vended_token *out);
+const struct error *tokens_vend(struct task *task, const struct token_options *options, const struct words *scopes,
+				struct vended_token *out);
 
 #endif

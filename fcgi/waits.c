@@ -5,7 +5,7 @@
 #include "common/text.h"
 #include "fcgi/app.h"
 #include "fcgi/app_metrics.h"
-#include "fcgi/request.h"
+#include "fcgi/task.h"
 
 #include <stdlib.h>
 
@@ -50,28 +50,25 @@ is_beyond(const struct waits *waits, const struct wait *wait, enum waits_bound *
 		return true;
 	for (const struct wait *other = waits->first; other != NULL; other = other->next) {
 		of_connection += is_same_connection(other->connection, wait->connection);
-		of_caller += text_equal(other->caller, wait->caller);
+		of_caller += text_equal(other->waiter, wait->waiter);
 	}
 	*bound = of_connection >= WAITS_PER_CONNECTION ? WAITS_CONNECTION : WAITS_CALLER;
 	return of_connection >= WAITS_PER_CONNECTION || of_caller >= WAITS_PER_CALLER;
 }
 
 static const struct error *
-take_place(struct app *app, struct request *request, const struct connection_key *connection)
+take_place(struct task *task, const struct connection_key *connection)
 {
-	struct waits *waits = app->waits;
-	struct wait *wait = &request->wait;
+	struct waits *waits = task->app->waits;
+	struct wait *wait = &task->wait;
 	enum waits_bound bound;
 
 	if (waits == NULL || wait->held)
 		return NULL;
-	*wait = (struct wait){.held = true,
-			      .connection = connection,
-			      .caller = request->caller.found ? request->actor : request->session.binding,
-			      .next = waits->first};
+	*wait = (struct wait){.held = true, .connection = connection, .waiter = task->waiter, .next = waits->first};
 	if (is_beyond(waits, wait, &bound)) {
 		*wait = (struct wait){0};
-		app_metrics_wait_refused(app, bound);
+		app_metrics_wait_refused(task->app, bound);
 		return &error_overloaded;
 	}
 	waits->first = wait;
@@ -80,28 +77,28 @@ take_place(struct app *app, struct request *request, const struct connection_key
 }
 
 const struct error *
-waits_begin(struct app *app, struct request *request)
+waits_begin(struct task *task)
 {
-	return take_place(app, request, &request->connection_key);
+	return take_place(task, &task->connection_key);
 }
 
 const struct error *
-waits_begin_change(struct app *app, struct request *request)
+waits_begin_change(struct task *task)
 {
-	return take_place(app, request, NULL);
+	return take_place(task, NULL);
 }
 
 void
-waits_end(struct app *app, struct request *request)
+waits_end(struct task *task)
 {
-	struct wait *wait = &request->wait;
+	struct wait *wait = &task->wait;
 	struct wait **at;
 
 	if (!wait->held)
 		return;
-	for (at = &app->waits->first; *at != wait; at = &(*at)->next)
+	for (at = &task->app->waits->first; *at != wait; at = &(*at)->next)
 		continue;
 	*at = wait->next;
-	app->waits->count--;
+	task->app->waits->count--;
 	*wait = (struct wait){0};
 }

@@ -9,9 +9,8 @@
 
 #include <stddef.h>
 
-struct app;
 struct error;
-struct request;
+struct task;
 struct waits;
 
 /* One answer serves all who wait for the same connection. More of them than a team's programs ask at once gain nothing
@@ -34,13 +33,13 @@ void waits_close(struct waits *waits);
  * Before a request waits: take a place, which it keeps until waits_end; error_overloaded where a bound is reached. A
  * request that has one needs no second.
  */
-const struct error *waits_begin(struct app *app, struct request *request);
+const struct error *waits_begin(struct task *task);
 
 /* The same for a member who connects or disconnects. Programs that wait for the connection cannot keep them from it:
  * the session's bound and the whole worker's count. */
-const struct error *waits_begin_change(struct app *app, struct request *request);
+const struct error *waits_begin_change(struct task *task);
 
 /* At the end of every request, however it ended, while its texts are readable. */
-void waits_end(struct app *app, struct request *request);
+void waits_end(struct task *task);
 
 #endif

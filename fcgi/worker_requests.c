@@ -85,15 +85,15 @@ log_request(const struct job *job, int status, int64_t microseconds)
 	struct log_line line;
 
 	log_begin(&line, LOG_LEVEL_INFO, "request");
-	log_text(&line, "request_id", request->request_id);
+	log_text(&line, "request_id", request->task.request_id);
 	log_text(&line, "method", request_method_name(request->method));
 	log_text(&line, "route", router_name(job->route));
 	log_number(&line, "status", status);
 	log_text(&line, "code", request->error != NULL ? request->error->code : NULL);
 	log_number(&line, "duration_us", microseconds);
-	log_text(&line, "organization", request->connection_key.organization);
-	log_text(&line, "user", request->connection_key.user);
-	log_text(&line, "service", request->connection_key.service);
+	log_text(&line, "organization", request->task.connection_key.organization);
+	log_text(&line, "user", request->task.connection_key.user);
+	log_text(&line, "service", request->task.connection_key.service);
 	log_end(&line);
 }
 
@@ -130,7 +130,7 @@ answer_overloaded(struct job *job)
 {
 	struct worker *worker = job->worker;
 
-	job->request.arena = worker->reserve;
+	job->request.task.arena = worker->reserve;
 	job->request.error = &error_overloaded;
 	response_problem(&job->response, &job->request, &error_overloaded);
 	send_answer(job);
@@ -142,7 +142,7 @@ run_job(void *arg)
 {
 	struct job *job = arg;
 
-	job->route = router_run(&job->worker->app, &job->request, &job->response);
+	job->route = router_run(&job->request, &job->response);
 }
 
 static void
@@ -152,7 +152,7 @@ ended(void *arg, bool abandoned)
 	struct worker *worker = job->worker;
 
 	worker->in_flight--;
-	waits_end(&worker->app, &job->request);
+	waits_end(&job->request.task);
 	if (abandoned)
 		answer_overloaded(job);
 	else
@@ -180,7 +180,8 @@ read_request(struct connection *connection)
 		worker_close_connection(connection);
 		return NULL;
 	}
-	job->request.deadline_ms = loop_now_ms(connection->worker->loop) + REQUEST_MS;
+	job->request.task.app = &connection->worker->app;
+	job->request.task.deadline_ms = loop_now_ms(connection->worker->loop) + REQUEST_MS;
 	response_init(&job->response, job->arena);
 	worker_set_state(connection, CONNECTION_BUSY);
 	return job;

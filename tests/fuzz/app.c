@@ -15,6 +15,7 @@
 #include "fcgi/router.h"
 #include "fcgi/signing_keys.h"
 #include "fcgi/store.h"
+#include "fcgi/task.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
@@ -47,7 +48,7 @@ static struct {
 	struct app app;
 	struct fibers *fibers;
 	struct arena *arena;
-	void (*fn)(struct app *, struct arena *, void *);
+	void (*fn)(struct task *, void *);
 	void *arg;
 	bool abandoned;
 } run;
@@ -378,8 +379,15 @@ exhausted(void *arg)
 static void
 work(void *arg)
 {
+	struct task task = {.app = &run.app,
+			    .arena = run.arena,
+			    .connection_key = {FUZZ_ORGANIZATION, FUZZ_USER, FUZZ_SERVICE},
+			    .provider = config_provider(run.app.config, FUZZ_SERVICE),
+			    .actor = "user:" FUZZ_USER,
+			    .request_id = "r"};
+
 	(void)arg;
-	run.fn(&run.app, run.arena, run.arg);
+	run.fn(&task, run.arg);
 }
 
 static void
@@ -391,7 +399,7 @@ ended(void *arg, bool abandoned)
 }
 
 bool
-fuzz_app_run(const struct fuzz_answers *answers, void (*fn)(struct app *, struct arena *, void *), void *arg)
+fuzz_app_run(const struct fuzz_answers *answers, void (*fn)(struct task *, void *), void *arg)
 {
 	struct app *app = fuzz_app();
 

@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 struct app;
-struct arena;
+struct task;
 
 /* The two services of the settings: the second has no signing keys. */
 #define FUZZ_SERVICE "google"
@@ -35,7 +35,7 @@ bool fuzz_one_answer_less(struct fuzz_answers *answers);
 /* The app alone, made with the first call. */
 struct app *fuzz_app(void);
 
-/* Run fn(app, arena, arg) on a fiber, with a fresh connection to Redis; false when its arena was exhausted. */
-bool fuzz_app_run(const struct fuzz_answers *answers, void (*fn)(struct app *, struct arena *, void *), void *arg);
+/* Run fn(task, arg) on a fiber, with a fresh connection to Redis; false when its arena was exhausted. */
+bool fuzz_app_run(const struct fuzz_answers *answers, void (*fn)(struct task *, void *), void *arg);
 
 #endif

@@ -25,14 +25,15 @@ check_text(const char *text)
 static void
 check_request(const struct request *request)
 {
-	const char *const texts[] = {request->path,           request->query,       request->host,
-				     request->target_host,    request->cookie,      request->authorization,
-				     request->origin,         request->request_id,  request->content_type,
+	const char *const texts[] = {request->path,           request->query,           request->host,
+				     request->target_host,    request->cookie,          request->authorization,
+				     request->origin,         request->task.request_id, request->content_type,
 				     request->sec_fetch_site, request->gateway_code};
 
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
 		check_text(texts[i]);
-	must(request->path != NULL && request->query != NULL && request->host != NULL && request->request_id != NULL);
+	must(request->path != NULL && request->query != NULL && request->host != NULL &&
+	     request->task.request_id != NULL);
 	must(request->target_host != NULL && strchr(request->path, '?') == NULL);
 	must(request->body != NULL && request->body_len <= REQUEST_BODY_MAX &&
 	     request->body[request->body_len] == '\0');

@@ -22,13 +22,11 @@
 #include "fcgi/store_shared_grant.h"
 #include "fcgi/store_state.h"
 #include "fcgi/store_validation.h"
+#include "fcgi/task.h"
 #include "tests/fuzz/app.h"
 #include "tests/fuzz/fuzz.h"
 
 #define SHORTER_MAX 8
-
-static const struct connection_key connection = {
-    .organization = FUZZ_ORGANIZATION, .user = FUZZ_USER, .service = FUZZ_SERVICE};
 
 static bool
 is_shown(const char *text)
@@ -80,10 +78,10 @@ check_session(const struct session *session)
 }
 
 static void
-read_whole_session(struct app *app, struct arena *arena, void *arg)
+read_whole_session(struct task *task, void *arg)
 {
 	struct session session;
-	const struct error *error = store_session_read_all(app, arena, "token-MARKER", &session);
+	const struct error *error = store_session_read_all(task, "token-MARKER", &session);
 
 	(void)arg;
 	check_error(error);
@@ -92,72 +90,72 @@ read_whole_session(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-check_list(struct app *app, struct arena *arena, const char *user, const struct prefetched_records *prefetched)
+check_list(struct task *task, const char *user, const struct prefetched_records *prefetched)
 {
 	struct integration *records;
 	size_t count;
 
-	if (store_integration_list(app, arena, FUZZ_ORGANIZATION, user, prefetched, &records, &count) != NULL)
+	if (store_integration_list(task, FUZZ_ORGANIZATION, user, prefetched, &records, &count) != NULL)
 		return;
-	must(count <= app->config->provider_count);
+	must(count <= task->app->config->provider_count);
 	for (size_t i = 0; i < count; i++)
 		check_record(&records[i]);
 }
 
 /* Twice: the second time with the user's records, on a guess who that is. Another user never gets them. */
 static void
-read_session(struct app *app, struct arena *arena, void *arg)
+read_session(struct task *task, void *arg)
 {
-	app->hints = hints_open();
-	must(app->hints != NULL);
+	task->app->hints = hints_open();
+	must(task->app->hints != NULL);
 	for (int i = 0; i < 2; i++) {
 		struct prefetched_records prefetched = {.user = NULL};
 		struct session session;
 		const struct error *error =
-		    store_session_read(app, arena, "token-MARKER", FUZZ_ORGANIZATION, &session, &prefetched);
+		    store_session_read(task, "token-MARKER", FUZZ_ORGANIZATION, &session, &prefetched);
 
 		check_error(error);
 		if (error != NULL || !session.found)
 			break;
 		check_session(&session);
 		must(session.organization_count == 0 && (prefetched.user == NULL || i == 1));
-		check_list(app, arena, session.user, &prefetched);
+		check_list(task, session.user, &prefetched);
 	}
-	hints_close(app->hints);
-	app->hints = NULL;
+	hints_close(task->app->hints);
+	task->app->hints = NULL;
 	(void)arg;
 }
 
 static void
-read_caller(struct app *app, struct arena *arena, void *arg)
+read_caller(struct task *task, void *arg)
 {
 	struct caller caller;
 
 	(void)arg;
-	check_error(store_caller_read(app, arena, "key-MARKER", &caller));
+	check_error(store_caller_read(task, "key-MARKER", &caller));
 	must(!caller.found || (caller.name != NULL && is_shown(caller.name)));
 }
 
 static void
-list_callers(struct app *app, struct arena *arena, void *arg)
+list_callers(struct task *task, void *arg)
 {
 	struct caller_list list;
 
 	(void)arg;
-	if (store_caller_list(app, arena, &list) != NULL)
+	if (store_caller_list(task, &list) != NULL)
 		return;
 	for (size_t i = 0; i < list.count; i++)
 		must(list.items[i].caller.found && is_shown(list.items[i].caller.name));
 }
 
 static void
-take_state(struct app *app, struct arena *arena, void *arg)
+take_state(struct task *task, void *arg)
 {
 	struct oauth_state state;
 	bool found;
 
 	(void)arg;
-	check_error(store_state_take(app, arena, "state-MARKER.acme", &state, &found));
+	check_error(store_state_take(task, "state-MARKER.acme", &state, &found));
 	if (!found)
 		return;
 	must(text_is_id(state.connection_key.organization) && text_is_id(state.connection_key.user));
@@ -167,14 +165,12 @@ take_state(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-read_tokens_once(struct app *app, struct arena *arena, const struct vend_condition *options)
+read_tokens_once(struct task *task, const struct vend_condition *options)
 {
-	const struct provider *provider = config_provider(app->config, FUZZ_SERVICE);
 	struct integration record;
 	struct credential credential;
 	bool found;
-	const struct error *error =
-	    store_integration_read_tokens(app, arena, provider, &connection, options, &record, &credential, &found);
+	const struct error *error = store_integration_read_tokens(task, options, &record, &credential, &found);
 
 	check_error(error);
 	must(error == NULL || !found);
@@ -186,44 +182,44 @@ read_tokens_once(struct app *app, struct arena *arena, const struct vend_conditi
 
 /* To be handed out: twice, because the second time another way is taken. */
 static void
-read_tokens(struct app *app, struct arena *arena, void *arg)
+read_tokens(struct task *task, void *arg)
 {
 	static const struct words none;
 	static const struct vend_condition options = {.expires_at = 1790000000, .scopes = &none};
 
-	app->hints = hints_open();
-	must(app->hints != NULL);
-	read_tokens_once(app, arena, &options);
-	read_tokens_once(app, arena, &options);
-	hints_close(app->hints);
-	app->hints = NULL;
+	task->app->hints = hints_open();
+	must(task->app->hints != NULL);
+	read_tokens_once(task, &options);
+	read_tokens_once(task, &options);
+	hints_close(task->app->hints);
+	task->app->hints = NULL;
 	(void)arg;
 }
 
 static void
-read_tokens_only(struct app *app, struct arena *arena, void *arg)
+read_tokens_only(struct task *task, void *arg)
 {
 	(void)arg;
-	read_tokens_once(app, arena, NULL);
+	read_tokens_once(task, NULL);
 }
 
 static void
-list_records(struct app *app, struct arena *arena, void *arg)
+list_records(struct task *task, void *arg)
 {
 	static const struct prefetched_records none;
 
 	(void)arg;
-	check_list(app, arena, FUZZ_USER, &none);
+	check_list(task, FUZZ_USER, &none);
 }
 
 static void
-scan_records(struct app *app, struct arena *arena, void *arg)
+scan_records(struct task *task, void *arg)
 {
 	struct integration *records;
 	size_t count;
 
 	(void)arg;
-	if (store_integration_scan(app, arena, FUZZ_ORGANIZATION, NULL, &records, &count) != NULL)
+	if (store_integration_scan(task, FUZZ_ORGANIZATION, NULL, &records, &count) != NULL)
 		return;
 	for (size_t i = 0; i < count; i++) {
 		check_record(&records[i]);
@@ -232,13 +228,12 @@ scan_records(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-delete_record(struct app *app, struct arena *arena, void *arg)
+delete_record(struct task *task, void *arg)
 {
 	struct deletion deletion;
 
 	(void)arg;
-	check_error(
-	    store_integration_delete(app, arena, config_provider(app->config, FUZZ_SERVICE), &connection, &deletion));
+	check_error(store_integration_delete(task, &deletion));
 	if (deletion.found) {
 		check_record(&deletion.connection.record);
 		check_tokens(&deletion.connection.credential);
@@ -254,11 +249,10 @@ delete_record(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-connect_record(struct app *app, struct arena *arena, void *arg)
+connect_record(struct task *task, void *arg)
 {
-	const struct provider *provider = config_provider(app->config, FUZZ_SERVICE);
 	struct integration record = {.id = "id",
-				     .connection_key = connection,
+				     .connection_key = task->connection_key,
 				     .status = "valid",
 				     .oauth_user_id = "account",
 				     .connected_at = "2026-01-01T00:00:00Z",
@@ -267,15 +261,14 @@ connect_record(struct app *app, struct arena *arena, void *arg)
 	struct credential credential = {.state = CREDENTIAL_OPEN,
 					.access_token = "ya29.MARKER",
 					.refresh_token = "1//MARKER",
-					.issuer = provider->issuer,
-					.client_id = provider->client.id};
+					.issuer = task->provider->issuer,
+					.client_id = task->provider->client.id};
 	struct integration old = {0};
 	struct credential old_credential;
 	enum store_outcome outcome;
 
 	(void)arg;
-	if (store_integration_connect(app, arena, provider, &record, &credential, true, &outcome, &old,
-				      &old_credential) != NULL)
+	if (store_integration_connect(task, &record, &credential, true, &outcome, &old, &old_credential) != NULL)
 		return;
 	must(outcome <= STORE_REMOVED && record.id != NULL);
 	if (outcome == STORE_REPLACED || outcome == STORE_MISMATCH)
@@ -283,45 +276,45 @@ connect_record(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-read_grant(struct app *app, struct arena *arena, void *arg)
+read_grant(struct task *task, void *arg)
 {
 	enum grant_use use = GRANT_OTHERS;
 	struct grant_revocation last;
 	int result;
 	const char *mark;
-	const struct integration record = {.connection_key = connection, .generation = "g"};
+	const struct integration record = {.connection_key = task->connection_key, .generation = "g"};
 
 	(void)arg;
-	check_error(store_shared_grant_use(app, arena, "https://accounts.google.com", "account", &connection, &use));
+	check_error(store_shared_grant_use(task, "https://accounts.google.com", "account", &use));
 	must(use <= GRANT_OTHERS);
-	check_error(store_shared_grant_revocation(app, arena, "https://accounts.google.com", "account", &last));
-	check_error(store_refresh_failure_read(app, arena, &record, &result));
-	check_error(store_validation_read(app, arena, &connection, &mark));
+	check_error(store_shared_grant_revocation(task, "https://accounts.google.com", "account", &last));
+	check_error(store_refresh_failure_read(task, &record, &result));
+	check_error(store_validation_read(task, &mark));
 }
 
 static void
-count_limit(struct app *app, struct arena *arena, void *arg)
+count_limit(struct task *task, void *arg)
 {
 	int64_t retry_after = 0;
 	bool removed = false;
 	struct lease *lease = NULL;
 
 	(void)arg;
-	check_error(store_state_admit(app, arena, &connection, 20, &retry_after, &removed));
+	check_error(store_state_admit(task, 20, &retry_after, &removed));
 	must(retry_after >= 0);
-	check_error(store_lease_take(app, arena, LEASE_REFRESH, &connection, &lease));
+	check_error(store_lease_take(task, LEASE_REFRESH, &lease));
 	if (lease != NULL)
 		store_lease_release(lease);
 }
 
 static void
-read_events(struct app *app, struct arena *arena, void *arg)
+read_events(struct task *task, void *arg)
 {
 	struct event *events;
 	size_t count;
 
 	(void)arg;
-	if (store_event_read(app, arena, FUZZ_ORGANIZATION, false, "0", &events, &count) != NULL)
+	if (store_event_read(task, FUZZ_ORGANIZATION, false, "0", &events, &count) != NULL)
 		return;
 	must(count <= STORE_EVENTS_MAX);
 	for (size_t i = 0; i < count; i++)
@@ -329,49 +322,49 @@ read_events(struct app *app, struct arena *arena, void *arg)
 }
 
 static void
-rotate(struct app *app, struct arena *arena, void *arg)
+rotate(struct task *task, void *arg)
 {
 	struct rotation rotation = {0};
 
 	(void)arg;
 	for (int i = 0; i < 8 && !rotation.over; i++) {
-		if (store_rotate_page(app, arena, &rotation) != NULL)
+		if (store_rotate_page(task, &rotation) != NULL)
 			return;
 	}
 	must(rotation.key_count <= ROTATION_KEYS_MAX && rotation.done >= 0);
 }
 
 static void
-list_members(struct app *app, struct arena *arena, void *arg)
+list_members(struct task *task, void *arg)
 {
 	struct words users;
 	bool existed;
 
 	(void)arg;
-	if (store_member_list(app, arena, FUZZ_ORGANIZATION, &users) != NULL)
+	if (store_member_list(task, FUZZ_ORGANIZATION, &users) != NULL)
 		return;
 	for (size_t i = 0; i < users.count; i++)
 		must(text_is_id(users.items[i]));
-	check_error(store_member_restore(app, arena, FUZZ_ORGANIZATION, FUZZ_USER, &existed));
+	check_error(store_member_restore(task, FUZZ_ORGANIZATION, FUZZ_USER, &existed));
 }
 
 /* What nobody waits for, and then something that is waited for. */
 static void
-send_only(struct app *app, struct arena *arena, void *arg)
+send_only(struct task *task, void *arg)
 {
 	struct redis_batch batch;
 	bool found;
 	struct integration record;
 
 	(void)arg;
-	check_error(store_integration_read(app, arena, &connection, &record, &found));
-	store_event_append(app, arena, "connected", "user:u1", &connection, "ok", "r");
-	redis_batch_init(&batch, arena);
+	check_error(store_integration_read(task, &record, &found));
+	store_event_append(task, "connected", "ok");
+	redis_batch_init(&batch, task->arena);
 	redis_add(&batch, "PING", NULL);
-	check_error(redis_run(app->redis, &batch, true));
+	check_error(redis_run(task->app->redis, &batch, true));
 }
 
-static void (*const readers[])(struct app *, struct arena *, void *) = {
+static void (*const readers[])(struct task *, void *) = {
     read_session, read_whole_session, read_caller,  list_callers,  take_state,     read_tokens_only,
     read_tokens,  list_records,       scan_records, delete_record, connect_record, read_grant,
     count_limit,  read_events,        rotate,       list_members,  send_only,

@@ -72,7 +72,7 @@ read_header(struct request *request, char *line)
 	    {"origin", &request->origin},
 	    {"sec_fetch_site", &request->sec_fetch_site},
 	    {"content_type", &request->content_type},
-	    {"request_id", &request->request_id},
+	    {"request_id", &request->task.request_id},
 	    {"gateway_code", &request->gateway_code},
 	};
 	char *colon = strstr(line, ": ");
@@ -93,7 +93,7 @@ read_head(struct input *input)
 	char *rest = input->head;
 
 	request->host = request->target_host = "app.example.com";
-	request->request_id = "r";
+	request->task.request_id = "r";
 	request->origin = "https://app.example.com";
 	request->cookie = "__Host-session=token-MARKER";
 	request->content_type = "application/json";
@@ -150,18 +150,19 @@ check_answer(struct arena *arena, const struct request *request, const struct re
 }
 
 static void
-run(struct app *app, struct arena *arena, void *arg)
+run(struct task *task, void *arg)
 {
 	struct input *input = arg;
 	struct request *request = &input->request;
 
-	request->arena = arena;
+	request->task.app = task->app;
+	request->task.arena = task->arena;
 	request->body = input->body;
 	request->body_len = input->body_len;
-	request->deadline_ms = loop_now_ms(app->loop) + WAIT_MS;
-	response_init(&input->response, arena);
-	(void)router_run(app, request, &input->response);
-	check_answer(arena, request, &input->response);
+	request->task.deadline_ms = loop_now_ms(task->app->loop) + WAIT_MS;
+	response_init(&input->response, task->arena);
+	(void)router_run(request, &input->response);
+	check_answer(task->arena, request, &input->response);
 }
 
 int

@@ -21,7 +21,7 @@ LAYERS = [
     ("tokens", r"fcgi/tokens(_\w+)?"),
     ("stores", r"fcgi/store(_\w+)?"),
     ("calls to providers", r"fcgi/(provider_call|provider_userinfo|signing_keys)"),
-    ("what a request and a worker have", r"fcgi/(app|app_metrics|request|response|api_error|hints|waits)"),
+    ("what a request and a worker have", r"fcgi/(app|app_metrics|request|response|task|api_error|hints|waits)"),
     ("settings", r"fcgi/config(_\w+)?"),
     ("provider files", r"fcgi/provider(_file)?"),
     ("mechanism", r"common/\w+"),
@@ -29,7 +29,7 @@ LAYERS = [
 
 # (file, what it includes): why it may.
 EXCEPTIONS = {
-    ("fcgi/request.h", "fcgi/store.h"): "whose connection a request is about",
+    ("fcgi/task.h", "fcgi/store.h"): "whose connection a task is about",
     ("fcgi/request.h", "fcgi/store_caller.h"): "the caller that access.c found",
     ("fcgi/request.h", "fcgi/store_session.h"): "the session that access.c found",
     ("fcgi/response.c", "fcgi/store_integration.h"): "a record's JSON form, which several routes answer",

@@ -110,9 +110,8 @@ def events():
               re.findall(r'redis_complain\([a-z]+, "([a-z_]+)"', text))
     compare(page, "log event", set(logged), first_column(section(page, "The log")))
     compare(page, "metric", set(re.findall(r'"(integrations_[a-z_]+)"', text)), first_column(section(page, "Metrics")))
-    audit = (re.findall(r'store_event_(?:append|append_known|use)\([^;]*?(?:arena|work), "([a-z_]+)"', text) +
-             re.findall(r"'event', '([a-z_]+)'", text) +
-             re.findall(r'\bnote[a-z_]*\(app, request, "([a-z_]+)"', text))
+    audit = (re.findall(r'store_event_(?:append|append_known|use)\([^;"]*, "([a-z_]+)"', text) +
+             re.findall(r"'event', '([a-z_]+)'", text))
     compare(page, "audit event", set(audit), first_column(section(page, "The audit")))
 
 

@@ -288,10 +288,10 @@ tells_what_nginx_says(void **state)
 	assert_string_equal(request.authorization, "Bearer session-MARKER");
 	assert_null(request.cookie);
 	assert_null(request.origin);
-	assert_string_equal(request.request_id, "0123456789abcdef");
+	assert_string_equal(request.task.request_id, "0123456789abcdef");
 	assert_int_equal(request.body_len, 0);
 	assert_null(request.broken);
-	assert_null(request.connection_key.user);
+	assert_null(request.task.connection_key.user);
 	assert_true(say(""));
 }
 

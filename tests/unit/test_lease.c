@@ -12,11 +12,10 @@
 #include "fcgi/app.h"
 #include "fcgi/store.h"
 #include "fcgi/store_lease.h"
+#include "fcgi/task.h"
 #include "tests/unit/on_loop.h"
 
 #include <string.h>
-
-static const struct connection_key connection = {.organization = "acme", .user = "ada", .service = "google"};
 
 static struct app app;
 static struct arena *arena;
@@ -83,7 +82,9 @@ close_all(void **state)
 static void
 take(void)
 {
-	assert_null(store_lease_take(&app, arena, LEASE_REFRESH, &connection, &lease));
+	struct task task = {.app = &app, .arena = arena, .connection_key = {"acme", "ada", "google"}};
+
+	assert_null(store_lease_take(&task, LEASE_REFRESH, &lease));
 	assert_non_null(lease);
 }
 

@@ -18,11 +18,10 @@ static struct provider_mcp mcps[] = {{.mcp = "mail"}, {.mcp = "files"}};
 
 /* In place of the connection: there is one, and it has a token. */
 const struct error *
-tokens_vend(struct app *app, struct request *request, const struct token_options *options, const struct words *scopes,
+tokens_vend(struct task *task, const struct token_options *options, const struct words *scopes,
 	    struct vended_token *out)
 {
-	(void)app;
-	(void)request;
+	(void)task;
 	(void)options;
 	(void)scopes;
 	*out = (struct vended_token){.credential = {.access_token = "ya29.MARKER"}};
@@ -38,13 +37,12 @@ ask(size_t mcp_count, const char *session_mcps)
 				    .api_paths = words_split(arena, "/v1/"),
 				    .mcps = mcps,
 				    .mcp_count = mcp_count};
-	struct request request = {.arena = arena,
-				  .provider = &provider,
+	struct request request = {.task = {.arena = arena, .provider = &provider},
 				  .query = "",
 				  .path_suffix = "/v1/things",
 				  .session = {.found = true, .binding = "token:MARKER", .mcps = session_mcps}};
 	struct response response = {.arena = arena};
-	const struct error *error = route_gateway_proxy(NULL, &request, &response);
+	const struct error *error = route_gateway_proxy(&request, &response);
 
 	arena_close(arena);
 	return error;

@@ -15,6 +15,7 @@
 #include "fcgi/config.h"
 #include "fcgi/store.h"
 #include "fcgi/store_use.h"
+#include "fcgi/task.h"
 #include "tests/unit/on_loop.h"
 
 #include <stdio.h>
@@ -93,9 +94,13 @@ app_metrics_event_lost(struct app *lost)
 static void
 use_as(const char *event, const char *actor, const char *user, const char *outcome)
 {
-	const struct connection_key connection = {.organization = "acme", .user = user, .service = "google"};
+	struct task task = {.app = &app,
+			    .arena = arena,
+			    .connection_key = {.organization = "acme", .user = user, .service = "google"},
+			    .actor = actor,
+			    .request_id = "r1"};
 
-	store_event_use(&app, arena, event, actor, &connection, outcome, "r1");
+	store_event_use(&task, event, outcome);
 	arena_reset(arena);
 }
 

@@ -17,9 +17,9 @@
 #define REQUESTS 600
 
 static struct app app;
-static struct request requests[REQUESTS];
+static struct task requests[REQUESTS];
 static char users[REQUESTS][16];
-static char sessions[REQUESTS][16];
+static char waiters[REQUESTS][16];
 
 static void
 open_room(size_t max_in_flight)
@@ -28,9 +28,9 @@ open_room(size_t max_in_flight)
 	assert_non_null(app.waits);
 	for (size_t i = 0; i < REQUESTS; i++) {
 		snprintf(users[i], sizeof users[i], "u%zu", i);
-		snprintf(sessions[i], sizeof sessions[i], "sid:%zu", i);
-		requests[i] = (struct request){.connection_key = {"acme", users[i], "google"}};
-		requests[i].session.binding = sessions[i];
+		snprintf(waiters[i], sizeof waiters[i], "sid:%zu", i);
+		requests[i] =
+		    (struct task){.app = &app, .connection_key = {"acme", users[i], "google"}, .waiter = waiters[i]};
 	}
 }
 
@@ -48,7 +48,7 @@ admitted(void)
 {
 	size_t count = 0;
 
-	while (count < REQUESTS && waits_begin(&app, &requests[count]) == NULL)
+	while (count < REQUESTS && waits_begin(&requests[count]) == NULL)
 		count++;
 	return count;
 }
@@ -57,7 +57,7 @@ static void
 all_end(void)
 {
 	for (size_t i = 0; i < REQUESTS; i++)
-		waits_end(&app, &requests[i]);
+		waits_end(&requests[i]);
 }
 
 static void
@@ -77,37 +77,23 @@ test_connection(void **state)
 	open_room(ROOM);
 	share_connection();
 	assert_int_equal(admitted(), WAITS_PER_CONNECTION);
-	assert_ptr_equal(waits_begin(&app, &requests[REQUESTS - 1]), &error_overloaded);
+	assert_ptr_equal(waits_begin(&requests[REQUESTS - 1]), &error_overloaded);
 	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
 		requests[100 + i].connection_key = others[i];
-		assert_null(waits_begin(&app, &requests[100 + i]));
+		assert_null(waits_begin(&requests[100 + i]));
 	}
 }
 
 static void
-test_caller(void **state)
-{
-	(void)state;
-	open_room(ROOM);
-	for (size_t i = 0; i < REQUESTS; i++) {
-		requests[i].caller.found = true;
-		requests[i].actor = "caller:runtime";
-	}
-	assert_int_equal(admitted(), WAITS_PER_CALLER);
-	requests[WAITS_PER_CALLER].actor = "caller:another";
-	assert_null(waits_begin(&app, &requests[WAITS_PER_CALLER]));
-}
-
-static void
-test_session(void **state)
+test_caller_or_session(void **state)
 {
 	(void)state;
 	open_room(ROOM);
 	for (size_t i = 0; i < REQUESTS; i++)
-		requests[i].session.binding = "sid:one";
+		requests[i].waiter = "sid:one";
 	assert_int_equal(admitted(), WAITS_PER_CALLER);
-	requests[WAITS_PER_CALLER].session.binding = "sid:another";
-	assert_null(waits_begin(&app, &requests[WAITS_PER_CALLER]));
+	requests[WAITS_PER_CALLER].waiter = "sid:another";
+	assert_null(waits_begin(&requests[WAITS_PER_CALLER]));
 }
 
 static void
@@ -119,7 +105,7 @@ test_share_of_the_worker(void **state)
 	for (size_t i = 0; i < sizeof rooms / sizeof rooms[0]; i++) {
 		open_room(rooms[i][0]);
 		assert_int_equal(admitted(), rooms[i][1]);
-		assert_ptr_equal(waits_begin_change(&app, &requests[REQUESTS - 1]), &error_overloaded);
+		assert_ptr_equal(waits_begin_change(&requests[REQUESTS - 1]), &error_overloaded);
 		waits_close(app.waits);
 	}
 	open_room(ROOM);
@@ -133,13 +119,13 @@ test_a_change(void **state)
 	open_room(ROOM);
 	share_connection();
 	assert_int_equal(admitted(), WAITS_PER_CONNECTION);
-	assert_null(waits_begin_change(&app, &requests[REQUESTS - 1]));
+	assert_null(waits_begin_change(&requests[REQUESTS - 1]));
 	all_end();
 	for (size_t i = 0; i < REQUESTS; i++)
-		requests[i].session.binding = "sid:one";
+		requests[i].waiter = "sid:one";
 	for (size_t i = 0; i < WAITS_PER_CALLER; i++)
-		assert_null(waits_begin_change(&app, &requests[i]));
-	assert_ptr_equal(waits_begin_change(&app, &requests[WAITS_PER_CALLER]), &error_overloaded);
+		assert_null(waits_begin_change(&requests[i]));
+	assert_ptr_equal(waits_begin_change(&requests[WAITS_PER_CALLER]), &error_overloaded);
 }
 
 /* A request has one place, however often it waits; a refused one has none; each is given back once. */
@@ -152,11 +138,11 @@ test_places(void **state)
 	for (size_t round = 0; round < 3; round++) {
 		assert_int_equal(admitted(), WAITS_PER_CONNECTION);
 		assert_int_equal(admitted(), WAITS_PER_CONNECTION); /* those that have one do not count again */
-		waits_end(&app, &requests[REQUESTS - 1]);           /* which had none */
-		waits_end(&app, &requests[round]);
-		waits_end(&app, &requests[round]);
-		assert_null(waits_begin(&app, &requests[200]));
-		assert_ptr_equal(waits_begin(&app, &requests[201]), &error_overloaded);
+		waits_end(&requests[REQUESTS - 1]);                 /* which had none */
+		waits_end(&requests[round]);
+		waits_end(&requests[round]);
+		assert_null(waits_begin(&requests[200]));
+		assert_ptr_equal(waits_begin(&requests[201]), &error_overloaded);
 		all_end();
 	}
 }
@@ -178,8 +164,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_teardown(test_connection, close_room),
-	    cmocka_unit_test_teardown(test_caller, close_room),
-	    cmocka_unit_test_teardown(test_session, close_room),
+	    cmocka_unit_test_teardown(test_caller_or_session, close_room),
 	    cmocka_unit_test_teardown(test_share_of_the_worker, close_room),
 	    cmocka_unit_test_teardown(test_a_change, close_room),
 	    cmocka_unit_test_teardown(test_places, close_room),
