@@ -53,6 +53,9 @@ struct fiber {
 	void *arg;
 	struct fiber_cleanup *cleanups;
 	struct fiber *next; /* in the free list or the ready queue */
+	bool waits;         /* in a list of fiber_wait */
+	const struct error *error;
+	struct fiber *next_waiter;
 };
 
 struct fibers {
@@ -331,6 +334,27 @@ fiber_park_until(int64_t deadline_ms)
 	return !fiber->timed_out;
 }
 
+bool
+fiber_wait(struct fiber **waiters, int64_t deadline_ms, const struct error **error)
+{
+	struct fiber *fiber = current;
+
+	fiber->waits = true;
+	fiber->next_waiter = *waiters;
+	*waiters = fiber;
+	while (fiber->waits && fiber_park_until(deadline_ms))
+		continue;
+	if (fiber->waits) {
+		while (*waiters != fiber)
+			waiters = &(*waiters)->next_waiter;
+		*waiters = fiber->next_waiter;
+		return false;
+	}
+	if (error != NULL)
+		*error = fiber->error;
+	return true;
+}
+
 void
 fiber_sleep(int64_t ms)
 {
@@ -375,4 +399,15 @@ fiber_wake(struct fiber *fiber)
 {
 	if (fiber->state == FIBER_PARKED)
 		make_ready(fiber);
+}
+
+void
+fiber_wake_all(struct fiber **waiters, const struct error *error)
+{
+	for (struct fiber *fiber = *waiters; fiber != NULL; fiber = fiber->next_waiter) {
+		fiber->waits = false;
+		fiber->error = error;
+		fiber_wake(fiber);
+	}
+	*waiters = NULL;
 }

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct error;
 struct fiber;
 struct fibers;
 struct loop;
@@ -37,6 +38,12 @@ void fiber_park(void);
 /* Wait until woken or until the loop's clock reaches `deadline_ms` (loop_now_ms): true when woken. */
 bool fiber_park_until(int64_t deadline_ms);
 
+/*
+ * Wait in the list *waiters, which begins as NULL, until fiber_wake_all or until `deadline_ms` (INT64_MAX: no end):
+ * true when woken, with the waker's error in *error, where `error` is not NULL. Either way the fiber is off the list.
+ */
+bool fiber_wait(struct fiber **waiters, int64_t deadline_ms, const struct error **error);
+
 /* Wait `ms`. */
 void fiber_sleep(int64_t ms);
 
@@ -60,5 +67,8 @@ void fiber_forget(struct fiber_cleanup *cleanup);
 
 /* Continue `fiber` in this turn of the loop. Waking one that is not parked, or twice, does nothing more. */
 void fiber_wake(struct fiber *fiber);
+
+/* Continue all fibers that wait in *waiters, which is empty then; `error` is for them. */
+void fiber_wake_all(struct fiber **waiters, const struct error *error);
 
 #endif

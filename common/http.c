@@ -7,7 +7,6 @@
 #include "common/address.h"
 #include "common/arena.h"
 #include "common/error.h"
-#include "common/fiber.h"
 #include "common/loop.h"
 #include "common/resolve.h"
 #include "common/text.h"
@@ -276,7 +275,7 @@ const struct error *
 http_send(struct http *http, struct arena *arena, const struct http_request *request, struct http_response *response,
 	  const char **why)
 {
-	struct http_call call = {.http = http, .fiber = fiber_current(), .arena = arena, .response = response};
+	struct http_call call = {.http = http, .arena = arena, .response = response};
 	const struct error *error = &error_provider_unreachable;
 	struct resolved found;
 	struct url url;

@@ -22,7 +22,7 @@ struct trust;
 /* A call under way, on its fiber's stack. */
 struct http_call {
 	struct http *http;
-	struct fiber *fiber;
+	struct fiber *waiter;
 	struct arena *arena;
 	CURL *easy;
 	struct curl_slist *headers;
@@ -33,7 +33,6 @@ struct http_call {
 	size_t headers_len; /* trailers and interim answers included */
 	bool too_large;
 	bool no_memory; /* for the body */
-	bool over;
 	CURLcode result;
 	struct http_response *response;
 	struct http_call *next, *previous; /* among those to start, then among those that libcurl has */

@@ -31,8 +31,7 @@ finish_call(struct http_call *call, CURLcode result)
 		call->next->previous = call->previous;
 	curl_multi_remove_handle(http->multi, call->easy);
 	call->result = result;
-	call->over = true;
-	fiber_wake(call->fiber);
+	fiber_wake_all(&call->waiter, NULL);
 }
 
 static void
@@ -283,10 +282,8 @@ http_run(struct http_call *call, int64_t until_ms)
 
 	*http->to_start_end = call;
 	http->to_start_end = &call->next;
-	while (!call->over && fiber_park_until(until_ms))
-		continue;
-	if (!call->over) /* nothing that is known makes libcurl forget a call: rather end all than wait for ever */
-		http->broken = true;
-	while (!call->over)
-		fiber_park();
+	if (fiber_wait(&call->waiter, until_ms, NULL))
+		return;
+	http->broken = true; /* nothing that is known makes libcurl forget a call: rather end all than wait for ever */
+	(void)fiber_wait(&call->waiter, INT64_MAX, NULL);
 }

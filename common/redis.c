@@ -89,8 +89,7 @@ redis_ready(void *arg, int events)
 
 	if (redis->connector != NULL) { /* the socket's connect has ended, one way or the other */
 		loop_io_set(redis->io, 0);
-		redis->connector_woken = true;
-		fiber_wake(redis->connector);
+		fiber_wake_all(&redis->connector, NULL);
 		return;
 	}
 	if (events & LOOP_WRITE)

@@ -16,12 +16,6 @@
 
 static const char no_memory[] = "no memory";
 
-struct redis_connect_waiter {
-	struct fiber *fiber;
-	bool over;
-	struct redis_connect_waiter *next;
-};
-
 static bool
 fail(struct redis *redis, const char *cause)
 {
@@ -67,12 +61,7 @@ connect_wait(struct redis *redis, int64_t deadline_ms)
 	redis->io = loop_io_open(redis->loop, redis->context->fd, LOOP_WRITE, redis_ready, redis);
 	if (redis->io == NULL)
 		return fail(redis, no_memory);
-	redis->connector = fiber_current();
-	redis->connector_woken = false;
-	while (!redis->connector_woken && fiber_park_until(deadline_ms))
-		continue;
-	redis->connector = NULL;
-	if (!redis->connector_woken)
+	if (!fiber_wait(&redis->connector, deadline_ms, NULL))
 		return fail(redis, "it did not answer in time");
 	if (getsockopt(redis->context->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
 		error = errno;
@@ -153,7 +142,6 @@ static void
 connect_now(struct redis *redis)
 {
 	int64_t deadline_ms = loop_now_ms(redis->loop) + REDIS_TIMEOUT_MS;
-	struct redis_connect_waiter *waiter;
 	bool up;
 
 	redis->state = REDIS_CONNECTING;
@@ -170,25 +158,15 @@ connect_now(struct redis *redis)
 		redis_drop(redis, REDIS_LOST, NULL);
 		redis_complain(redis, "redis_unreachable", "Redis cannot be reached", redis->failed_by);
 	}
-	waiter = redis->connect_waiters;
-	redis->connect_waiters = NULL;
-	for (; waiter != NULL; waiter = waiter->next) {
-		waiter->over = true;
-		fiber_wake(waiter->fiber);
-	}
+	fiber_wake_all(&redis->connect_waiters, NULL);
 }
 
 bool
 redis_be_up(struct redis *redis)
 {
-	if (redis->state == REDIS_DOWN) {
+	if (redis->state == REDIS_DOWN)
 		connect_now(redis);
-	} else if (redis->state == REDIS_CONNECTING) {
-		struct redis_connect_waiter waiter = {.fiber = fiber_current(), .next = redis->connect_waiters};
-
-		redis->connect_waiters = &waiter;
-		while (!waiter.over)
-			fiber_park();
-	}
+	else if (redis->state == REDIS_CONNECTING)
+		(void)fiber_wait(&redis->connect_waiters, INT64_MAX, NULL);
 	return redis->state == REDIS_UP;
 }

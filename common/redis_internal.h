@@ -74,16 +74,15 @@ struct redis {
 	struct redis_waiter *offered;          /* of the unsent: whose reply others may share */
 	struct redis_waiter *held, **held_end; /* have their replies, if nothing stray or a wrong mark comes behind */
 	uint64_t last_mark;
-	size_t marks;                                 /* under way */
-	struct redis_connect_waiter *connect_waiters; /* fibers that wait for the one that connects */
-	struct fiber *connector;                      /* waits for the socket to become writable */
-	bool connector_woken;
-	int64_t took_more_ms;     /* when the socket last took what it had not taken at once */
-	struct resp out;          /* commands to be written */
-	bool dirty;               /* something was appended in this turn */
-	struct arena *scratch;    /* replies that no fiber reads */
-	struct fibers *reconnect; /* one, for what is sent without waiting while there is no connection */
-	int64_t complained_ms;    /* last log line about the connection: at most one a second */
+	size_t marks;                  /* under way */
+	struct fiber *connect_waiters; /* fibers that wait for the one that connects */
+	struct fiber *connector;       /* waits for the socket to become writable */
+	int64_t took_more_ms;          /* when the socket last took what it had not taken at once */
+	struct resp out;               /* commands to be written */
+	bool dirty;                    /* something was appended in this turn */
+	struct arena *scratch;         /* replies that no fiber reads */
+	struct fibers *reconnect;      /* one, for what is sent without waiting while there is no connection */
+	int64_t complained_ms;         /* last log line about the connection: at most one a second */
 };
 
 /* One set of series per process. */

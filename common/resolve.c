@@ -27,14 +27,8 @@ struct entry {
 	bool under_way;
 	struct gaicb request;
 	struct addrinfo hints;
-	struct waiter *waiters;
+	struct fiber *waiters;
 	struct entry *next;
-};
-
-struct waiter {
-	struct fiber *fiber;
-	bool over;
-	struct waiter *next;
 };
 
 struct resolver {
@@ -91,11 +85,7 @@ look(void *arg)
 		entry->tried_ms = now;
 		if (state == 0)
 			take_answer(entry, now);
-		for (struct waiter *waiter = entry->waiters; waiter != NULL; waiter = waiter->next) {
-			waiter->over = true;
-			fiber_wake(waiter->fiber);
-		}
-		entry->waiters = NULL;
+		fiber_wake_all(&entry->waiters, NULL);
 	}
 	if (more)
 		loop_timer_set(resolver->timer, POLL_MS);
@@ -179,23 +169,6 @@ begin_lookup(struct resolver *resolver, struct entry *entry)
 }
 
 static bool
-wait_for(struct entry *entry, int64_t deadline_ms)
-{
-	struct waiter waiter = {.fiber = fiber_current(), .next = entry->waiters};
-	struct waiter **at;
-
-	entry->waiters = &waiter;
-	while (!waiter.over && fiber_park_until(deadline_ms))
-		continue;
-	if (waiter.over)
-		return true;
-	for (at = &entry->waiters; *at != &waiter; at = &(*at)->next)
-		continue;
-	*at = waiter.next;
-	return false;
-}
-
-static bool
 is_usable(const struct entry *entry, int64_t now)
 {
 	return entry->answer.count > 0 && now - entry->answered_ms < KEEP_STALE_MS;
@@ -227,7 +200,7 @@ resolve(struct resolver *resolver, const char *host, int64_t deadline_ms, struct
 		/* A caller that has an older answer goes on with it: while name servers are silent, a wait would take
 		 * all of a caller's time. */
 		if (asks && !usable)
-			(void)wait_for(entry, deadline_ms);
+			(void)fiber_wait(&entry->waiters, deadline_ms, NULL);
 	}
 	if (!usable && !is_usable(entry, loop_now_ms(resolver->loop)))
 		return false;

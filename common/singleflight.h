@@ -20,9 +20,8 @@ enum singleflight_role { SINGLEFLIGHT_LEADER, SINGLEFLIGHT_FOLLOWER, SINGLEFLIGH
 struct singleflight {
 	struct singleflights *singleflights;
 	const char *key;
-	const struct error *error;
 	struct singleflight *next;
-	struct singleflight_waiter *waiters;
+	struct fiber *followers;
 	struct fiber_cleanup cleanup;
 };
 

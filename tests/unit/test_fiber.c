@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
+#include "common/error.h"
 #include "common/fiber.h"
 #include "common/loop.h"
 #include "tests/unit/on_loop.h"
@@ -130,6 +131,78 @@ parks_until_a_time(void **state)
 	assert_int_equal(step, 3);
 }
 
+/* ---- lists of those that wait ---- */
+
+struct wait {
+	int64_t ms; /* 0: without an end */
+	bool woken;
+	const struct error *error;
+};
+
+static struct fiber *waiters;
+static const struct error outcome = {.code = "outcome"};
+
+static void
+wait_in_the_list(void *arg)
+{
+	struct wait *wait = arg;
+
+	parked[0] = fiber_current();
+	wait->woken = fiber_wait(&waiters, wait->ms != 0 ? loop_now_ms(test_loop) + wait->ms : INT64_MAX, &wait->error);
+}
+
+static void
+wake_the_list(void *arg)
+{
+	fiber_wake(parked[0]); /* is not what it waits for */
+	fiber_sleep(20);
+	fiber_wake_all(&waiters, arg != NULL ? &outcome : NULL);
+	assert_null(waiters);
+	fiber_wake_all(&waiters, NULL); /* none */
+}
+
+/* Who runs out of time leaves the list, wherever in it, and is not looked for again. */
+static void
+wakes_all_that_still_wait(void **state)
+{
+	(void)state;
+	for (int late = 0; late < 1 << 3; late++) {
+		struct wait all[3] = {0};
+
+		for (int i = 0; i < 3; i++) {
+			all[i].ms = (late & 1 << i) != 0 ? 5 : 0;
+			on_loop_start(wait_in_the_list, &all[i]);
+		}
+		on_loop_start(wake_the_list, &all);
+		on_loop_finish(1000);
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(all[i].woken, all[i].ms == 0);
+			assert_ptr_equal(all[i].error, all[i].woken ? &outcome : NULL);
+		}
+	}
+}
+
+static void
+wait_twice(void *arg)
+{
+	parked[0] = fiber_current();
+	assert_false(fiber_wait(&waiters, loop_now_ms(test_loop), NULL)); /* already past: no wait */
+	assert_null(waiters);
+	assert_true(fiber_wait(&waiters, INT64_MAX, arg));
+	assert_null(*(const struct error **)arg);
+}
+
+static void
+a_wait_may_have_no_time_and_no_end(void **state)
+{
+	const struct error *error = &outcome;
+
+	(void)state;
+	on_loop_start(wait_twice, &error);
+	on_loop_start(wake_the_list, NULL);
+	on_loop_finish(1000);
+}
+
 /* ---- ending early ---- */
 
 static void
@@ -248,8 +321,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(runs_in_the_order_of_waking), TEST(sleeps),        TEST(parks_until_a_time),
-	    TEST(cleans_up_when_abandoned),    TEST(has_a_maximum), TEST(fibers_start_fibers),
+	    TEST(runs_in_the_order_of_waking),
+	    TEST(sleeps),
+	    TEST(parks_until_a_time),
+	    TEST(wakes_all_that_still_wait),
+	    TEST(a_wait_may_have_no_time_and_no_end),
+	    TEST(cleans_up_when_abandoned),
+	    TEST(has_a_maximum),
+	    TEST(fibers_start_fibers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
