@@ -213,6 +213,19 @@ arena_try_alloc(struct arena *arena, size_t size)
 	return take_block(arena, size);
 }
 
+void *
+arena_grow(struct arena *arena, void *items, size_t count, size_t size)
+{
+	void *grown;
+
+	if ((count & (count - 1)) != 0)
+		return items;
+	grown = arena_alloc(arena, (count > 0 ? 2 * count : 1) * size);
+	if (count > 0)
+		memcpy(grown, items, count * size);
+	return grown;
+}
+
 void
 arena_reserve(struct arena *arena, size_t size)
 {

@@ -37,6 +37,12 @@ void *arena_alloc(struct arena *arena, size_t size) __attribute__((returns_nonnu
 void *arena_try_alloc(struct arena *arena, size_t size) __attribute__((alloc_size(2)));
 
 /*
+ * An array that grows: room for one more behind its `count` items of `size` bytes. Where they fill a power of two, it
+ * moves to a place twice as large. It begins as NULL, and is never grown in another way.
+ */
+void *arena_grow(struct arena *arena, void *items, size_t count, size_t size) __attribute__((returns_nonnull));
+
+/*
  * Have `size` bytes at hand: what is allocated next, as far as it fits into them, does not fail. For what cannot be
  * done again when memory is missing in its middle.
  */

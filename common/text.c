@@ -39,6 +39,12 @@ text_equal(const char *a, const char *b)
 	return strcmp(a, b) == 0;
 }
 
+int
+text_compare(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 bool
 text_equal_nocase(const char *a, const char *b)
 {

@@ -14,6 +14,9 @@ struct arena;
 /* Equal as whole strings; NULL equals only NULL. Not for secrets: crypto_equal. */
 bool text_equal(const char *a, const char *b);
 
+/* The order of two texts in an array, for qsort and bsearch: by their bytes. */
+int text_compare(const void *a, const void *b);
+
 /* Equal without regard to ASCII case. */
 bool text_equal_nocase(const char *a, const char *b);
 

@@ -22,7 +22,6 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define ACTOR "operator"
 #define CALLS_MS 8000
@@ -72,12 +71,6 @@ forget(struct task *work, const struct connection_key *connection, struct counts
 	return result.error;
 }
 
-static int
-compare_user(const void *user, const void *item)
-{
-	return strcmp(user, *(const char *const *)item);
-}
-
 /* The tombstone is what bars a member, with connections or without: it has an entry of its own, without a service. */
 static const struct error *
 bar(struct task *work, const char *organization, const char *user)
@@ -118,8 +111,8 @@ forget_all(struct task *task, struct task *work, const struct options *options, 
 	    store_deletable_scan(task, options->organization, options->user, &connections, &count);
 
 	for (size_t i = 0; error == NULL && i < count; i++) {
-		if (users->count > 0 && bsearch(connections[i].user, users->items, users->count, sizeof *users->items,
-						compare_user) != NULL)
+		if (users->count > 0 && bsearch(&connections[i].user, users->items, users->count, sizeof *users->items,
+						text_compare) != NULL)
 			error = forget(work, &connections[i], counts);
 		arena_reset(work->arena);
 	}

@@ -111,12 +111,6 @@ read_provider(struct config_reader *reader, const char *service)
 	read_client(reader, service, provider);
 }
 
-static int
-compare_services(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
 /* The services of the directory, sorted: *count of them. */
 static const char **
 list_services(struct config_reader *reader, DIR *directory, size_t *count)
@@ -131,7 +125,7 @@ list_services(struct config_reader *reader, DIR *directory, size_t *count)
 		if (service != NULL && *count < PROVIDERS_MAX)
 			services[(*count)++] = service;
 	}
-	qsort(services, *count, sizeof *services, compare_services);
+	qsort(services, *count, sizeof *services, text_compare);
 	return services;
 }
 

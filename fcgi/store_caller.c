@@ -10,7 +10,6 @@
 #include "fcgi/app.h"
 #include "fcgi/task.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static struct resp_tail fields_tail;
@@ -126,41 +125,16 @@ read_some(struct task *task, const struct words *keys, size_t from, size_t count
 	if (error != NULL)
 		return error;
 	for (size_t i = 0; i < count; i++) {
-		struct caller_entry *entry = &list->items[list->count];
+		struct caller_entry entry = {
+		    .key = keys->items[from + i], .ttl = batch.reply[2 * i + 1]->integer, .row = batch.reply[2 * i]};
 
-		parse_caller(task->arena, batch.reply[2 * i], &entry->caller);
-		entry->key = keys->items[from + i];
-		entry->ttl = batch.reply[2 * i + 1]->integer;
-		entry->row = batch.reply[2 * i];
-		if (entry->caller.found)
-			list->count++;
+		parse_caller(task->arena, entry.row, &entry.caller);
+		if (!entry.caller.found)
+			continue;
+		list->items = arena_grow(task->arena, list->items, list->count, sizeof *list->items);
+		list->items[list->count++] = entry;
 	}
 	return NULL;
-}
-
-static void
-make_room(struct arena *arena, struct caller_list *list, size_t more)
-{
-	struct caller_entry *items = arena_alloc(arena, (list->count + more + 1) * sizeof *items);
-
-	if (list->count > 0)
-		memcpy(items, list->items, list->count * sizeof *items);
-	list->items = items;
-}
-
-static void
-sort_unique(struct caller_list *list)
-{
-	size_t kept = 0;
-
-	if (list->count == 0)
-		return;
-	qsort(list->items, list->count, sizeof *list->items, compare_names);
-	for (size_t i = 1; i < list->count; i++) {
-		if (strcmp(list->items[kept].key, list->items[i].key) != 0)
-			list->items[++kept] = list->items[i];
-	}
-	list->count = kept + 1;
 }
 
 const struct error *
@@ -177,7 +151,6 @@ store_caller_list(struct task *task, struct caller_list *list)
 		error = store_scan_page(task, STORE_CALLER_PREFIX "*", cursor, &keys);
 		if (error != NULL)
 			return error;
-		make_room(task->arena, list, keys.count);
 		for (size_t from = 0; from < keys.count; from += most) {
 			size_t count = keys.count - from < most ? keys.count - from : most;
 
@@ -186,7 +159,8 @@ store_caller_list(struct task *task, struct caller_list *list)
 				return error;
 		}
 	} while (strcmp(cursor, "0") != 0);
-	sort_unique(list);
+	if (list->count > 0)
+		list->count = store_sort_unique(list->items, list->count, sizeof *list->items, compare_names);
 	return NULL;
 }
 

@@ -174,6 +174,9 @@ const struct error *store_scan_page(struct task *task, const char *pattern, char
 typedef void store_page_function(void *arg, struct arena *page, const struct words *keys);
 const struct error *store_scan(struct task *task, const char *pattern, store_page_function *fn, void *arg);
 
+/* Sort what a scan found, at least one item, and drop what it found twice: how many are left. */
+size_t store_sort_unique(void *items, size_t count, size_t size, int (*compare)(const void *, const void *));
+
 /* What store_key_connection has put together; false for any other key. */
 bool store_key_parse(struct arena *arena, const char *kind, const char *key, struct connection_key *out);
 

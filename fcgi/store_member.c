@@ -10,15 +10,13 @@
 #include "fcgi/store_internal.h"
 #include "fcgi/task.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-/* Users found so far, perhaps some of them twice; grows by doubling. */
+/* Users found so far, perhaps some of them twice. */
 struct members {
 	struct arena *arena;
 	const char *tag;
 	struct words users;
-	size_t size;
 };
 
 const struct error *
@@ -72,53 +70,19 @@ user_of(struct arena *arena, const char *key, const char *tag)
 	return text_is_id(user) ? user : NULL;
 }
 
-static int
-compare_users(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static void
-sort_unique(struct words *users)
-{
-	size_t kept = 0;
-
-	if (users->count > 0)
-		qsort(users->items, users->count, sizeof *users->items, compare_users);
-	for (size_t i = 0; i < users->count; i++) {
-		if (kept == 0 || strcmp(users->items[kept - 1], users->items[i]) != 0)
-			users->items[kept++] = users->items[i];
-	}
-	users->count = kept;
-}
-
-static void
-put_user(struct members *members, const char *user)
-{
-	struct words *users = &members->users;
-
-	if (users->count == members->size) {
-		size_t size = members->size > 0 ? 2 * members->size : 64;
-		const char **items = arena_alloc(members->arena, size * sizeof *items);
-
-		if (users->count > 0)
-			memcpy(items, users->items, users->count * sizeof *items);
-		users->items = items;
-		members->size = size;
-	}
-	users->items[users->count++] = arena_text(members->arena, user);
-}
-
 static void
 put_page(void *arg, struct arena *page, const struct words *keys)
 {
 	struct members *members = arg;
+	struct words *users = &members->users;
 
 	for (size_t i = 0; i < keys->count; i++) {
 		const char *user = user_of(page, keys->items[i], members->tag);
 
-		if (user != NULL)
-			put_user(members, user);
+		if (user == NULL)
+			continue;
+		users->items = arena_grow(members->arena, users->items, users->count, sizeof *users->items);
+		users->items[users->count++] = arena_text(members->arena, user);
 	}
 }
 
@@ -130,7 +94,8 @@ store_member_list(struct task *task, const char *organization, struct words *use
 	const struct error *error =
 	    store_scan(task, arena_format(task->arena, "*{%s:*}*", organization), put_page, &members);
 
-	sort_unique(&members.users);
 	*users = members.users;
+	if (users->count > 0)
+		users->count = store_sort_unique(users->items, users->count, sizeof *users->items, text_compare);
 	return error;
 }

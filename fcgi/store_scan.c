@@ -17,14 +17,13 @@
 #define KEYS_AT_ONCE "1000"
 #define PAGE_FIRST ((size_t)256 * 1024)
 
-/* Connections of these kinds found so far; grows by doubling, the arena's limit is the bound. */
+/* Connections of these kinds found so far; the arena's limit is the bound. */
 struct found {
 	struct task *task;
 	const char *const *kinds;
 	const char *organization;
 	struct connection_key *items;
 	size_t count;
-	size_t size;
 };
 
 const struct error *
@@ -65,6 +64,20 @@ store_scan(struct task *task, const char *pattern, store_page_function *fn, void
 	return error;
 }
 
+size_t
+store_sort_unique(void *items, size_t count, size_t size, int (*compare)(const void *, const void *))
+{
+	char *bytes = items;
+	size_t kept = 0;
+
+	qsort(items, count, size, compare);
+	for (size_t i = 1; i < count; i++) {
+		if (compare(bytes + kept * size, bytes + i * size) != 0)
+			memmove(bytes + ++kept * size, bytes + i * size, size);
+	}
+	return kept + 1;
+}
+
 bool
 store_key_parse(struct arena *arena, const char *kind, const char *key, struct connection_key *out)
 {
@@ -90,15 +103,7 @@ put_connection(struct found *found, const struct connection_key *connection)
 {
 	struct arena *arena = found->task->arena;
 
-	if (found->count == found->size) {
-		size_t size = found->size > 0 ? 2 * found->size : 64;
-		struct connection_key *items = arena_alloc(arena, size * sizeof *items);
-
-		if (found->count > 0)
-			memcpy(items, found->items, found->count * sizeof *items);
-		found->items = items;
-		found->size = size;
-	}
+	found->items = arena_grow(arena, found->items, found->count, sizeof *found->items);
 	found->items[found->count++] = (struct connection_key){.organization = found->organization,
 							       .user = arena_text(arena, connection->user),
 							       .service = arena_text(arena, connection->service)};
@@ -128,21 +133,6 @@ compare_connections(const void *a, const void *b)
 	return by_user != 0 ? by_user : strcmp(left->service, right->service);
 }
 
-static void
-sort_unique(struct found *found)
-{
-	size_t kept = 0;
-
-	if (found->count == 0)
-		return;
-	qsort(found->items, found->count, sizeof *found->items, compare_connections);
-	for (size_t i = 1; i < found->count; i++) {
-		if (compare_connections(&found->items[kept], &found->items[i]) != 0)
-			found->items[++kept] = found->items[i];
-	}
-	found->count = kept + 1;
-}
-
 /* Of all whose keys match "<kinds>:{organization:user}:*". */
 static const struct error *
 scan(const char *kinds, const char *user, struct found *found)
@@ -151,7 +141,8 @@ scan(const char *kinds, const char *user, struct found *found)
 	    arena_format(found->task->arena, "%s:{%s:%s}:*", kinds, found->organization, user != NULL ? user : "*");
 	const struct error *error = store_scan(found->task, pattern, put_page, found);
 
-	sort_unique(found);
+	if (found->count > 0)
+		found->count = store_sort_unique(found->items, found->count, sizeof *found->items, compare_connections);
 	return error;
 }
 

@@ -188,6 +188,26 @@ has_at_hand_what_was_reserved(void **state)
 }
 
 static void
+grows_an_array(void **state)
+{
+	(void)state;
+	struct arena *arena = arena_open(64, 1024 * 1024, NULL, NULL);
+	size_t *items = NULL;
+	size_t moves = 0;
+	for (size_t count = 0; count < 1000; count++) {
+		size_t *grown = arena_grow(arena, items, count, sizeof *items);
+		moves += grown != items;
+		items = grown;
+		items[count] = count;
+	}
+	for (size_t i = 0; i < 1000; i++)
+		assert_int_equal(items[i], i);
+	assert_int_equal(moves, 11); /* from 0 to 1024 places */
+	assert_in_range(arena_used(arena), 2000 * sizeof *items, 2100 * sizeof *items);
+	arena_close(arena);
+}
+
+static void
 copies_text_and_formats(void **state)
 {
 	(void)state;
@@ -221,6 +241,7 @@ main(void)
 	    cmocka_unit_test(refuses_absurd_sizes),
 	    cmocka_unit_test(keeps_the_chunk_in_use_beside_a_big_allocation),
 	    cmocka_unit_test(has_at_hand_what_was_reserved),
+	    cmocka_unit_test(grows_an_array),
 	    cmocka_unit_test(copies_text_and_formats),
 	};
 	return cmocka_run_group_tests_name("arena", tests, NULL, NULL);

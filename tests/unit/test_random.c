@@ -35,12 +35,6 @@ close_arena(void **state)
 	return 0;
 }
 
-static int
-compare(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static void
 tokens_have_256_bits_and_differ(void **state)
 {
@@ -64,7 +58,7 @@ tokens_have_256_bits_and_differ(void **state)
 		assert_int_equal(ever_set[j], 0xff);
 		assert_int_equal(ever_clear[j], 0xff);
 	}
-	qsort(tokens, COUNT, sizeof *tokens, compare);
+	qsort(tokens, COUNT, sizeof *tokens, text_compare);
 	for (size_t i = 1; i < COUNT; i++)
 		assert_string_not_equal(tokens[i - 1], tokens[i]);
 }
@@ -79,7 +73,7 @@ ids_are_32_hex_digits_and_differ(void **state)
 		assert_int_equal(strlen(ids[i]), 32);
 		assert_int_equal(strspn(ids[i], "0123456789abcdef"), 32);
 	}
-	qsort(ids, COUNT, sizeof *ids, compare);
+	qsort(ids, COUNT, sizeof *ids, text_compare);
 	for (size_t i = 1; i < COUNT; i++)
 		assert_string_not_equal(ids[i - 1], ids[i]);
 }
