@@ -6,28 +6,10 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/buf.h"
+#include "tests/unit/on_arena.h"
 
 #include <string.h>
-
-static struct arena *arena;
-
-static int
-open_arena(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_arena(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 static void
 starts_empty(void **state)
@@ -143,5 +125,5 @@ main(void)
 	    cmocka_unit_test(a_failed_format_leaves_no_trace),
 	    cmocka_unit_test(refuses_a_length_that_would_overflow),
 	};
-	return cmocka_run_group_tests_name("buf", tests, open_arena, close_arena);
+	return cmocka_run_group_tests_name("buf", tests, on_arena_open, on_arena_close);
 }

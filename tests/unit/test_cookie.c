@@ -6,29 +6,11 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/cookie.h"
+#include "tests/unit/on_arena.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static struct arena *arena;
-
-static int
-open_arena(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_arena(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 static void
 finds_the_cookie(void **state)
@@ -131,5 +113,5 @@ main(void)
 	    cmocka_unit_test(finds_a_prefixed_name),
 	    cmocka_unit_test(reads_long_headers),
 	};
-	return cmocka_run_group_tests_name("cookie", tests, open_arena, close_arena);
+	return cmocka_run_group_tests_name("cookie", tests, on_arena_open, on_arena_close);
 }

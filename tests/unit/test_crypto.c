@@ -6,29 +6,11 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/crypto.h"
 #include "common/text.h"
+#include "tests/unit/on_arena.h"
 
 #include <string.h>
-
-static struct arena *arena;
-
-static int
-open_all(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_all(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 /* The examples of FIPS 180 that everybody uses. */
 static void
@@ -157,5 +139,5 @@ main(void)
 	    cmocka_unit_test(equal_means_equal),
 	    cmocka_unit_test(wipes),
 	};
-	return cmocka_run_group_tests_name("crypto", tests, open_all, close_all);
+	return cmocka_run_group_tests_name("crypto", tests, on_arena_open, on_arena_close);
 }

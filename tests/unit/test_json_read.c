@@ -6,32 +6,14 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/buf.h"
 #include "common/json_read.h"
+#include "tests/unit/on_arena.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define LENGTH(table) (sizeof(table) / sizeof(table)[0])
-
-static struct arena *arena;
-
-static int
-open_arena(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_arena(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 /* Read from memory of exactly this size, so that the sanitizer sees a read beyond it. */
 static const struct json *
@@ -442,5 +424,5 @@ main(void)
 	    cmocka_unit_test(offers_integers),
 	    cmocka_unit_test(offers_booleans),
 	};
-	return cmocka_run_group_tests_name("json_read", tests, open_arena, close_arena);
+	return cmocka_run_group_tests_name("json_read", tests, on_arena_open, on_arena_close);
 }

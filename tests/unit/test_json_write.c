@@ -6,30 +6,12 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/json_read.h"
 #include "common/json_write.h"
 #include "common/text.h"
+#include "tests/unit/on_arena.h"
 
 #include <string.h>
-
-static struct arena *arena;
-
-static int
-open_arena(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_arena(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 static void
 assert_written(struct json_write *json, const char *expected)
@@ -271,5 +253,5 @@ main(void)
 	    cmocka_unit_test(misuse_is_sticky),  cmocka_unit_test(bounds_depth),
 	    cmocka_unit_test(bounds_length),     cmocka_unit_test(sees_every_place),
 	};
-	return cmocka_run_group_tests_name("json_write", tests, open_arena, close_arena);
+	return cmocka_run_group_tests_name("json_write", tests, on_arena_open, on_arena_close);
 }

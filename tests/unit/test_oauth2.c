@@ -6,11 +6,11 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/crypto.h"
 #include "common/json_read.h"
 #include "common/oauth2.h"
 #include "common/text.h"
+#include "tests/unit/on_arena.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,24 +24,6 @@
 
 static const struct oauth2_client post = {CLIENT, SECRET, OAUTH2_CLIENT_POST};
 static const struct oauth2_client basic = {"a:b c", "ä+/MARKER", OAUTH2_CLIENT_BASIC};
-
-static struct arena *arena;
-
-static int
-open_all(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_all(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 /* ---- requests ---- */
 
@@ -781,5 +763,5 @@ main(void)
 	    cmocka_unit_test(asks_only_what_it_is_told_to),
 	    cmocka_unit_test(at_hash_follows_the_algorithm),
 	};
-	return cmocka_run_group_tests_name("oauth2", tests, open_all, close_all);
+	return cmocka_run_group_tests_name("oauth2", tests, on_arena_open, on_arena_close);
 }

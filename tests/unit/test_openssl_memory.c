@@ -6,12 +6,12 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/json_read.h"
 #include "common/jwt.h"
 #include "common/random.h"
 #include "common/seal.h"
 #include "common/text.h"
+#include "tests/unit/on_arena.h"
 #include "tests/unit/openssl_allocation.h"
 
 #include <limits.h>
@@ -35,7 +35,6 @@ static const char token[] =
 static long left = LONG_MAX; /* allocations until one fails */
 static bool lasting;         /* then all later ones fail, too */
 static bool failed;
-static struct arena *arena;
 
 static bool
 fails(void)
@@ -53,18 +52,8 @@ fails(void)
 static int
 open_all(void **state)
 {
-	(void)state;
-	arena = arena_open(65536, 64 * 1024 * 1024, NULL, NULL);
 	/* The generator is allowed to end the process; it has its memory from its first use on. */
-	return arena == NULL || random_id(arena) == NULL;
-}
-
-static int
-close_all(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
+	return on_arena_open(state) != 0 || random_id(arena) == NULL;
 }
 
 static void
@@ -158,5 +147,5 @@ main(void)
 	};
 	if (!openssl_asks_us())
 		return 1;
-	return cmocka_run_group_tests_name("openssl memory", tests, open_all, close_all);
+	return cmocka_run_group_tests_name("openssl memory", tests, open_all, on_arena_close);
 }

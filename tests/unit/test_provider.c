@@ -6,9 +6,9 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/log.h"
 #include "fcgi/provider.h"
+#include "tests/unit/on_arena.h"
 
 #include <string.h>
 
@@ -19,23 +19,11 @@
 	"\"token_endpoint\":\"https://id.example/token\",\"userinfo_endpoint\":\"https://id.example/me\""
 #define LEAST "\"name\":\"Example\"," ENDPOINTS
 
-static struct arena *arena;
-
 static int
-open_arena(void **state)
+open_all(void **state)
 {
-	(void)state;
 	log_configure(LOG_LEVEL_ERROR, true);
-	arena = arena_open(4096, 16 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_arena(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
+	return on_arena_open(state);
 }
 
 static struct provider *
@@ -255,5 +243,5 @@ main(void)
 	    cmocka_unit_test(names_the_member_of_a_mistake),
 	    cmocka_unit_test(allows_loopback_where_told),
 	};
-	return cmocka_run_group_tests_name("provider", tests, open_arena, close_arena);
+	return cmocka_run_group_tests_name("provider", tests, open_all, on_arena_close);
 }

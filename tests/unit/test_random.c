@@ -6,9 +6,9 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/random.h"
 #include "common/text.h"
+#include "tests/unit/on_arena.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,24 +16,6 @@
 #include <unistd.h>
 
 enum { COUNT = 20000 };
-
-static struct arena *arena;
-
-static int
-open_arena(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_arena(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 static void
 tokens_have_256_bits_and_differ(void **state)
@@ -136,5 +118,5 @@ main(void)
 	    cmocka_unit_test(numbers_stay_below_and_are_even),
 	    cmocka_unit_test(differs_after_fork),
 	};
-	return cmocka_run_group_tests_name("random", tests, open_arena, close_arena);
+	return cmocka_run_group_tests_name("random", tests, on_arena_open, on_arena_close);
 }

@@ -6,31 +6,13 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/text.h"
+#include "tests/unit/on_arena.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define LENGTH(table) (sizeof(table) / sizeof(table)[0])
-
-static struct arena *arena;
-
-static int
-open_arena(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_arena(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 static void
 compares(void **state)
@@ -391,5 +373,5 @@ main(void)
 	    cmocka_unit_test(finds_and_subtracts_words),
 	    cmocka_unit_test(splits_many_words),
 	};
-	return cmocka_run_group_tests_name("text", tests, open_arena, close_arena);
+	return cmocka_run_group_tests_name("text", tests, on_arena_open, on_arena_close);
 }

@@ -6,32 +6,14 @@
 
 #include <cmocka.h>
 
-#include "common/arena.h"
 #include "common/buf.h"
 #include "common/url.h"
+#include "tests/unit/on_arena.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define LENGTH(table) (sizeof(table) / sizeof(table)[0])
-
-static struct arena *arena;
-
-static int
-open_arena(void **state)
-{
-	(void)state;
-	arena = arena_open(4096, 64 * 1024 * 1024, NULL, NULL);
-	return arena == NULL;
-}
-
-static int
-close_arena(void **state)
-{
-	(void)state;
-	arena_close(arena);
-	return 0;
-}
 
 static void
 takes_urls_apart(void **state)
@@ -370,5 +352,5 @@ main(void)
 	    cmocka_unit_test(encodes),          cmocka_unit_test(decodes_what_it_encoded),
 	    cmocka_unit_test(reads_queries),
 	};
-	return cmocka_run_group_tests_name("url", tests, open_arena, close_arena);
+	return cmocka_run_group_tests_name("url", tests, on_arena_open, on_arena_close);
 }
