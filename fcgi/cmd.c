@@ -4,6 +4,7 @@
 #include "common/arena.h"
 #include "common/text.h"
 
+#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,31 @@ cmd_usage(const char *command, const char *format, ...)
 	va_end(list);
 	fprintf(stderr, "\n`integrations --help` shows how each command is used.\n");
 	return CMD_USAGE;
+}
+
+int
+cmd_read_options(int argc, char **argv, const struct option *known, struct cmd_options *out)
+{
+	int option;
+
+	*out = (struct cmd_options){0};
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (option) {
+		case 'o': out->organization = optarg; break;
+		case 'u': out->user = optarg; break;
+		case 'j': out->json = true; break;
+		case 'f': out->follow = true; break;
+		default: return cmd_usage(argv[0], "\"%s\" is unknown or lacks its value", argv[optind - 1]);
+		}
+	}
+	if (optind < argc)
+		return cmd_usage(argv[0], "unexpected argument \"%s\"", argv[optind]);
+	if (!text_is_id(out->organization))
+		return cmd_usage(argv[0], "--org needs the id of an organization");
+	if (out->user != NULL && !text_is_id(out->user))
+		return cmd_usage(argv[0], "--user needs an id");
+	return CMD_OK;
 }
 
 int

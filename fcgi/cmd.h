@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct arena;
+struct option;
 struct words;
 
 #define CMD_OK 0
@@ -31,6 +32,20 @@ int cmd_restore(int argc, char **argv);
 
 /* Say on stderr what is wrong with the arguments of `command`; returns CMD_USAGE. */
 int cmd_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The arguments of a command about one organization. */
+struct cmd_options {
+	const char *organization;
+	const char *user; /* NULL: all members */
+	bool json;
+	bool follow;
+};
+
+/*
+ * Read the arguments that `known` (getopt_long) lets in: o, u, j and f are the members of *out, and the organization is
+ * needed. CMD_OK, or CMD_USAGE with what is wrong said on stderr.
+ */
+int cmd_read_options(int argc, char **argv, const struct option *known, struct cmd_options *out);
 
 /* Say on stderr that Redis could not do it; returns CMD_FAILED. */
 int cmd_store_failed(void);

@@ -5,7 +5,6 @@
 #include "common/arena.h"
 #include "common/clock.h"
 #include "common/fiber.h"
-#include "common/text.h"
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
 #include "fcgi/store_event.h"
@@ -13,16 +12,10 @@
 
 #include <getopt.h>
 #include <stdio.h>
-#include <string.h>
 
 #define FOLLOW_MS 1000
 #define ID_SIZE 48
 #define PAGE_LIMIT ((size_t)64 * 1024 * 1024)
-
-struct options {
-	const char *organization;
-	bool follow;
-};
 
 /* One stream, with the page at hand. */
 struct stream {
@@ -118,7 +111,7 @@ print_all(const char *organization, struct stream streams[2])
 }
 
 static int
-print_events(const struct options *options, struct stream streams[2])
+print_events(const struct cmd_options *options, struct stream streams[2])
 {
 	for (;;) {
 		if (print_all(options->organization, streams) != NULL)
@@ -136,7 +129,7 @@ print_events(const struct options *options, struct stream streams[2])
 static int
 events(struct task *task, void *arg)
 {
-	const struct options *options = arg;
+	const struct cmd_options *options = arg;
 	struct stream streams[2] = {{.uses = false, .page = *task, .last = "0"},
 				    {.uses = true, .page = *task, .last = "0"}};
 	int status = CMD_FAILED;
@@ -155,20 +148,8 @@ cmd_events(int argc, char **argv)
 {
 	static const struct option known[] = {
 	    {"org", required_argument, NULL, 'o'}, {"follow", no_argument, NULL, 'f'}, {NULL, 0, NULL, 0}};
-	struct options options = {0};
-	int option;
+	struct cmd_options options;
+	int status = cmd_read_options(argc, argv, known, &options);
 
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		switch (option) {
-		case 'o': options.organization = optarg; break;
-		case 'f': options.follow = true; break;
-		default: return cmd_usage("events", "\"%s\" is unknown or lacks its value", argv[optind - 1]);
-		}
-	}
-	if (optind < argc)
-		return cmd_usage("events", "unexpected argument \"%s\"", argv[optind]);
-	if (!text_is_id(options.organization))
-		return cmd_usage("events", "--org needs the id of an organization");
-	return cmd_run(CONFIG_STORE, events, &options);
+	return status == CMD_OK ? cmd_run(CONFIG_STORE, events, &options) : status;
 }

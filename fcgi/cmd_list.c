@@ -2,7 +2,6 @@
 #include "common/arena.h"
 #include "common/error.h"
 #include "common/json_write.h"
-#include "common/text.h"
 #include "fcgi/cmd.h"
 #include "fcgi/cmd_run.h"
 #include "fcgi/response.h"
@@ -15,12 +14,6 @@
 
 #define JSON_MAX ((size_t)512 * 1024 * 1024)
 #define COLUMNS 7
-
-struct options {
-	const char *organization;
-	const char *user;
-	bool json;
-};
 
 static int
 print_json(struct arena *arena, const struct integration *records, size_t count)
@@ -88,7 +81,7 @@ print_table(struct arena *arena, const struct integration *records, size_t count
 static int
 list(struct task *task, void *arg)
 {
-	const struct options *options = arg;
+	const struct cmd_options *options = arg;
 	struct integration *records;
 	size_t count;
 
@@ -112,23 +105,8 @@ cmd_list(int argc, char **argv)
 	    {"json", no_argument, NULL, 'j'},
 	    {NULL, 0, NULL, 0},
 	};
-	struct options options = {0};
-	int option;
+	struct cmd_options options;
+	int status = cmd_read_options(argc, argv, known, &options);
 
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		switch (option) {
-		case 'o': options.organization = optarg; break;
-		case 'u': options.user = optarg; break;
-		case 'j': options.json = true; break;
-		default: return cmd_usage("list", "\"%s\" is unknown or lacks its value", argv[optind - 1]);
-		}
-	}
-	if (optind < argc)
-		return cmd_usage("list", "unexpected argument \"%s\"", argv[optind]);
-	if (!text_is_id(options.organization))
-		return cmd_usage("list", "--org needs the id of an organization");
-	if (options.user != NULL && !text_is_id(options.user))
-		return cmd_usage("list", "--user needs an id");
-	return cmd_run(CONFIG_STORE, list, &options);
+	return status == CMD_OK ? cmd_run(CONFIG_STORE, list, &options) : status;
 }

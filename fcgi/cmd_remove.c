@@ -27,11 +27,6 @@
 #define CALLS_MS 8000
 #define WORK_FIRST ((size_t)64 * 1024)
 
-struct options {
-	const char *organization;
-	const char *user; /* NULL: all members */
-};
-
 struct counts {
 	size_t members;
 	size_t connections;
@@ -102,7 +97,7 @@ bar_all(struct task *work, const char *organization, const struct words *users, 
 
 /* A member who came after `users` were listed has no tombstone and keeps their connections. */
 static const struct error *
-forget_all(struct task *task, struct task *work, const struct options *options, const struct words *users,
+forget_all(struct task *task, struct task *work, const struct cmd_options *options, const struct words *users,
 	   struct counts *counts)
 {
 	struct connection_key *connections;
@@ -122,7 +117,7 @@ forget_all(struct task *task, struct task *work, const struct options *options, 
 static int
 remove_all(struct task *task, void *arg)
 {
-	const struct options *options = arg;
+	const struct cmd_options *options = arg;
 	struct words users = {.count = 1, .items = (const char *[]){options->user, NULL}};
 	/* For one member, or one connection, at a time. */
 	struct task work = {.app = task->app, .arena = arena_open_like(task->arena, WORK_FIRST), .actor = ACTOR};
@@ -150,7 +145,7 @@ remove_all(struct task *task, void *arg)
 static int
 restore(struct task *task, void *arg)
 {
-	const struct options *options = arg;
+	const struct cmd_options *options = arg;
 	bool existed;
 
 	if (store_member_restore(task, options->organization, options->user, &existed) != NULL)
@@ -167,35 +162,14 @@ restore(struct task *task, void *arg)
 	return CMD_OK;
 }
 
-static int
-read_options(int argc, char **argv, struct options *options)
-{
-	static const struct option known[] = {
-	    {"org", required_argument, NULL, 'o'}, {"user", required_argument, NULL, 'u'}, {NULL, 0, NULL, 0}};
-	int option;
-
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
-		switch (option) {
-		case 'o': options->organization = optarg; break;
-		case 'u': options->user = optarg; break;
-		default: return cmd_usage(argv[0], "\"%s\" is unknown or lacks its value", argv[optind - 1]);
-		}
-	}
-	if (optind < argc)
-		return cmd_usage(argv[0], "unexpected argument \"%s\"", argv[optind]);
-	if (!text_is_id(options->organization))
-		return cmd_usage(argv[0], "--org needs the id of an organization");
-	if (options->user != NULL && !text_is_id(options->user))
-		return cmd_usage(argv[0], "--user needs an id");
-	return CMD_OK;
-}
+static const struct option known_options[] = {
+    {"org", required_argument, NULL, 'o'}, {"user", required_argument, NULL, 'u'}, {NULL, 0, NULL, 0}};
 
 int
 cmd_remove(int argc, char **argv)
 {
-	struct options options = {0};
-	int status = read_options(argc, argv, &options);
+	struct cmd_options options;
+	int status = cmd_read_options(argc, argv, known_options, &options);
 
 	return status == CMD_OK ? cmd_run(CONFIG_KEYS, remove_all, &options) : status;
 }
@@ -203,8 +177,8 @@ cmd_remove(int argc, char **argv)
 int
 cmd_restore(int argc, char **argv)
 {
-	struct options options = {0};
-	int status = read_options(argc, argv, &options);
+	struct cmd_options options;
+	int status = cmd_read_options(argc, argv, known_options, &options);
 
 	if (status == CMD_OK && options.user == NULL)
 		return cmd_usage("restore", "--user needs an id");

@@ -28,6 +28,8 @@ def operator(product, **more):
     (("list", "--org", "acme", "x"), "unexpected argument"), (("list", "--color"), "--color"),
     (("events", "--org", "acme", "x"), "unexpected argument"), (("events", "--color"), "--color"),
     (("remove", "--org", "acme", "x"), "unexpected argument"), (("restore", "--color"), "--color"),
+    (("list", "--org", "a b"), "--org"), (("events",), "--org"), (("list", "--org", "acme", "--follow"), "--follow"),
+    (("remove", "--org", "acme", "--user", "*"), "--user"), (("restore", "--org", "acme"), "--user"),
     ((*SESSION, "--agent", "helper"), "--agent"),
     ((*SESSION, "--use", "gateway", "--mcps", "gmail", "--agent", "a helper"), "--agent"), ((*SESSION, "--color"), "--color"), ((*SESSION, "--use", "gateway", "--mcps", "No"), "--mcps"),
     ((*SESSION, "--name", b"\xff"), "UTF-8"), ((*SESSION, *["--org=o"] * 1001), "at most 1000"),
