@@ -172,13 +172,14 @@ def test_missing_permission(visitor, person):
         "Google Drive: lacks permission to read your files in Drive. Reconnect and tick it."]
 
 
-def test_permission_without_words_of_its_own(visitor, person):
+@pytest.mark.parametrize("scope, shown", [("https://provider.example/auth/things.read", "things.read"),
+                                          ("https://mail.example/", "mail.example"), ("things:read", "things:read")])
+def test_permission_without_words_of_its_own(visitor, person, scope, shown):
     visitor.open_connected(person)
-    scope = "https://provider.example/auth/things.read"
     visitor.inject({"path": "/api/services$", "change": {"services": {"0": {"mcps": {"0": {"scopes": [scope]}}}}}},
                    change_record(missing_scopes=[scope]))
     visitor.open_integrations()
-    assert f"use “{scope}”" in visitor.text(".mcps")
+    assert f"use “{shown}”" in visitor.text(".mcps")
 
 
 # Disconnecting

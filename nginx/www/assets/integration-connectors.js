@@ -32,21 +32,10 @@
 //   --integration-connectors-radius      corners
 //   The font is the page's; colours follow color-scheme and prefers-color-scheme when not set.
 
-const PERMISSIONS = {
-  'gmail.readonly': 'read your Gmail messages',
-  'gmail.metadata': 'see the headers and labels of your Gmail messages',
-  'gmail.labels': 'see your Gmail labels',
-  'calendar.readonly': 'read your calendars',
-  'calendar.events.readonly': 'read the events in your calendars',
-  'calendar.calendarlist.readonly': 'see the list of your calendars',
-  'calendar.freebusy': 'see when you are busy',
-  'drive.readonly': 'read your files in Drive',
-  'drive.metadata.readonly': 'see the names and details of your files in Drive',
-};
+import { PERMISSION_WORDS } from './permission-words.js';
 
 export function permission(scope) {
-  const name = scope.replace(/^https:\/\/www\.googleapis\.com\/auth\//, '');
-  return Object.hasOwn(PERMISSIONS, name) ? PERMISSIONS[name] : `use “${name}”`;
+  return Object.hasOwn(PERMISSION_WORDS, scope) ? PERMISSION_WORDS[scope] : `use “${scope.split('/').filter(Boolean).at(-1)}”`;
 }
 
 export function permissions(scopes) {
